@@ -1,0 +1,261 @@
+//! `capture.json`, schema `offheap.capture/1`: what every report is made from.
+//!
+//! Plain data: nothing here or to the right of it touches the kernel or the target. Fields may be added, never renamed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The value of [`Capture::schema`].
+pub const SCHEMA: &str = "offheap.capture/1";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Capture {
+    pub schema: String,
+    pub tool: Tool,
+    pub host: Host,
+    pub target: Target,
+    pub window: Window,
+    pub settings: Settings,
+    pub functions: Vec<Function>,
+    pub sites: Vec<Site>,
+    /// Everything that is known to be missing, counted by reason.
+    pub losses: BTreeMap<String, u64>,
+    pub completeness: Completeness,
+    pub memory: Memory,
+    #[serde(rename = "self")]
+    pub tracer: Tracer,
+    /// What the reader has to know that no number says, one sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Tool {
+    pub version: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Host {
+    /// Release of the running kernel, as `uname -r`.
+    pub kernel: String,
+    pub arch: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Target {
+    pub pid: u32,
+    pub comm: String,
+    pub cmdline: Vec<String>,
+    /// None for a process that is not a HotSpot JVM.
+    pub jvm: Option<Jvm>,
+    /// The target ended during the window.
+    pub ended: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Jvm {
+    pub name: String,
+    pub version: String,
+    /// Why Java frames are missing, where the JVM's layout is not understood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsupported: Option<String>,
+}
+
+/// The time that the capture covers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Window {
+    /// RFC 3339, UTC: the moment the probes were live.
+    pub start: String,
+    /// RFC 3339, UTC.
+    pub end: String,
+    pub seconds: f64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Settings {
+    /// `zlib`, `mmap`, `malloc`.
+    pub hooks: Vec<String>,
+    /// Mean sampling interval of the malloc family in bytes; 0 is exact.
+    pub sample_bytes: u64,
+    /// Cap of the copied stack, in bytes.
+    pub stack_bytes: u64,
+    #[serde(default)]
+    pub min_size: Option<u64>,
+    #[serde(default)]
+    pub max_size: Option<u64>,
+    /// Only sites outstanding for longer than this are reported, in seconds.
+    #[serde(default)]
+    pub older_seconds: Option<f64>,
+}
+
+/// One attach point, and what it saw.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Function {
+    pub name: String,
+    /// `zlib`, `mmap` or `malloc`.
+    #[serde(default)]
+    pub group: String,
+    /// As the target sees it.
+    pub file: String,
+    pub build_id: Option<String>,
+    /// File offset of the attached instruction.
+    pub offset: u64,
+    /// The instruction there, disassembled.
+    pub instruction: String,
+    /// The kernel emulates the instruction; otherwise each hit is a dear single step.
+    pub emulated: bool,
+    /// Calls that reached the probe.
+    pub seen: u64,
+    /// Calls whose function failed (a null pointer, `MAP_FAILED`).
+    pub failed: u64,
+    /// Calls that led to a record.
+    #[serde(default)]
+    pub recorded: u64,
+    /// Calls left out because sampling did not choose them.
+    #[serde(default)]
+    pub unsampled: u64,
+    /// Calls left out on purpose: sizes not asked for, calls inside other counted calls, null pointers.
+    #[serde(default)]
+    pub filtered: u64,
+    /// Calls that could not be recorded.
+    #[serde(default)]
+    pub lost: u64,
+    /// Seconds from the attach to this probe, for libraries mapped later; 0 for the first ones.
+    #[serde(default)]
+    pub attached_after_seconds: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SiteKind {
+    Deflate,
+    Inflate,
+    Malloc,
+    Mmap,
+}
+
+/// What a mapping serves, told by its stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owner {
+    /// The allocator's own arenas and big blocks; what is in them is counted as malloc.
+    Allocator,
+    ThreadStack,
+    /// libjvm's reserve and commit: Java heap, metaspace, code cache and the like.
+    Jvm,
+    Other,
+}
+
+/// All allocations of one kind with one stack.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Site {
+    pub kind: SiteKind,
+    /// The numbers below are sampled or computed, not counted.
+    pub estimated: bool,
+    pub outstanding_bytes: u64,
+    /// Open streams for `deflate` and `inflate`, blocks for `malloc`, regions for `mmap`.
+    pub outstanding_count: u64,
+    pub allocated_bytes: u64,
+    pub allocated_count: u64,
+    /// Age of the oldest and newest outstanding allocation.
+    pub oldest_seconds: f64,
+    pub newest_seconds: f64,
+    /// How many were ended by `Common-Cleaner` or `Finalizer` and not by the program.
+    pub freed_by_cleaner: u64,
+    /// How many were freed by any thread.
+    #[serde(default)]
+    pub freed_count: u64,
+    /// For `mmap`: what the mapping serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// For `mmap`: outstanding bytes that are only reserved (no access), not part of `outstanding_bytes`.
+    #[serde(default)]
+    pub reserved_bytes: u64,
+    /// For streams: malloc blocks that they hold; 0 where it is not known.
+    #[serde(default)]
+    pub blocks: u64,
+    /// `root`, `truncated`, `no-unwind-info`, `lost` …
+    pub stack_end: String,
+    /// Leaf first.
+    pub frames: Vec<Frame>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FrameKind {
+    Native,
+    C1,
+    C2,
+    Interpreted,
+    Inlined,
+    Stub,
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Frame {
+    /// `org.eclipse.jetty.server.Server.handle`, a demangled native symbol, or `[why it is unknown]`.
+    pub name: String,
+    pub kind: FrameKind,
+    /// File name of the mapped library, without its directory; none for Java and stubs.
+    pub module: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+    /// Why a frame of kind `unknown` is unknown.
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Completeness {
+    /// Stacks taken in the window, and those that reached the thread's root.
+    pub stacks: u64,
+    pub complete: u64,
+    pub symbolized_frames: u64,
+    pub frames: u64,
+    /// Incomplete stacks by where they ended.
+    #[serde(default)]
+    pub ends: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Resident bytes of the target.
+    pub rss_start: u64,
+    pub rss_end: u64,
+    /// Sum over all sites, each byte once: malloc, and mmap without the allocator's own and without reservations.
+    pub outstanding_bytes: u64,
+}
+
+/// What tracing cost.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Tracer {
+    pub cpu_seconds: f64,
+    /// Peak resident bytes of the tracer.
+    pub max_rss: u64,
+    /// Traps taken by the target.
+    pub probe_hits: u64,
+    /// Measured on this machine at start: nanoseconds for one emulated and one single-stepped trap.
+    #[serde(default)]
+    pub trap_ns: Option<TrapCost>,
+    /// Highest fill of each map and ring: `{"LIVE": {"used", "capacity"}}`.
+    #[serde(default)]
+    pub high_water: BTreeMap<String, Fill>,
+    /// Milliseconds from the start to the first and the last probe live, and the time that detaching took.
+    #[serde(default)]
+    pub first_probe_ms: f64,
+    #[serde(default)]
+    pub all_probes_ms: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct TrapCost {
+    pub emulated: f64,
+    pub single_step: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Fill {
+    pub used: u64,
+    pub capacity: u64,
+}

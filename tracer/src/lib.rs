@@ -1,0 +1,7 @@
+//! offheap: which Java and native stacks hold the outstanding native memory of a live JVM.
+
+pub mod capture;
+pub mod report;
+pub mod stack;
+pub mod target;
+pub mod unwind;

@@ -1,0 +1,3 @@
+//! Registers and stack bytes in, frames out.
+
+pub mod memory;
