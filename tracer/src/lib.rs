@@ -1,6 +1,8 @@
 //! offheap: which Java and native stacks hold the outstanding native memory of a live JVM.
 
 pub mod capture;
+pub mod functions;
+pub mod probes;
 pub mod report;
 pub mod stack;
 pub mod target;
