@@ -3,7 +3,11 @@
 pub mod capture;
 pub mod functions;
 pub mod probes;
+pub mod cli;
+pub mod exit;
 pub mod report;
+pub mod run;
+pub mod settings;
 pub mod stack;
 pub mod target;
 pub mod unwind;
