@@ -1,7 +1,9 @@
 //! offheap: which Java and native stacks hold the outstanding native memory of a live JVM.
 
+pub mod bundle;
 pub mod capture;
 pub mod report;
 pub mod stack;
+pub mod symbolize;
 pub mod target;
 pub mod unwind;
