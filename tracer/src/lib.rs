@@ -1,5 +1,6 @@
 //! offheap: which Java and native stacks hold the outstanding native memory of a live JVM.
 
+pub mod bundle;
 pub mod capture;
 pub mod functions;
 pub mod probes;
@@ -9,5 +10,6 @@ pub mod report;
 pub mod run;
 pub mod settings;
 pub mod stack;
+pub mod symbolize;
 pub mod target;
 pub mod unwind;
