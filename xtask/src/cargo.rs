@@ -120,6 +120,10 @@ pub struct Built {
 #[derive(Debug)]
 pub struct Executable {
     pub path: PathBuf,
+    /// The folder of the package that it comes from.
+    pub package: PathBuf,
+    /// Whether it is a test program.
+    pub is_test: bool,
     /// The target's name, for example `offheap`.
     pub name: String,
 }
@@ -170,8 +174,11 @@ impl Built {
 }
 
 fn executable(artifact: &Value) -> Option<Executable> {
+    let manifest = Path::new(artifact["manifest_path"].as_str()?);
     Some(Executable {
         path: artifact["executable"].as_str()?.into(),
+        package: manifest.parent()?.into(),
+        is_test: artifact["profile"]["test"] == true,
         name: artifact["target"]["name"].as_str()?.into(),
     })
 }

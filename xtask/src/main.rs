@@ -8,12 +8,14 @@ mod bpf_core;
 mod build;
 mod cargo;
 mod check;
+mod demo;
 
 mod host;
 mod linker;
 mod packages;
 mod process;
 mod setup;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -35,8 +37,12 @@ enum Command {
     Setup(setup::Args),
     /// Build the BPF object, then the offheap binary with the object in it
     Build(build::Args),
+    /// Watch a leaking JVM: the report, the verdict, and where the flame graph is
+    Demo,
     /// Format, lints, unit tests and docs, warnings as errors
     Check,
+    /// Run every test that this machine allows, the privileged ones as root
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +59,8 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Setup(args) => setup::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Demo => demo::run(),
         Command::Check => check::run(),
+        Command::Test(args) => test::run(&args),
     }
 }
