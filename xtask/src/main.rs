@@ -12,6 +12,7 @@ mod demo;
 
 mod host;
 mod linker;
+mod llvm;
 mod packages;
 mod process;
 mod setup;

@@ -9,7 +9,8 @@ use crate::{bpf_core, process};
 pub struct Need {
     pub what: &'static str,
     pub why: &'static str,
-    /// Sets of packages that bring it, the preferred one first; the first that the machine's sources have is taken.
+    /// Sets of packages that bring it: as Debian 12 calls them, then as later releases do. The first that the machine's
+    /// sources have is taken.
     pub choices: &'static [&'static [&'static str]],
     /// Whether it is there.
     pub met: fn() -> bool,
@@ -37,7 +38,7 @@ pub const BPF_CORE: Need = Need {
 pub const JDK: Need = Need {
     what: "a JDK (java, javac)",
     why: "the demo and the tests compile Java programs and watch them",
-    choices: &[&["default-jdk-headless"], &["openjdk-17-jdk-headless"]],
+    choices: &[&["default-jdk-headless"]],
     met: || java_tool("java").is_some() && java_tool("javac").is_some(),
 };
 
@@ -58,7 +59,7 @@ pub const TEST_EXTRAS: [Need; 4] = [
     Need {
         what: "tcmalloc",
         why: "the tests preload it into a target",
-        choices: &[&["libtcmalloc-minimal4t64"], &["libtcmalloc-minimal4"]],
+        choices: &[&["libtcmalloc-minimal4"], &["libtcmalloc-minimal4t64"]],
         met: || installed(&["libtcmalloc-minimal4t64", "libtcmalloc-minimal4"]),
     },
     Need {
@@ -82,6 +83,19 @@ pub fn choose(need: &Need, known: &BTreeSet<String>) -> Option<&'static [&'stati
         .iter()
         .copied()
         .find(|choice| choice.iter().all(|package| known.contains(*package)))
+}
+
+/// The choice to name where no package list can be asked, from the system's `os-release`.
+pub fn usual(need: &Need, os_release: &str) -> &'static [&'static str] {
+    let debian_12 = os_release
+        .lines()
+        .any(|line| line == "VERSION_CODENAME=bookworm");
+    let named = if debian_12 {
+        need.choices.first()
+    } else {
+        need.choices.last()
+    };
+    named.copied().unwrap_or_default()
 }
 
 /// Whether dpkg has at least one of `packages` installed; also false where there is no dpkg.
@@ -127,6 +141,20 @@ mod tests {
         assert_eq!(
             choose(&BPF_CORE, &known),
             Some(&["rustc", "libstd-rust-dev-bpf"][..])
+        );
+    }
+
+    /// Without package lists the system's own name decides.
+    #[test]
+    fn os_release_decides_without_lists() {
+        let bookworm = "ID=debian\nVERSION_CODENAME=bookworm\n";
+        assert_eq!(
+            usual(&BPF_CORE, bookworm),
+            ["rustc-web", "libstd-rust-web-dev-bpf"]
+        );
+        assert_eq!(
+            usual(&BPF_CORE, "ID=ubuntu\n"),
+            ["rustc", "libstd-rust-dev-bpf"]
         );
     }
 

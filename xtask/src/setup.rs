@@ -2,10 +2,13 @@
 //!
 //! Says what it installs and why before it does. Where it may not install, it says what to run and exits with 3.
 
-use std::{fmt::Write as _, process::Command};
+mod remedy;
+
+use std::process::Command;
 
 use anyhow::Result;
 
+use self::remedy::{give_up, note_extras, remedy};
 use crate::{
     apt, bpf_core,
     host::{self, Privilege, Refused},
@@ -160,56 +163,6 @@ fn announce(missing: &[&Need], extras: &[&Need]) {
     for need in missing.iter().chain(extras) {
         eprintln!("installing {}: {}", need.what, need.why);
     }
-}
-
-/// An error with what to run, unless only extras are missing.
-fn give_up(reason: &str, missing: &[&Need], extras: &[&Need]) -> Result<()> {
-    if missing.is_empty() {
-        note_extras(extras);
-        return Ok(());
-    }
-    let mut text = String::from("this machine lacks");
-    for need in missing {
-        let _ = write!(text, "\n  {}: {}", need.what, need.why);
-    }
-    let _ = write!(text, "\n{reason}. {}", remedy(missing));
-    Err(Refused(text).into())
-}
-
-fn note_extras(extras: &[&Need]) {
-    if extras.is_empty() {
-        return;
-    }
-    for need in extras {
-        eprintln!(
-            "note: no {}, tests that need it are skipped ({})",
-            need.what, need.why
-        );
-    }
-    eprintln!("{}", remedy(extras));
-}
-
-/// What to type, as far as that is known.
-fn remedy(needs: &[&Need]) -> String {
-    let mut text = String::new();
-    if apt::is_there() {
-        let names: Vec<_> = needs.iter().map(|need| need.choices.concat()).collect();
-        let known = apt::known(&names.concat()).unwrap_or_default();
-        let first = |need: &&Need| packages::choose(need, &known).unwrap_or(need.choices[0]);
-        let chosen: Vec<_> = needs.iter().map(first).collect();
-        let _ = write!(
-            text,
-            "Run as root:\n  {}",
-            apt::install_line(&chosen.concat())
-        );
-    } else {
-        text.push_str("Install it with this system's package manager");
-    }
-    if needs.iter().any(|need| need.what == BPF_CORE.what) {
-        text.push_str("\nor, for the core library, without root:\n  ");
-        text.push_str("rustup toolchain install nightly --profile minimal --component rust-src");
-    }
-    text
 }
 
 /// `--check`: one line per need, and 3 if one that is required is missing.
