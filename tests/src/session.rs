@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::{kernel, sources, tool};
 
@@ -40,8 +41,23 @@ pub fn lacks_program(name: &str) -> bool {
     lacks
 }
 
+/// Says so and gives true where the dynamic linker does not find the shared library `name`.
+pub fn lacks_library(name: &str) -> bool {
+    let lacks = !library_is_found(name);
+    if lacks {
+        skip(name);
+    }
+    lacks
+}
+
+/// The dynamic linker itself is asked: it complains about what it can't preload.
+fn library_is_found(name: &str) -> bool {
+    let Ok(output) = Command::new("true").env("LD_PRELOAD", name).output() else { return false };
+    output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("cannot be preloaded")
+}
+
 /// Where `name` is in PATH.
-pub fn program(name: &str) -> Option<std::path::PathBuf> {
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
