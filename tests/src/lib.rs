@@ -1,1 +1,28 @@
-//! Harness of the integration tests.
+//! Harness of the integration tests: real processes that tell the truth about themselves, the tool that watches them,
+//! and the kernel's own lists.
+//!
+//! A test starts a [`Target`], lets a [`Tool`] watch it, says `go`, and compares what the tool reports with the
+//! [`Truth`] that the target printed. Nothing waits by sleeping: every wait is a deadline on a handshake.
+
+pub mod checks;
+pub mod code;
+pub mod kernel;
+pub mod lines;
+pub mod process;
+pub mod session;
+pub mod sources;
+pub mod target;
+pub mod tool;
+pub mod truth;
+
+use std::time::Duration;
+
+pub use checks::{assert_conserved, assert_frames_in_order, assert_rooted, sites_through, sum, Sum};
+pub use session::{session, skip, Session};
+pub use sources::{c_library, c_program, classpath, java, CFlags};
+pub use target::Target;
+pub use tool::{Finished, Tool};
+pub use truth::{assert_nothing_else, assert_truth, Truth};
+
+/// How long any one step may take before a test fails: far above what a loaded two-core machine needs.
+pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -1,0 +1,118 @@
+//! Allocators other than the C library's: preloaded, under a prefix in a library, or linked into a static program.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use offheap::capture::{Capture, SiteKind};
+use offheap_tests::checks::functions;
+use offheap_tests::session::lacks_library;
+use offheap_tests::{
+    CFlags, Target, Tool, assert_conserved, assert_nothing_else, assert_truth, c_library, c_program, session,
+};
+
+const EXACT: [&str; 4] = ["--hooks", "malloc", "--sample-bytes", "0"];
+
+/// Runs the whole malloc family on the allocator `library` and checks that it, and nothing else, was counted.
+fn preloaded(library: &str) {
+    if lacks_library(library) {
+        return;
+    }
+    let Some(_session) = session() else { return };
+    let mut command = Command::new(c_program("family", CFlags::default()));
+    // These allocators complain on stderr about the impossible sizes that the target asks for.
+    let mut target = Target::start(command.env("LD_PRELOAD", library).stderr(Stdio::null()));
+    let tool = Tool::capture(target.pid(), &EXACT);
+    let truths = target.work();
+    let capture = tool.finish();
+
+    assert_truth(&capture, &truths);
+    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
+    assert_conserved(&capture);
+    assert_reached(&capture, "malloc", library);
+}
+
+/// The file that was probed, and reached, is the one that is meant.
+fn assert_reached(capture: &Capture, function: &str, file: &str) {
+    let stem = file.split(".so").next().unwrap_or(file);
+    let probed = functions(capture, function);
+    assert!(
+        probed.iter().any(|function| function.file.contains(stem) && function.seen > 0),
+        "{function} of {file} was not reached: {probed:#?}"
+    );
+}
+
+/// jemalloc's own malloc family is exact.
+#[test]
+fn jemalloc_is_exact() {
+    preloaded("libjemalloc.so.2");
+}
+
+/// tcmalloc's own malloc family is exact, `cfree` included.
+#[test]
+fn tcmalloc_is_exact() {
+    preloaded("libtcmalloc_minimal.so.4");
+}
+
+/// mimalloc's own malloc family is exact, also where `realloc(p, 0)` gives an empty block.
+#[test]
+fn mimalloc_is_exact() {
+    preloaded("libmimalloc.so.2");
+}
+
+fn plugin() -> std::path::PathBuf {
+    c_library("plugin", CFlags::default())
+}
+
+fn host(library: &Path) -> Command {
+    let mut command = Command::new(c_program("host", CFlags::default()));
+    command.arg(library);
+    command
+}
+
+/// An allocator under the prefix `je_`, hidden inside another library, is found by its local symbols.
+#[test]
+fn a_prefixed_allocator_is_exact() {
+    let Some(_session) = session() else { return };
+    let mut target = Target::start(&mut host(&plugin()));
+    let tool = Tool::capture(target.pid(), &EXACT);
+    let truths = target.work();
+    let capture = tool.finish();
+
+    assert_truth(&capture, &truths);
+    assert_nothing_else(&capture, SiteKind::Malloc, "plugin_work", &truths);
+    assert_conserved(&capture);
+    assert_reached(&capture, "je_malloc", "libplugin.so");
+}
+
+/// The same allocator in a library that is mapped after the attach is hooked within a second.
+#[test]
+fn a_prefixed_allocator_mapped_later_is_exact() {
+    let Some(_session) = session() else { return };
+    let mut target = Target::start(host(&plugin()).arg("late"));
+    let tool = Tool::capture(target.pid(), &EXACT);
+    target.say("go");
+    target.await_word("mapped");
+    // The second that the tool is given; see streams.rs.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let truths = target.work();
+    let capture = tool.finish();
+
+    assert_truth(&capture, &truths);
+    assert_nothing_else(&capture, SiteKind::Malloc, "plugin_work", &truths);
+    assert_conserved(&capture);
+}
+
+/// A program that is linked statically carries its malloc itself, in `.symtab` only.
+#[test]
+fn a_static_program_is_exact() {
+    let Some(_session) = session() else { return };
+    let program = c_program("reuse", CFlags { compile: &["-static"], ..CFlags::default() });
+    let mut target = Target::start(&mut Command::new(program));
+    let tool = Tool::capture(target.pid(), &EXACT);
+    let truths = target.work();
+    let capture = tool.finish();
+
+    assert_truth(&capture, &truths);
+    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
+    assert_conserved(&capture);
+}

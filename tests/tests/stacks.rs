@@ -1,0 +1,69 @@
+//! Native stacks: complete where they are copied, and marked where they are not.
+
+use std::process::Command;
+
+use offheap::capture::{Capture, Site, SiteKind};
+use offheap_tests::checks::stack;
+use offheap_tests::{
+    CFlags, Target, Tool, assert_conserved, assert_frames_in_order, assert_rooted, assert_truth, c_program, session,
+    sites_through,
+};
+
+fn captured(flags: &[&str]) -> Capture {
+    let mut target = Target::start(&mut Command::new(c_program("depths", CFlags::default())));
+    let exact = ["--hooks", "malloc", "--sample-bytes", "0"];
+    let tool = Tool::capture(target.pid(), &[&exact[..], flags].concat());
+    let truths = target.work();
+    let capture = tool.finish();
+    assert_truth(&capture, &truths);
+    assert_conserved(&capture);
+    capture
+}
+
+fn only_site<'a>(capture: &'a Capture, name: &str) -> &'a Site {
+    let sites = sites_through(capture, SiteKind::Malloc, name);
+    assert_eq!(sites.len(), 1, "one call makes one site: {sites:#?}");
+    sites[0]
+}
+
+/// Every frame of a recursion is there, at each depth, in order and down to the root of the thread.
+#[test]
+fn recursion_is_complete_at_every_depth() {
+    let Some(_session) = session() else { return };
+    let capture = captured(&[]);
+    for depth in [1, 11, 101] {
+        let site = only_site(&capture, &format!("at_depth_{depth}"));
+        let frames = site.frames.iter().filter(|frame| frame.name == "descend").count();
+        assert_eq!(frames, depth, "frames of the recursion in\n{}", stack(site));
+        assert_frames_in_order(site, &["descend", &format!("at_depth_{depth}"), "work", "main", "_start"]);
+        assert_rooted(site);
+    }
+}
+
+/// A stack that is larger than what is copied says so, keeps the frames that were copied, and loses no byte.
+#[test]
+fn a_huge_stack_is_marked_truncated() {
+    let Some(_session) = session() else { return };
+    let capture = captured(&[]);
+    let above = only_site(&capture, "above");
+    assert_frames_in_order(above, &["above", "at_huge_stack"]);
+    assert_eq!(above.stack_end, "truncated", "{}", stack(above));
+    let ends: u64 = capture.completeness.ends.values().sum();
+    assert_eq!(capture.completeness.complete + ends, capture.completeness.stacks, "every stack has an end");
+    assert!(capture.completeness.ends.get("truncated").is_some_and(|&count| count >= 1));
+}
+
+/// `--stack-bytes` bounds the copy: with a small one the deep recursion is truncated too, and the shallow one is not.
+#[test]
+fn stack_bytes_bound_the_copy() {
+    let Some(_session) = session() else { return };
+    let mut target = Target::start(&mut Command::new(c_program("depths", CFlags::default())));
+    let flags = ["--hooks", "malloc", "--sample-bytes", "0", "--stack-bytes", "8k"];
+    let tool = Tool::capture(target.pid(), &flags);
+    target.work();
+    let capture = tool.finish();
+
+    assert!(capture.settings.stack_bytes <= 8192, "the cap is kept: {}", capture.settings.stack_bytes);
+    assert_rooted(only_site(&capture, "at_depth_1"));
+    assert_eq!(only_site(&capture, "above").stack_end, "truncated");
+}
