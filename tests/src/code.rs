@@ -23,8 +23,15 @@ const BREAKPOINT: usize = 1;
 pub fn attach_points(capture: &Capture, pid: u32) -> Vec<Instruction> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps of an own child");
     let points = capture.functions.iter().filter_map(|function| {
-        let address = maps.lines().find_map(|line| address(line, &function.file, function.offset))?;
-        Some(Instruction { name: function.name.clone(), file: function.file.clone(), offset: function.offset, address })
+        let address = maps
+            .lines()
+            .find_map(|line| address(line, &function.file, function.offset))?;
+        Some(Instruction {
+            name: function.name.clone(),
+            file: function.file.clone(),
+            offset: function.offset,
+            address,
+        })
     });
     points.collect()
 }
@@ -36,8 +43,12 @@ fn address(line: &str, file: &str, offset: u64) -> Option<u64> {
     let access = words.next()?;
     let first = u64::from_str_radix(words.next()?, 16).ok()?;
     let path = words.nth(2)?;
-    let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
-    let inside = access.contains('x') && path == file && (first..first + (end - start)).contains(&offset);
+    let (start, end) = (
+        u64::from_str_radix(start, 16).ok()?,
+        u64::from_str_radix(end, 16).ok()?,
+    );
+    let inside =
+        access.contains('x') && path == file && (first..first + (end - start)).contains(&offset);
     inside.then(|| start + (offset - first))
 }
 
@@ -50,7 +61,8 @@ impl Instruction {
     pub fn is_patched(&self, pid: u32) -> io::Result<bool> {
         let (mut memory, mut file) = ([0; BREAKPOINT], [0; BREAKPOINT]);
         File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut memory, self.address)?;
-        File::open(format!("/proc/{pid}/root{}", self.file))?.read_exact_at(&mut file, self.offset)?;
+        File::open(format!("/proc/{pid}/root{}", self.file))?
+            .read_exact_at(&mut file, self.offset)?;
         Ok(memory != file)
     }
 }

@@ -43,7 +43,9 @@ impl Lines {
             if ended {
                 state.closed = true;
             } else {
-                state.lines.push(String::from_utf8_lossy(&raw).trim_end().to_owned());
+                state
+                    .lines
+                    .push(String::from_utf8_lossy(&raw).trim_end().to_owned());
             }
             self.shared.1.notify_all();
             if ended {
@@ -57,12 +59,20 @@ impl Lines {
     }
 
     /// Index of the first line at or after `from` that `wanted` accepts.
-    pub fn wait(&self, from: usize, limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<usize, Missed> {
+    pub fn wait(
+        &self,
+        from: usize,
+        limit: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<usize, Missed> {
         let until = Instant::now() + limit;
         let mut state = self.lock();
         let mut seen = from;
         loop {
-            if let Some(found) = state.lines[seen.min(state.lines.len())..].iter().position(|line| wanted(line)) {
+            if let Some(found) = state.lines[seen.min(state.lines.len())..]
+                .iter()
+                .position(|line| wanted(line))
+            {
                 return Ok(seen + found);
             }
             seen = seen.max(state.lines.len());
@@ -73,7 +83,12 @@ impl Lines {
             if left.is_zero() {
                 return Err(Missed::Deadline);
             }
-            state = self.shared.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .shared
+                .1
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 

@@ -2,10 +2,10 @@
 
 pub mod bundle;
 pub mod capture;
-pub mod functions;
-pub mod probes;
 pub mod cli;
 pub mod exit;
+pub mod functions;
+pub mod probes;
 pub mod report;
 pub mod run;
 pub mod settings;
