@@ -3,13 +3,17 @@
 pub mod bundle;
 pub mod capture;
 pub mod cli;
+pub mod events;
 pub mod exit;
 pub mod functions;
+pub mod ledger;
 pub mod probes;
+pub mod regions;
 pub mod report;
 pub mod run;
 pub mod settings;
 pub mod stack;
+pub mod streams;
 pub mod symbolize;
 pub mod target;
 pub mod unwind;
