@@ -15,13 +15,15 @@ pub fn owner(frames: &[Frame]) -> Owner {
 }
 
 fn of_frame(frame: &Frame) -> Option<Owner> {
+    // A stripped allocator has no names, but its file has one.
+    if is_allocator_library(frame.module.as_deref().unwrap_or_default()) {
+        return Some(Owner::Allocator);
+    }
     if !matches!(frame.kind, FrameKind::Native | FrameKind::Inlined) {
         return None;
     }
     let name = frame.name.as_str();
-    if is_allocator_function(name)
-        || is_allocator_library(frame.module.as_deref().unwrap_or_default())
-    {
+    if is_allocator_function(name) {
         return Some(Owner::Allocator);
     }
     if is_thread_creation(name) {
