@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use tracer_common::sampling;
 
@@ -59,15 +60,22 @@ pub struct Spilled {
     pub site: SiteId,
 }
 
+/// A block and a stream may have the same address: a `z_stream` is often a block of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Space {
+    Blocks,
+    Streams,
+}
+
 /// Stacks, sites, and the site of each outstanding allocation.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    pub stacks: Vec<Stack>,
-    stack_ids: HashMap<Stack, StackId>,
+    pub stacks: Vec<Arc<Stack>>,
+    stack_ids: HashMap<Arc<Stack>, StackId>,
     pub sites: Vec<(SiteKey, Totals)>,
     site_ids: HashMap<SiteKey, SiteId>,
     open: HashMap<AllocationKey, SiteId>,
-    pub spilled: HashMap<u64, Spilled>,
+    pub spilled: HashMap<(Space, u64), Spilled>,
 }
 
 impl Ledger {
@@ -82,7 +90,7 @@ impl Ledger {
     }
 
     fn intern(&mut self, stack: Stack) -> StackId {
-        match self.stack_ids.entry(stack) {
+        match self.stack_ids.entry(Arc::new(stack)) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(new) => {
                 let id = StackId(self.stacks.len() as u32);
@@ -99,9 +107,16 @@ impl Ledger {
     }
 
     /// An allocation was made that the kernel could not keep.
-    pub fn begin_spilled(&mut self, key: AllocationKey, size: u64, site: SiteId, weight: Weight) {
+    pub fn begin_spilled(
+        &mut self,
+        space: Space,
+        key: AllocationKey,
+        size: u64,
+        site: SiteId,
+        weight: Weight,
+    ) {
         self.spilled.insert(
-            key.address,
+            (space, key.address),
             Spilled {
                 time: key.time,
                 size,
@@ -127,12 +142,13 @@ impl Ledger {
     }
 
     /// A block or stream has ended that the kernel did not track.
-    pub fn end_unknown(&mut self, address: u64, now: u64, interval: u64, by: Freed) {
+    pub fn end_unknown(&mut self, space: Space, address: u64, now: u64, interval: u64, by: Freed) {
+        let key = (space, address);
         if self
             .spilled
-            .get(&address)
+            .get(&key)
             .is_some_and(|spilled| spilled.time <= now)
-            && let Some(spilled) = self.spilled.remove(&address)
+            && let Some(spilled) = self.spilled.remove(&key)
         {
             self.count_end(spilled.site, Weight::of(spilled.size, interval), by);
         }
@@ -226,10 +242,10 @@ mod tests {
     fn spilled_blocks_end_by_address() {
         let mut ledger = Ledger::default();
         let site = ledger.site(SiteKind::Malloc, stack(1), None);
-        ledger.begin_spilled(key(0x10, 5), 97, site, Weight::ONE);
-        ledger.end_unknown(0x10, 4, 0, Freed::ByProgram);
+        ledger.begin_spilled(Space::Blocks, key(0x10, 5), 97, site, Weight::ONE);
+        ledger.end_unknown(Space::Blocks, 0x10, 4, 0, Freed::ByProgram);
         assert_eq!(ledger.spilled.len(), 1);
-        ledger.end_unknown(0x10, 6, 0, Freed::ByProgram);
+        ledger.end_unknown(Space::Blocks, 0x10, 6, 0, Freed::ByProgram);
         assert!(ledger.spilled.is_empty());
         assert_eq!(ledger.sites[0].1.freed_count, 1.0);
     }
