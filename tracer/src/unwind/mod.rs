@@ -75,6 +75,7 @@ pub struct Unwinder<M> {
     native: NativeUnwinder,
     jvm: Option<Result<HotSpot, UnsupportedJvm>>,
     methods: MethodTable,
+    root: Option<u64>,
 }
 
 impl<M: Memory> Unwinder<M> {
@@ -85,6 +86,7 @@ impl<M: Memory> Unwinder<M> {
             native: NativeUnwinder::default(),
             jvm: None,
             methods: MethodTable::default(),
+            root: None,
         }
     }
 
@@ -127,9 +129,17 @@ impl<M: Memory> Unwinder<M> {
             tid: capture.tid,
             call_wrapper: None,
             passed_java: false,
+            root: None,
         };
         let end = walker.walk(cursor);
+        self.root = walker.root;
         walk::finish(frames, end)
+    }
+
+    /// Stack pointer at the thread's first frame in the last walk, if that was reached: a stack of this thread never
+    /// reaches further.
+    pub fn root(&self) -> Option<u64> {
+        self.root
     }
 
     /// The Java methods of all stacks so far.

@@ -14,6 +14,8 @@ pub struct Mapping<'a> {
     pub start: u64,
     pub end: u64,
     pub executable: bool,
+    /// Readable, writable or executable: not merely reserved.
+    pub accessible: bool,
     pub file_offset: u64,
     pub device: (u32, u32),
     /// 0 for memory without a file.
@@ -59,6 +61,7 @@ fn parse_line(line: &[u8]) -> Option<Mapping<'_>> {
         start,
         end,
         executable: permissions.get(2) == Some(&b'x'),
+        accessible: permissions.iter().take(3).any(|&flag| flag != b'-'),
         file_offset,
         device: (u32::try_from(major).ok()?, u32::try_from(minor).ok()?),
         inode,
