@@ -168,6 +168,11 @@ impl Ledger {
         self.open.get(&key).copied()
     }
 
+    /// Takes an allocation out of the books without counting its end.
+    pub fn forget(&mut self, key: AllocationKey) {
+        self.open.remove(&key);
+    }
+
     /// Forgets allocations that are no longer outstanding but whose end was never heard of.
     pub fn retain(&mut self, is_outstanding: impl Fn(&AllocationKey) -> bool) {
         self.open.retain(|key, _| is_outstanding(key));

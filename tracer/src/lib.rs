@@ -1,5 +1,6 @@
 //! offheap: which Java and native stacks hold the outstanding native memory of a live JVM.
 
+pub mod accounts;
 pub mod bundle;
 pub mod capture;
 pub mod cli;
@@ -12,6 +13,7 @@ pub mod regions;
 pub mod report;
 pub mod run;
 pub mod settings;
+pub mod snapshot;
 pub mod stack;
 pub mod streams;
 pub mod symbolize;

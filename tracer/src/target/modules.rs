@@ -182,6 +182,11 @@ impl ModuleTable {
                 .any(|&(start, end)| (start..end).contains(&address))
     }
 
+    /// Where the kernel lets probed functions return to, once it has mapped that page.
+    pub fn return_probe(&self) -> Option<u64> {
+        self.return_probes.first().map(|&(start, _)| start)
+    }
+
     pub fn get(&self, id: ModuleId) -> Option<&Module> {
         self.modules.get(id.0 as usize)
     }
