@@ -106,9 +106,13 @@ pub fn report(outcome: anyhow::Result<Exit>) -> ExitCode {
 }
 
 fn complain(error: &anyhow::Error) -> ExitCode {
-    // Nothing is left to tell it to when stderr is gone.
-    let _ = writeln!(io::stderr(), "offheap: {}", message(error));
+    hint(&message(error));
     code(error).into()
+}
+
+/// Writes one line to stderr. When stderr is gone nobody is left to tell.
+pub fn hint(line: &str) {
+    let _ = writeln!(io::stderr(), "offheap: {line}");
 }
 
 /// The exit code that an error stands for.

@@ -2,7 +2,9 @@
 
 pub mod capture;
 pub mod cli;
+pub mod doctor;
 pub mod exit;
+pub mod list;
 pub mod report;
 pub mod run;
 pub mod settings;

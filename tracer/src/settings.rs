@@ -1,9 +1,10 @@
 //! What was typed, as what it means: one struct, made once at the edge and passed down.
 
-use std::fmt;
+use std::io::{self, IsTerminal as _};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{env, fmt};
 
 use regex::Regex;
 
@@ -151,6 +152,39 @@ pub enum Verbosity {
     Verbose,
     /// Also the messages of the probes.
     Probes,
+}
+
+/// What the terminal, where there is one, is fit for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Console {
+    /// The report on stdout may be coloured.
+    pub colour: bool,
+    /// The report on stdout may be redrawn in place.
+    pub redraw: bool,
+    /// A progress bar may be drawn on stderr.
+    pub progress: bool,
+}
+
+impl Console {
+    /// The console of this process.
+    pub fn here() -> Console {
+        let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
+        Console::new(
+            io::stdout().is_terminal() && !dumb,
+            io::stderr().is_terminal() && !dumb,
+            set("NO_COLOR"),
+        )
+    }
+
+    /// Pipes and files get neither colours nor progress; `NO_COLOR` (no-color.org) takes only the colours away.
+    fn new(stdout: bool, stderr: bool, no_color: bool) -> Console {
+        Console {
+            colour: stdout && !no_color,
+            redraw: stdout,
+            progress: stderr,
+        }
+    }
 }
 
 /// A directory name in which `%p` is the pid, `%t` the time and `%%` a percent sign.

@@ -3,6 +3,7 @@
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::settings::{Settings, View};
+use crate::{doctor, list};
 
 /// Does what was asked.
 ///
@@ -14,14 +15,15 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Capture(args) => trace(Settings::capture(&args, cli.verbose)?),
         Command::Watch(args) => trace(Settings::watch(&args, cli.verbose)?),
         Command::Report(args) => render(&args, &View::new(&args.view)?),
-        Command::List => Ok(Exit::Done),
-        Command::Doctor(_) => Ok(Exit::Done),
+        Command::List => list::run(),
+        Command::Doctor(args) => doctor::run(args.target.given()),
     }
 }
 
 /// The traced commands are wired here.
 fn trace(settings: Settings) -> anyhow::Result<Exit> {
-    anyhow::bail!("tracing process {} is not built yet", settings.pid)
+    let target = doctor::preflight(settings.pid)?;
+    anyhow::bail!("tracing process {} is not built yet", target.pid)
 }
 
 /// The renderers of `report` are wired here.

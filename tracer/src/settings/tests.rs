@@ -166,3 +166,40 @@ fn refusals() {
         assert!(!message.contains('\n'), "{line}: {message}");
     }
 }
+
+/// Colours need a terminal and no `NO_COLOR`; a progress bar needs a terminal on stderr.
+#[test]
+fn console() {
+    assert_eq!(
+        Console::new(true, true, false),
+        Console {
+            colour: true,
+            redraw: true,
+            progress: true
+        }
+    );
+    assert_eq!(
+        Console::new(true, true, true),
+        Console {
+            colour: false,
+            redraw: true,
+            progress: true
+        }
+    );
+    assert_eq!(
+        Console::new(false, true, false),
+        Console {
+            colour: false,
+            redraw: false,
+            progress: true
+        }
+    );
+    assert_eq!(
+        Console::new(false, false, false),
+        Console {
+            colour: false,
+            redraw: false,
+            progress: false
+        }
+    );
+}

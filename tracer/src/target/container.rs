@@ -12,7 +12,7 @@ pub struct Container {
 }
 
 /// None outside of containers, and when the cgroup can't be read.
-pub(super) fn of(directory: &procfs::process::Process) -> Option<Container> {
+pub fn of(directory: &procfs::process::Process) -> Option<Container> {
     let mut text = Vec::new();
     directory
         .open_relative("cgroup")

@@ -106,14 +106,7 @@ impl Process {
     /// # Errors
     /// When the process has ended.
     pub fn rss(&self) -> io::Result<u64> {
-        let statm = self.read("statm", 4096)?;
-        let pages = statm
-            .split_whitespace()
-            .nth(1)
-            .and_then(|field| field.parse::<u64>().ok());
-        pages
-            .map(|pages| pages.saturating_mul(procfs::page_size()))
-            .ok_or_else(|| io::Error::other("statm has no resident pages"))
+        rss(&self.directory)
     }
 
     /// The threads, as this host numbers them.
@@ -168,6 +161,11 @@ impl Process {
     /// Of the kernel: `ESRCH` or `ENOENT` after the end, `EACCES` without privileges.
     pub fn open_file(&self, name: impl AsRef<Path>) -> io::Result<File> {
         self.directory.open_relative(name).map_err(into_io)
+    }
+
+    /// The process's `/proc` directory.
+    pub fn directory(&self) -> &procfs::process::Process {
+        &self.directory
     }
 
     fn read(&self, name: impl AsRef<Path>, most: u64) -> io::Result<String> {
@@ -244,11 +242,10 @@ fn refuse_32_bit(pid: Pid, directory: &procfs::process::Process) -> anyhow::Resu
 }
 
 fn not_ours(pid: Pid, owner: String) -> Refusal {
-    // SAFETY: geteuid has no preconditions and can't fail.
-    let us = unsafe { libc::geteuid() };
+    let us = user::effective();
     let remedy = match us {
         0 => {
-            "root lacks CAP_SYS_PTRACE here: start offheap on the host, or give its container that capability"
+            "CAP_SYS_PTRACE is missing (see `offheap doctor`) or a security module forbids it: start offheap on the host"
         }
         _ => "run offheap as root, with sudo",
     };
@@ -260,7 +257,20 @@ fn not_ours(pid: Pid, owner: String) -> Refusal {
     }
 }
 
-fn read_cmdline(directory: &procfs::process::Process) -> io::Result<Vec<String>> {
+/// Resident bytes of a process; see [`Process::rss`].
+///
+/// # Errors
+/// When the process has ended.
+pub fn rss(directory: &procfs::process::Process) -> io::Result<u64> {
+    let statm = directory.statm().map_err(into_io)?;
+    Ok(statm.resident.saturating_mul(procfs::page_size()))
+}
+
+/// The command line, bounded; empty for kernel threads and processes that have overwritten it.
+///
+/// # Errors
+/// When the process has ended.
+pub fn read_cmdline(directory: &procfs::process::Process) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
     directory
         .open_relative("cmdline")
@@ -307,7 +317,7 @@ fn ended_or(pid: Pid, error: io::Error, what: &str) -> anyhow::Error {
 }
 
 /// The crate's error as the kernel's, as far as it kept it.
-fn into_io(error: ProcError) -> io::Error {
+pub fn into_io(error: ProcError) -> io::Error {
     match error {
         ProcError::PermissionDenied(_) => io::Error::from_raw_os_error(libc::EACCES),
         ProcError::NotFound(_) => io::Error::from_raw_os_error(libc::ENOENT),
