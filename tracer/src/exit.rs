@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::target::{Pid, Tid};
@@ -76,7 +75,7 @@ pub enum Refusal {
     )]
     MainThreadEnded(Pid),
     #[error("process {pid} is a 32-bit program ({exe}): only 64-bit programs can be traced")]
-    ThirtyTwoBit { pid: Pid, exe: PathBuf },
+    ThirtyTwoBit { pid: Pid, exe: String },
     #[error("process {pid} of {owner} can't be read by {us}: {remedy}")]
     NotOurs {
         pid: Pid,

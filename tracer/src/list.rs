@@ -79,7 +79,7 @@ fn row(directory: &procfs::process::Process) -> io::Result<Option<Row>> {
         return Ok(None);
     };
     let main = launcher::main_class(&process::read_cmdline(directory)?)
-        .map_or_else(|| format!("[{}]", stat.comm), |main| main);
+        .unwrap_or_else(|| format!("[{}]", stat.comm));
     let uid = directory.uid().map_err(process::into_io)?;
     Ok(Some(Row {
         pid: Pid(stat.pid.unsigned_abs()),

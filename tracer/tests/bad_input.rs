@@ -158,6 +158,43 @@ fn without_privileges() {
     );
 }
 
+/// Root without one capability is refused by that capability's name, where the kernel asks for it.
+#[test]
+fn root_without_a_capability() {
+    const CAP_SYS_ADMIN: libc::c_ulong = 21;
+    if !is_root() {
+        eprintln!("skipped: taking capabilities away from root takes root");
+        return;
+    }
+    let mut cat = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut command = offheap(&format!("doctor {}", cat.id()));
+    // SAFETY: prctl is a plain system call and may be used between fork and exec.
+    unsafe {
+        command.pre_exec(
+            || match libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_ADMIN, 0, 0, 0) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            },
+        );
+    }
+    let output = command.output().unwrap();
+    cat.kill().unwrap();
+    cat.wait().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    match output.status.code() {
+        Some(0) => assert!(table.contains("attached to offheap itself"), "{table}"),
+        Some(3) => assert!(
+            table.contains("CAP_SYS_ADMIN") || table.contains("CAP_BPF"),
+            "{table}"
+        ),
+        other => panic!("{other:?}: {table}"),
+    }
+}
+
 /// The binary where everybody may run it: the build's folder may be closed to others.
 fn copy_for_all(folder: &tempfile::TempDir) -> PathBuf {
     let copy = folder.path().join("offheap");

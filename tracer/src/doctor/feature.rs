@@ -4,8 +4,6 @@
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::{fs, io};
 
-use super::check::Check;
-
 /// How a trial ended; the error is the kernel's.
 pub type Tried = Result<(), Errno>;
 
@@ -77,33 +75,24 @@ fn load_cookie_program() -> Result<OwnedFd, Errno> {
     bpf(BPF_PROG_LOAD, &attr)
 }
 
-/// Attaches a program with a cookie to a function of this very process, as tracing does to the target's.
-pub fn live_uprobe(pmu: Option<u32>, privileged: bool) -> Check {
-    const NAME: &str = "uprobe trial";
-    let Some(pmu) = pmu else {
-        return Check::warn(NAME, "not tried: the kernel has no uprobe PMU", "");
-    };
-    if !privileged {
-        return Check::warn(NAME, "not tried: capabilities are missing", "");
-    }
-    match try_uprobe(pmu) {
-        Ok(()) => Check::ok(
-            NAME,
-            "attached to offheap itself, with a cookie, and detached",
-        ),
-        Err((call, errno)) => Check::fail(
-            NAME,
-            format!("{call} failed: {errno}"),
-            "look for the reason in the kernel log (dmesg); a seccomp filter, SELinux or AppArmor may forbid it",
-        ),
-    }
+/// A step of [`uprobe`] that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed {
+    pub call: &'static str,
+    pub errno: Errno,
 }
 
-fn try_uprobe(pmu: u32) -> Result<(), (&'static str, Errno)> {
+/// Attaches a program with a cookie to a function of this very process, as tracing does to the target's. Detaching
+/// takes a grace period of the kernel, some tens of milliseconds.
+///
+/// # Errors
+/// The first call that failed.
+pub fn uprobe(pmu: u32) -> Result<(), Failed> {
+    let failed = |call| move |errno| Failed { call, errno };
     let offset = offset_in_file(probed_function as *const () as u64)
-        .map_err(|e| ("finding our own code", e))?;
-    let program = load_cookie_program().map_err(|e| ("loading a program", e))?;
-    let event = open_uprobe(pmu, offset).map_err(|e| ("perf_event_open", e))?;
+        .map_err(failed("finding our own code"))?;
+    let program = load_cookie_program().map_err(failed("loading a program"))?;
+    let event = open_uprobe(pmu, offset).map_err(failed("perf_event_open"))?;
     let attr = Attr::new()
         .u32(0, program.as_raw_fd().unsigned_abs())
         .u32(4, event.as_raw_fd().unsigned_abs())
@@ -111,7 +100,7 @@ fn try_uprobe(pmu: u32) -> Result<(), (&'static str, Errno)> {
         .u64(16, 1);
     bpf(BPF_LINK_CREATE, &attr)
         .map(drop)
-        .map_err(|e| ("linking program and probe", e))
+        .map_err(failed("linking program and probe"))
 }
 
 /// Never called: only its address is needed.

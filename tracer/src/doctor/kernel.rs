@@ -2,8 +2,8 @@
 
 use super::check::Check;
 use super::facts::Facts;
-use super::feature::{Errno, Tried};
-use super::privileges::{BPF, PERFMON};
+use super::feature::{self, Errno, Failed, Tried};
+use super::privileges::{BPF, PERFMON, REMEDY, SYS_ADMIN};
 
 /// The oldest kernel that is supported, for what a trial can't tell.
 const OLDEST: (u32, u32) = (5, 15);
@@ -94,6 +94,42 @@ fn trial(name: &'static str, tried: &Tried, facts: &Facts) -> Check {
             name,
             format!("bpf(2) failed: {errno}"),
             "use a kernel built with CONFIG_BPF_SYSCALL",
+        ),
+    }
+}
+
+/// Tries the real thing on ourselves, where anything can come of it.
+pub fn try_uprobe(facts: &Facts) -> Check {
+    match facts.uprobe_pmu {
+        None => Check::warn(UPROBE_TRIAL, "not tried: there is no uprobe PMU", ""),
+        Some(_) if !facts.privileges.has_all_required() => {
+            Check::warn(UPROBE_TRIAL, "not tried: capabilities are missing", "")
+        }
+        Some(pmu) => uprobe_trial(feature::uprobe(pmu), facts),
+    }
+}
+
+pub(super) const UPROBE_TRIAL: &str = "uprobe trial";
+
+/// CAP_PERFMON is not enough for uprobes on every kernel: 6.18 asks for CAP_SYS_ADMIN (tried).
+pub(super) fn uprobe_trial(tried: Result<(), Failed>, facts: &Facts) -> Check {
+    match tried {
+        Ok(()) => Check::ok(
+            UPROBE_TRIAL,
+            "attached to offheap itself, with a cookie, and detached",
+        ),
+        Err(Failed {
+            errno: Errno(libc::EPERM | libc::EACCES),
+            ..
+        }) if !facts.privileges.has(SYS_ADMIN) => Check::fail(
+            UPROBE_TRIAL,
+            "this kernel attaches uprobes only with CAP_SYS_ADMIN, which is missing",
+            REMEDY,
+        ),
+        Err(Failed { call, errno }) => Check::fail(
+            UPROBE_TRIAL,
+            format!("{call} failed: {errno}"),
+            "look for the reason in the kernel log (dmesg); a seccomp filter or a security module may forbid it",
         ),
     }
 }

@@ -24,10 +24,7 @@ use crate::target::process::Process;
 pub fn run(pid: Option<Pid>) -> anyhow::Result<Exit> {
     let facts = Facts::read();
     let mut checks = [kernel::checks(&facts), privileges::checks(&facts)].concat();
-    checks.push(feature::live_uprobe(
-        facts.uprobe_pmu,
-        facts.privileges.has_all_required(),
-    ));
+    checks.push(kernel::try_uprobe(&facts));
     if let Some(pid) = pid {
         match Process::open(pid) {
             Ok(process) => checks.extend(process::checks(&process)),
@@ -43,7 +40,7 @@ pub fn run(pid: Option<Pid>) -> anyhow::Result<Exit> {
     })
 }
 
-/// Opens the target, or says in one line why it can't be traced. Takes a few milliseconds and no probe.
+/// Opens the target, or says in one line why it can't be traced. Takes a few milliseconds, and for root no probe.
 ///
 /// # Errors
 /// A [`Refusal`] or a [`TargetEnded`](crate::exit::TargetEnded).
@@ -51,9 +48,12 @@ pub fn preflight(pid: Pid) -> anyhow::Result<Process> {
     let target = Process::open(pid)?;
     let facts = Facts::read();
     privileges::require(&facts)?;
-    if let Some(failed) =
-        first_failed(kernel::checks(&facts)).or_else(|| first_failed(process::checks(&target)))
-    {
+    let mut checks = kernel::checks(&facts);
+    if !facts.privileges.has(privileges::SYS_ADMIN) {
+        checks.push(kernel::try_uprobe(&facts));
+    }
+    checks.extend(process::checks(&target));
+    if let Some(failed) = first_failed(checks) {
         // A process that ends while it is looked at fails checks, too.
         if target.ended() {
             return Err(exit::TargetEnded::before_first_probe(pid).into());

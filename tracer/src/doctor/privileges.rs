@@ -16,8 +16,6 @@ pub struct Capability {
     pub purpose: &'static str,
 }
 
-const SYS_ADMIN: u32 = 21;
-
 pub const BPF: Capability = Capability {
     name: "CAP_BPF",
     bit: 39,
@@ -27,6 +25,11 @@ pub const PERFMON: Capability = Capability {
     name: "CAP_PERFMON",
     bit: 38,
     purpose: "to attach uprobes",
+};
+pub const SYS_ADMIN: Capability = Capability {
+    name: "CAP_SYS_ADMIN",
+    bit: 21,
+    purpose: "on kernels that attach uprobes for nobody else",
 };
 pub const SYS_PTRACE: Capability = Capability {
     name: "CAP_SYS_PTRACE",
@@ -39,7 +42,7 @@ pub const CHECKPOINT_RESTORE: Capability = Capability {
     purpose: "to open libraries that were replaced or deleted on disk",
 };
 
-const REMEDY: &str =
+pub(super) const REMEDY: &str =
     "run offheap as root, with sudo; in a container, add the capability or --privileged";
 
 /// What the kernel lets this process do.
@@ -83,7 +86,7 @@ impl Privileges {
     pub fn has(self, capability: Capability) -> bool {
         let bits = match capability {
             SYS_PTRACE => 1 << SYS_PTRACE.bit,
-            other => 1 << other.bit | 1 << SYS_ADMIN,
+            other => 1 << other.bit | 1 << SYS_ADMIN.bit,
         };
         self.effective & bits != 0
     }
@@ -190,7 +193,7 @@ mod tests {
     /// CAP_SYS_ADMIN stands for what was split off from it, and for nothing else.
     #[test]
     fn sys_admin_includes() {
-        let admin = with(1 << SYS_ADMIN);
+        let admin = with(1 << SYS_ADMIN.bit);
         assert!(admin.has_all_required() && admin.has(CHECKPOINT_RESTORE));
         assert!(!admin.has(SYS_PTRACE));
         assert!(with(1 << 38 | 1 << 39).has_all_required());

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use super::check::Check;
+use crate::exit::{self, Exit};
 use crate::target::jvm::{self, Release};
 use crate::target::process::Process;
 use crate::target::{text, user};
@@ -12,8 +14,10 @@ use crate::target::{text, user};
 pub fn refused(error: &anyhow::Error) -> Check {
     let message = format!("{error:#}");
     match message.split_once(": ") {
-        Some((what, remedy)) => Check::fail("process", what, remedy),
-        None => Check::fail("process", message, ""),
+        Some((what, remedy)) if exit::code(error) != Exit::Failed => {
+            Check::fail("process", what, remedy)
+        }
+        _ => Check::fail("process", message, ""),
     }
 }
 
@@ -131,14 +135,18 @@ fn mapped_files(process: &Process) -> Option<Check> {
     let folder = std::fs::read_dir(format!("/proc/{}/map_files", process.pid));
     // A listing that fails is a missing privilege; an empty one says nothing.
     let opened = match folder.map(|mut entries| entries.find_map(Result::ok)) {
-        Ok(entry) => File::open(entry?.path()),
+        // Follows the link, which is what the kernel restricts, but opens nothing: it may lead to a device.
+        Ok(entry) => File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH)
+            .open(entry?.path()),
         Err(error) => Err(error),
     };
     Some(match opened {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Check::warn(
             "mapped files",
             "can't be opened directly: libraries that were replaced or deleted on disk are not traced",
-            "run offheap as root with CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE",
+            "run offheap as root, with CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN",
         ),
         _ => Check::ok(
             "mapped files",

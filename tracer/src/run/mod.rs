@@ -28,5 +28,10 @@ fn trace(settings: Settings) -> anyhow::Result<Exit> {
 
 /// The renderers of `report` are wired here.
 fn render(args: &crate::cli::Report, _view: &View) -> anyhow::Result<Exit> {
-    anyhow::bail!("rendering {} is not built yet", args.capture.display())
+    let file = if args.capture.is_dir() {
+        args.capture.join("capture.json")
+    } else {
+        args.capture.clone()
+    };
+    anyhow::bail!("rendering {} is not built yet", file.display())
 }

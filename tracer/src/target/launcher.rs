@@ -26,7 +26,7 @@ const WITH_VALUE: [&str; 17] = [
 /// example of a program that embeds a JVM, or where it is hidden in an argument file (`@file`).
 pub fn main_class(cmdline: &[String]) -> Option<String> {
     let (program, mut words) = cmdline.split_first()?;
-    if !file_name(program).starts_with("java") {
+    if file_name(program) != "java" {
         return None;
     }
     while let Some((word, rest)) = words.split_first() {
@@ -96,6 +96,7 @@ mod tests {
             ("java -cp", None),
             ("java -jar", None),
             ("java", None),
+            ("javac --release 11 Main.java", None),
             ("/usr/sbin/jsvc -cp x org.example.Daemon", None),
             ("", None),
         ] {
