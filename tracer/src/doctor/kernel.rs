@@ -134,8 +134,7 @@ pub(super) fn uprobe_trial(tried: Result<(), Failed>, facts: &Facts) -> Check {
     }
 }
 
-/// Only needed by programs that read kernel structures, which these don't; without it the kernel's messages about
-/// programs name no types.
+/// Only programs that read kernel structures need it, and these don't.
 fn btf(facts: &Facts) -> Check {
     if facts.btf {
         Check::ok("BTF", "/sys/kernel/btf/vmlinux")

@@ -72,7 +72,6 @@ fn hints() {
 /// A live JVM is listed with its main class, JDK and memory, and a process that is none is not.
 #[test]
 fn live_jvm() {
-    // jshell's launcher without a terminal would do as well; `java -version` ends too soon. This one waits for stdin.
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("Waiting.java");
     let program = "public class Waiting { public static void main(String[] a) throws Exception { \
@@ -86,9 +85,13 @@ fn live_jvm() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();
-    let Ok(mut java) = spawned else {
-        eprintln!("skipped: there is no java");
-        return;
+    let mut java = match spawned {
+        Ok(java) => java,
+        Err(error) => {
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+            eprintln!("skipped: there is no java");
+            return;
+        }
     };
     let mut ready = [0; 5];
     java.stdout

@@ -116,6 +116,8 @@ fn parse_release(file: &str) -> Option<Release> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The name column is found behind any width of the numbers, with its blanks.
@@ -152,5 +154,16 @@ mod tests {
         assert_eq!(parse_release("JAVA_VERSION=\"1.8.0_392\"\n"), Some(old));
         assert_eq!(parse_release("IMPLEMENTOR=\"x\"\n"), None);
         assert_eq!(parse_release("\0\u{fffd}"), None);
+    }
+
+    proptest! {
+        /// Any line and any file is survived.
+        #[test]
+        fn any_text(text in "[ -~\n\"=é]*") {
+            let _ = pathname(&text);
+            let _ = file_name(&text);
+            let _ = parse_release(&text);
+            let _ = parse_release(&format!("JAVA_VERSION={text}"));
+        }
     }
 }

@@ -51,6 +51,8 @@ mod tests {
     use std::fs;
     use std::io::Read as _;
     use std::os::unix::fs::symlink;
+    use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
 
@@ -81,5 +83,51 @@ mod tests {
         ] {
             assert!(open(&us, refused).is_err(), "{}", refused.display());
         }
+    }
+
+    /// Links of a target with a root of its own lead to its files, never to ours. The target is a thread of this test
+    /// that has changed its root, which takes root.
+    #[test]
+    fn own_root() {
+        if crate::target::user::effective() != 0 {
+            eprintln!("skipped: changing the root folder takes root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("release"), "inside").unwrap();
+        symlink("/release", folder.path().join("absolute")).unwrap();
+        symlink("../../../release", folder.path().join("upwards")).unwrap();
+        symlink("/etc/passwd", folder.path().join("ours")).unwrap();
+        let (give_tid, tid) = mpsc::channel();
+        let (end, wait) = mpsc::channel::<()>();
+        let root = CString::new(folder.path().as_os_str().as_bytes()).unwrap();
+        let jailed = thread::spawn(move || {
+            // SAFETY: unshare gives this thread a root folder of its own, so that chroot changes no other thread's;
+            // the path is a terminated string.
+            let changed =
+                unsafe { libc::unshare(libc::CLONE_FS) == 0 && libc::chroot(root.as_ptr()) == 0 };
+            // SAFETY: gettid has no preconditions.
+            give_tid
+                .send(changed.then(|| unsafe { libc::gettid() }))
+                .unwrap();
+            wait.recv()
+        });
+        let tid = tid.recv().unwrap().unwrap();
+        let task = format!("/proc/self/task/{tid}").into();
+        let jail = procfs::process::Process::new_with_root(task).unwrap();
+        for link in ["/absolute", "/upwards", "/../release"] {
+            let mut text = String::new();
+            open(&jail, Path::new(link))
+                .unwrap()
+                .read_to_string(&mut text)
+                .unwrap();
+            assert_eq!(text, "inside", "{link}");
+        }
+        assert_eq!(
+            open(&jail, Path::new("/ours")).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        drop(end);
+        assert!(jailed.join().unwrap().is_err());
     }
 }
