@@ -16,8 +16,6 @@ use tracer_common::outcome::{OUTCOMES, Outcome, counter};
 static CONFIG: Global<Config> = Global::new(Config {
     tgid: 0,
     stack_pages: 16,
-    pid_namespace_device: 0,
-    pid_namespace_inode: 0,
     sample_interval: 0,
     min_size: 0,
     max_size: 0,
