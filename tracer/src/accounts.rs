@@ -17,7 +17,7 @@ use crate::unwind::{Registers, ReplacedReturn, StackCapture, Unwinder};
 const PROT_NONE: u32 = 0;
 
 /// Threads of the JVM that end what the program forgot: JDK 9 and later, JDK 8 and `finalize` methods.
-const CLEANERS: [&str; 2] = ["Common-Cleaner", "Finalizer"];
+pub const CLEANERS: [&str; 2] = ["Common-Cleaner", "Finalizer"];
 
 /// Who mapped a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,6 +48,19 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The thread whose stack it carries.
+    pub fn tid(&self) -> Option<u32> {
+        match self {
+            Event::Allocated(made)
+            | Event::Mapped { region: made, .. }
+            | Event::Remapped { region: made, .. }
+            | Event::Opened { stream: made, .. } => Some(made.tid),
+            Event::Freed(_) | Event::FreedUnknown(_) | Event::Closed { .. } | Event::Unmapped { .. } => None,
+        }
+    }
+}
+
 /// A block, region or stream, with the stack that made it.
 #[derive(Clone, Debug)]
 pub struct Allocation {

@@ -20,4 +20,5 @@ pub mod stack;
 pub mod streams;
 pub mod symbolize;
 pub mod target;
+pub mod trace;
 pub mod unwind;
