@@ -35,7 +35,10 @@ impl Folder {
             .read(true)
             .custom_flags(flags | libc::O_DIRECTORY | libc::O_CLOEXEC)
             .open(path)?;
-        Ok(Folder { handle, path: path.to_owned() })
+        Ok(Folder {
+            handle,
+            path: path.to_owned(),
+        })
     }
 
     /// As the user named it, for messages.
@@ -59,11 +62,17 @@ impl Folder {
 
     /// Creates something and removes it again.
     pub(super) fn try_out(&self) -> io::Result<()> {
-        self.temporary_folder(OsStr::new(".offheap-check-")).map(drop)
+        self.temporary_folder(OsStr::new(".offheap-check-"))
+            .map(drop)
     }
 
     /// Writes a file that must not be there yet.
-    pub(super) fn new_file(&self, name: &str, owner: Option<Owner>, content: Content<'_>) -> io::Result<()> {
+    pub(super) fn new_file(
+        &self,
+        name: &str,
+        owner: Option<Owner>,
+        content: Content<'_>,
+    ) -> io::Result<()> {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -74,13 +83,20 @@ impl Folder {
     }
 
     /// Writes a file under a temporary name and then puts it in the place of an older one.
-    pub(super) fn replace_file(&self, name: &str, owner: Option<Owner>, content: Content<'_>) -> io::Result<()> {
+    pub(super) fn replace_file(
+        &self,
+        name: &str,
+        owner: Option<Owner>,
+        content: Content<'_>,
+    ) -> io::Result<()> {
         let file = tempfile::Builder::new()
             .prefix(&format!(".{name}."))
             .permissions(std::fs::Permissions::from_mode(0o600))
             .tempfile_in(self.through_handle())?;
         fill(file.as_file(), owner, content)?;
-        file.persist(self.entry(name)).map(drop).map_err(|error| error.error)
+        file.persist(self.entry(name))
+            .map(drop)
+            .map_err(|error| error.error)
     }
 
     /// A new hidden folder in this one, which is removed with all that is in it unless it is kept.
@@ -106,7 +122,12 @@ impl Partial {
     }
 
     /// Gives the folder its owner and its name. Fails where something with content has that name.
-    pub(super) fn keep_as(self, parent: &Folder, name: &OsStr, owner: Option<Owner>) -> io::Result<()> {
+    pub(super) fn keep_as(
+        self,
+        parent: &Folder,
+        name: &OsStr,
+        owner: Option<Owner>,
+    ) -> io::Result<()> {
         give(&self.folder.handle, owner)?;
         self.folder.sync()?;
         std::fs::rename(self.temporary.path(), parent.entry(name))?;
@@ -119,7 +140,9 @@ impl Partial {
 /// Creates a folder that later bundles go into.
 pub(super) fn create(parent: &Folder, name: &OsStr, owner: Option<Owner>) -> io::Result<()> {
     let prefix = super::prefixed(".", name, ".partial-");
-    parent.temporary_folder(&prefix)?.keep_as(parent, name, owner)
+    parent
+        .temporary_folder(&prefix)?
+        .keep_as(parent, name, owner)
 }
 
 fn fill(file: &File, owner: Option<Owner>, content: Content<'_>) -> io::Result<()> {

@@ -37,7 +37,14 @@ impl Owner {
         // SAFETY: geteuid has no arguments and cannot fail.
         let root = unsafe { libc::geteuid() } == 0;
         let id = |name| std::env::var(name).ok()?.parse().ok();
-        if root { Some(Owner { uid: id("SUDO_UID")?, gid: id("SUDO_GID")? }) } else { None }
+        if root {
+            Some(Owner {
+                uid: id("SUDO_UID")?,
+                gid: id("SUDO_GID")?,
+            })
+        } else {
+            None
+        }
     }
 }
 
@@ -87,7 +94,9 @@ pub fn write(dir: &Path, capture: &Capture, options: &Options, owner: Option<Own
             let options = plain(options);
             for format in FORMATS {
                 folder
-                    .replace_file(format.file_name(), owner, &mut |out| render(capture, format, &options, out))
+                    .replace_file(format.file_name(), owner, &mut |out| {
+                        render(capture, format, &options, out)
+                    })
                     .map_err(|error| explain(error, &dir.join(format.file_name())))?;
             }
             folder.sync().map_err(|error| explain(error, dir))
@@ -110,19 +119,28 @@ fn write_new(
 ) -> Result<()> {
     let at = parent.path().join(name);
     let options = plain(options);
-    let partial = parent.temporary_folder(hidden_prefix).map_err(|error| explain(error, &at))?;
+    let partial = parent
+        .temporary_folder(hidden_prefix)
+        .map_err(|error| explain(error, &at))?;
     for format in FORMATS {
         partial
             .folder()
-            .new_file(format.file_name(), owner, &mut |out| render(capture, format, &options, out))
+            .new_file(format.file_name(), owner, &mut |out| {
+                render(capture, format, &options, out)
+            })
             .map_err(|error| explain(error, &at.join(format.file_name())))?;
     }
-    partial.keep_as(parent, name, owner).map_err(|error| explain(error, &at))
+    partial
+        .keep_as(parent, name, owner)
+        .map_err(|error| explain(error, &at))
 }
 
 /// Files have no colours.
 fn plain(options: &Options) -> Options {
-    Options { color: false, ..options.clone() }
+    Options {
+        color: false,
+        ..options.clone()
+    }
 }
 
 fn prefixed(before: &str, name: &OsStr, after: &str) -> OsString {
@@ -141,21 +159,32 @@ enum Place {
 impl Place {
     fn of(dir: &Path) -> Result<Self> {
         match std::fs::symlink_metadata(dir) {
-            Ok(metadata) if metadata.is_dir() => {
-                Folder::open(dir).map(Place::Present).map_err(|error| explain(error, dir))
-            }
+            Ok(metadata) if metadata.is_dir() => Folder::open(dir)
+                .map(Place::Present)
+                .map_err(|error| explain(error, dir)),
             Ok(metadata) if metadata.is_symlink() => {
-                bail!("{} is a symbolic link, which is not followed: name the folder itself", dir.display())
+                bail!(
+                    "{} is a symbolic link, which is not followed: name the folder itself",
+                    dir.display()
+                )
             }
-            Ok(_) => bail!("{} is there and is no folder: choose another name", dir.display()),
+            Ok(_) => bail!(
+                "{} is there and is no folder: choose another name",
+                dir.display()
+            ),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let name = dir.file_name().with_context(|| format!("`{}` names no folder", dir.display()))?;
+                let name = dir
+                    .file_name()
+                    .with_context(|| format!("`{}` names no folder", dir.display()))?;
                 let parent = match dir.parent() {
                     Some(parent) if parent != Path::new("") => parent,
                     _ => Path::new("."),
                 };
                 let parent = Folder::open_parent(parent).map_err(|error| explain(error, parent))?;
-                Ok(Place::Absent { parent, name: name.to_owned() })
+                Ok(Place::Absent {
+                    parent,
+                    name: name.to_owned(),
+                })
             }
             Err(error) => Err(explain(error, dir)),
         }
@@ -165,16 +194,24 @@ impl Place {
 /// An error with the object that it is about and what to do.
 fn explain(error: io::Error, path: &Path) -> anyhow::Error {
     let remedy = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space or choose another place",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free some space or choose another place"
+        }
         ErrorKind::FileTooLarge => "raise the limit on file sizes (ulimit -f)",
         ErrorKind::PermissionDenied => "choose a place that this user may write to",
         ErrorKind::ReadOnlyFilesystem => "the file system is read-only: choose another place",
         ErrorKind::NotFound => "create it first",
         ErrorKind::NotADirectory => "name a folder",
-        ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty => "something else was put there: choose another name",
+        ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty => {
+            "something else was put there: choose another name"
+        }
         _ => "choose another place",
     };
-    anyhow::anyhow!("cannot write {}: {}; {remedy}", path.display(), plain_words(&error))
+    anyhow::anyhow!(
+        "cannot write {}: {}; {remedy}",
+        path.display(),
+        plain_words(&error)
+    )
 }
 
 /// The system's words, without the internal paths that library errors carry.

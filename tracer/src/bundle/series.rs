@@ -52,8 +52,15 @@ impl Series {
             }
         };
         folder.try_out().map_err(|error| explain(error, dir))?;
-        let series = Series { folder, pid, keep, owner };
-        series.remove_unfinished().map_err(|error| explain(error, dir))?;
+        let series = Series {
+            folder,
+            pid,
+            keep,
+            owner,
+        };
+        series
+            .remove_unfinished()
+            .map_err(|error| explain(error, dir))?;
         Ok(series)
     }
 
@@ -65,8 +72,19 @@ impl Series {
         let name = self.free_name(time)?;
         let hidden = format!(".{name}.partial-{}-", std::process::id());
         let name = OsString::from(name);
-        write_new(&self.folder, OsStr::new(&hidden), &name, capture, options, self.owner)?;
-        let mut written = Written { path: self.folder.path().join(&name), removed: 0, left: Vec::new() };
+        write_new(
+            &self.folder,
+            OsStr::new(&hidden),
+            &name,
+            capture,
+            options,
+            self.owner,
+        )?;
+        let mut written = Written {
+            path: self.folder.path().join(&name),
+            removed: 0,
+            left: Vec::new(),
+        };
         self.prune(&name, &mut written);
         Ok(written)
     }
@@ -74,27 +92,44 @@ impl Series {
     fn free_name(&self, time: Timestamp) -> Result<String> {
         let first = format!("offheap-{}-{}", self.pid, compact(time));
         for number in 1..=MAX_IN_A_SECOND {
-            let name = if number == 1 { first.clone() } else { format!("{first}-{number}") };
+            let name = if number == 1 {
+                first.clone()
+            } else {
+                format!("{first}-{number}")
+            };
             match fs::symlink_metadata(self.folder.entry(&name)) {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(name),
                 Err(error) => return Err(explain(error, &self.folder.path().join(name))),
                 Ok(_) => {}
             }
         }
-        bail!("{} has {MAX_IN_A_SECOND} bundles of one second already", self.folder.path().display())
+        bail!(
+            "{} has {MAX_IN_A_SECOND} bundles of one second already",
+            self.folder.path().display()
+        )
     }
 
     fn prune(&self, newest: &OsStr, written: &mut Written) {
         let mut bundles = match self.bundles() {
             Ok(bundles) => bundles,
-            Err(error) => return written.left.push(format!("{:#}", explain(error, self.folder.path()))),
+            Err(error) => {
+                return written
+                    .left
+                    .push(format!("{:#}", explain(error, self.folder.path())));
+            }
         };
         bundles.sort();
         let surplus = bundles.len().saturating_sub(self.keep.get());
-        for (_, _, name) in bundles.into_iter().filter(|(_, _, name)| name != newest).take(surplus) {
+        for (_, _, name) in bundles
+            .into_iter()
+            .filter(|(_, _, name)| name != newest)
+            .take(surplus)
+        {
             match self.remove(&name) {
                 Ok(()) => written.removed += 1,
-                Err(error) => written.left.push(format!("{} is left: {error}", Path::new(&name).display())),
+                Err(error) => written
+                    .left
+                    .push(format!("{} is left: {error}", Path::new(&name).display())),
             }
         }
     }
@@ -102,7 +137,8 @@ impl Series {
     fn bundles(&self) -> io::Result<Vec<Bundle>> {
         let mut bundles = Vec::new();
         for name in self.names()? {
-            if let Some((time, number)) = name.to_str().and_then(|name| parse_name(name, self.pid)) {
+            if let Some((time, number)) = name.to_str().and_then(|name| parse_name(name, self.pid))
+            {
                 bundles.push((time, number, name));
             }
         }
@@ -110,7 +146,9 @@ impl Series {
     }
 
     fn names(&self) -> io::Result<Vec<OsString>> {
-        fs::read_dir(self.folder.through_handle())?.map(|entry| Ok(entry?.file_name())).collect()
+        fs::read_dir(self.folder.through_handle())?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
     }
 
     /// Removes a folder if it holds nothing but a bundle's files.
@@ -121,7 +159,9 @@ impl Series {
             .collect::<io::Result<_>>()?;
         let ours = |name: &OsString| FORMATS.iter().any(|format| name == format.file_name());
         if !names.iter().all(ours) {
-            return Err(io::Error::other("it holds files that offheap did not write"));
+            return Err(io::Error::other(
+                "it holds files that offheap did not write",
+            ));
         }
         for file in names {
             fs::remove_file(bundle.entry(file))?;
@@ -132,7 +172,9 @@ impl Series {
     /// Half-written bundles stay hidden when we are killed; their writer's pid is in their name.
     fn remove_unfinished(&self) -> io::Result<()> {
         for name in self.names()? {
-            let writer = name.to_str().and_then(|name| parse_unfinished(name, self.pid));
+            let writer = name
+                .to_str()
+                .and_then(|name| parse_unfinished(name, self.pid));
             if writer.is_some_and(|writer| !Path::new("/proc").join(writer.to_string()).exists()) {
                 // What is not ours to remove is hidden and harms nobody.
                 let _ = self.remove(&name);

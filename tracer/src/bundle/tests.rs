@@ -1,3 +1,5 @@
+mod series;
+
 use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -5,6 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use self::series::series;
 use super::*;
 use crate::report::json;
 use crate::report::tests::fixture;
@@ -18,17 +21,19 @@ fn folder() -> TempDir {
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir)
         .expect("a folder")
-        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     names.sort();
     names
 }
 
 const BUNDLE: [&str; 4] = ["capture.json", "flame.svg", "report.txt", "stacks.folded"];
-
-fn series(dir: &Path, keep: usize) -> Series {
-    Series::open(dir, 4242, NonZeroUsize::new(keep).expect("not zero"), None).expect("a series")
-}
 
 /// Proves that a bundle is four private files in a private folder, with nothing left beside it.
 #[test]
@@ -37,18 +42,36 @@ fn a_bundle_is_whole_and_private() {
     let dir = parent.path().join("incident");
     check_writable(&dir).expect("writable");
     assert!(names(parent.path()).is_empty(), "the check leaves nothing");
-    write(&dir, &fixture::server(), &Options { color: true, ..Options::default() }, None).expect("a bundle");
+    write(
+        &dir,
+        &fixture::server(),
+        &Options {
+            color: true,
+            ..Options::default()
+        },
+        None,
+    )
+    .expect("a bundle");
     assert_eq!(names(parent.path()), ["incident"]);
     assert_eq!(names(&dir), BUNDLE);
-    assert_eq!(fs::metadata(&dir).expect("the folder").permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        fs::metadata(&dir).expect("the folder").permissions().mode() & 0o777,
+        0o700
+    );
     for name in BUNDLE {
         let metadata = fs::metadata(dir.join(name)).expect("a file");
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
         assert!(metadata.len() > 0, "{name}");
     }
-    let read = json::parse(&fs::read(dir.join("capture.json")).expect("the capture")).expect("a capture");
+    let read =
+        json::parse(&fs::read(dir.join("capture.json")).expect("the capture")).expect("a capture");
     assert_eq!(read.sites.len(), fixture::server().sites.len());
-    assert!(!fs::read_to_string(dir.join("report.txt")).expect("the report").contains('\x1b'), "no colours in files");
+    assert!(
+        !fs::read_to_string(dir.join("report.txt"))
+            .expect("the report")
+            .contains('\x1b'),
+        "no colours in files"
+    );
 }
 
 /// Proves that in a folder that is there the files are replaced and others are left alone.
@@ -58,9 +81,25 @@ fn a_present_folder_is_filled() {
     fs::write(dir.path().join("report.txt"), "old").expect("an old report");
     fs::write(dir.path().join("mine"), "mine").expect("another file");
     write(dir.path(), &fixture::empty(), &Options::default(), None).expect("a bundle");
-    assert_eq!(names(dir.path()), ["capture.json", "flame.svg", "mine", "report.txt", "stacks.folded"]);
-    assert!(fs::read_to_string(dir.path().join("report.txt")).expect("the report").starts_with("Nothing"));
-    assert_eq!(fs::read_to_string(dir.path().join("mine")).expect("the other file"), "mine");
+    assert_eq!(
+        names(dir.path()),
+        [
+            "capture.json",
+            "flame.svg",
+            "mine",
+            "report.txt",
+            "stacks.folded"
+        ]
+    );
+    assert!(
+        fs::read_to_string(dir.path().join("report.txt"))
+            .expect("the report")
+            .starts_with("Nothing")
+    );
+    assert_eq!(
+        fs::read_to_string(dir.path().join("mine")).expect("the other file"),
+        "mine"
+    );
 }
 
 /// Proves that links planted as the folder or as a file are not followed: what they point to stays as it is.
@@ -72,9 +111,15 @@ fn links_are_not_followed() {
     fs::write(&prey, "precious").expect("a file");
     let link = parent.path().join("out");
     symlink(&victim, &link).expect("a link");
-    for error in [check_writable(&link), write(&link, &fixture::empty(), &Options::default(), None)] {
+    for error in [
+        check_writable(&link),
+        write(&link, &fixture::empty(), &Options::default(), None),
+    ] {
         let error = error.expect_err("a link").to_string();
-        assert!(error.ends_with("is a symbolic link, which is not followed: name the folder itself"), "{error}");
+        assert!(
+            error.ends_with("is a symbolic link, which is not followed: name the folder itself"),
+            "{error}"
+        );
     }
     assert!(Series::open(&link, 1, NonZeroUsize::MIN, None).is_err());
     assert!(names(&victim).is_empty());
@@ -82,7 +127,12 @@ fn links_are_not_followed() {
     symlink(&prey, victim.join("capture.json")).expect("a link");
     write(&victim, &fixture::empty(), &Options::default(), None).expect("a bundle");
     assert_eq!(fs::read_to_string(&prey).expect("the file"), "precious");
-    assert!(fs::symlink_metadata(victim.join("capture.json")).expect("the capture").is_file(), "the link is replaced");
+    assert!(
+        fs::symlink_metadata(victim.join("capture.json"))
+            .expect("the capture")
+            .is_file(),
+        "the link is replaced"
+    );
 }
 
 /// Proves that a dangling link, a file and a missing parent are refused before a capture starts, with a remedy.
@@ -96,94 +146,32 @@ fn bad_places_are_refused_early() {
     assert!(refusal(&file).ends_with("is there and is no folder: choose another name"));
     assert!(refusal(&dangling).contains("is a symbolic link"));
     assert!(refusal(&parent.path().join("a/b")).ends_with("a: entity not found; create it first"));
-    assert!(refusal(&file.join("below")).contains("not a directory"), "{}", refusal(&file.join("below")));
-    assert!(refusal(Path::new("/proc/self/offheap")).starts_with("cannot write /proc/self/offheap: "));
+    assert!(
+        refusal(&file.join("below")).contains("not a directory"),
+        "{}",
+        refusal(&file.join("below"))
+    );
+    assert!(
+        refusal(Path::new("/proc/self/offheap")).starts_with("cannot write /proc/self/offheap: ")
+    );
     assert!(refusal(Path::new("")).contains("names no folder"));
 }
 
 /// Proves that `%p`, `%t` and `%%` are expanded and everything else is kept.
 #[test]
 fn names_are_expanded() {
-    let expanded = |template: &str| expand(Path::new(template), 4242, TIME).to_string_lossy().into_owned();
+    let expanded = |template: &str| {
+        expand(Path::new(template), 4242, TIME)
+            .to_string_lossy()
+            .into_owned()
+    };
     assert_eq!(expanded("/var/tmp/%p-%t"), "/var/tmp/4242-20260102T030405Z");
     assert_eq!(expanded("100%%p/%x%"), "100%p/%x%");
     let raw = OsStr::from_bytes(b"\xff%p");
-    assert_eq!(expand(Path::new(raw), 7, TIME).as_os_str().as_bytes(), b"\xff7");
-}
-
-/// Proves that a series keeps the newest bundles of its own target and removes nothing else.
-#[test]
-fn a_series_is_pruned() {
-    let parent = folder();
-    let dir = parent.path().join("series");
-    let series = series(&dir, 2);
-    for other in ["offheap-4243-20250101T000000Z", "offheap-4242-yesterday", "backup", "offheap-4242-20250101T000000Z"] {
-        fs::create_dir(dir.join(other)).expect("a folder");
-    }
-    fs::write(dir.join("offheap-4242-20250101T000000Z/report.txt"), "old").expect("an old report");
-    fs::write(dir.join("backup/report.txt"), "mine").expect("a file");
-    let at = |second| Timestamp::from_second(TIME.as_second() + second).expect("a time");
-    let write = |second| series.write(&fixture::empty(), &Options::default(), at(second)).expect("a bundle");
-    assert_eq!(write(0).removed, 0);
-    assert_eq!(write(1).removed, 1);
-    let third = write(2);
-    assert_eq!((third.removed, third.left.len()), (1, 0));
     assert_eq!(
-        names(&dir),
-        [
-            "backup",
-            "offheap-4242-20260102T030406Z",
-            "offheap-4242-20260102T030407Z",
-            "offheap-4242-yesterday",
-            "offheap-4243-20250101T000000Z",
-        ]
+        expand(Path::new(raw), 7, TIME).as_os_str().as_bytes(),
+        b"\xff7"
     );
-    assert_eq!(names(&third.path), BUNDLE);
-    assert_eq!(fs::metadata(&dir).expect("the folder").permissions().mode() & 0o777, 0o700);
-}
-
-/// Proves that two bundles of one second are both kept, in order, and that a clock set back removes not the newest.
-#[test]
-fn bundles_of_one_second_have_numbers() {
-    let dir = folder();
-    let two = series(dir.path(), 2);
-    for _ in 0..3 {
-        two.write(&fixture::empty(), &Options::default(), TIME).expect("a bundle");
-    }
-    assert_eq!(names(dir.path()), ["offheap-4242-20260102T030405Z-2", "offheap-4242-20260102T030405Z-3"]);
-    let before = Timestamp::from_second(0).expect("a time");
-    let written = two.write(&fixture::empty(), &Options::default(), before).expect("a bundle");
-    assert!(written.path.is_dir());
-    assert_eq!(names(dir.path()), ["offheap-4242-19700101T000000Z", "offheap-4242-20260102T030405Z-3"]);
-}
-
-/// Proves that an old bundle with a foreign file in it, or a link by a bundle's name, is left and said so.
-#[test]
-fn foreign_content_is_left() {
-    let dir = folder();
-    let victim = folder();
-    fs::write(victim.path().join("report.txt"), "precious").expect("a file");
-    symlink(victim.path(), dir.path().join("offheap-4242-20250101T000000Z")).expect("a link");
-    fs::create_dir(dir.path().join("offheap-4242-20250102T000000Z")).expect("a folder");
-    fs::write(dir.path().join("offheap-4242-20250102T000000Z/notes"), "mine").expect("a file");
-    let written = series(dir.path(), 1).write(&fixture::empty(), &Options::default(), TIME).expect("a bundle");
-    assert_eq!((written.removed, written.left.len()), (0, 2), "{written:?}");
-    assert!(victim.path().join("report.txt").exists());
-    assert!(dir.path().join("offheap-4242-20250102T000000Z/notes").exists());
-}
-
-/// Proves that what a killed run left is removed by the next, and a living writer's is not.
-#[test]
-fn unfinished_bundles_are_removed() {
-    let dir = folder();
-    let unfinished = |writer: u32| format!(".offheap-4242-20260102T030405Z.partial-{writer}-abc");
-    let (dead, alive) = (unfinished(u32::MAX), unfinished(std::process::id()));
-    for name in [&dead, &alive] {
-        fs::create_dir(dir.path().join(name)).expect("a folder");
-        fs::write(dir.path().join(name).join("report.txt"), "half").expect("a file");
-    }
-    series(dir.path(), 1);
-    assert_eq!(names(dir.path()), [alive]);
 }
 
 /// Runs one test of this binary again in a process of its own, told so by a variable. True in that process.
@@ -192,12 +180,21 @@ fn in_a_child(test: &str) -> bool {
         return true;
     }
     let output = Command::new(std::env::current_exe().expect("our own path"))
-        .args(["--exact", &format!("bundle::tests::{test}"), "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            &format!("bundle::tests::{test}"),
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env("OFFHEAP_CHILD", "1")
         .output()
         .expect("start the test again");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     false
 }
 
@@ -212,20 +209,36 @@ fn a_full_disk_leaves_nothing() {
     write(&old, &fixture::empty(), &Options::default(), None).expect("a bundle");
     let before = fs::read(old.join("capture.json")).expect("the capture");
     limit_file_size(1024);
-    let error = write(&dir, &fixture::server(), &Options::default(), None).expect_err("no room").to_string();
-    assert!(error.contains("new/report.txt: file too large; raise the limit"), "{error}");
+    let error = write(&dir, &fixture::server(), &Options::default(), None)
+        .expect_err("no room")
+        .to_string();
+    assert!(
+        error.contains("new/report.txt: file too large; raise the limit"),
+        "{error}"
+    );
     write(&old, &fixture::server(), &Options::default(), None).expect_err("no room");
-    let error = series(&parent.path().join("series"), 1).write(&fixture::server(), &Options::default(), TIME);
+    let error = series(&parent.path().join("series"), 1).write(
+        &fixture::server(),
+        &Options::default(),
+        TIME,
+    );
     error.expect_err("no room");
     assert_eq!(names(parent.path()), ["old", "series"]);
     assert_eq!(names(&old), BUNDLE);
-    assert_eq!(fs::read(old.join("capture.json")).expect("the capture"), before, "the old file is whole");
+    assert_eq!(
+        fs::read(old.join("capture.json")).expect("the capture"),
+        before,
+        "the old file is whole"
+    );
     assert!(names(&parent.path().join("series")).is_empty());
 }
 
 /// In this process no file may grow beyond `bytes`, and writing further is an error and not a signal.
 fn limit_file_size(bytes: u64) {
-    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: bytes,
+    };
     // SAFETY: `limit` outlives the call, and ignoring a signal runs no code of ours.
     let done = unsafe {
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
@@ -237,8 +250,17 @@ fn limit_file_size(bytes: u64) {
 /// Proves that a device without space is told as such.
 #[test]
 fn no_space_is_told() {
-    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-    let error = render(&fixture::empty(), Format::Json, &Options::default(), &mut &full).expect_err("no space");
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let error = render(
+        &fixture::empty(),
+        Format::Json,
+        &Options::default(),
+        &mut &full,
+    )
+    .expect_err("no space");
     assert_eq!(
         explain(error, Path::new("out/capture.json")).to_string(),
         "cannot write out/capture.json: no storage space; free some space or choose another place"
@@ -252,26 +274,37 @@ fn a_read_only_folder_is_refused() {
         return;
     }
     let dir = folder();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).expect("take the right to write");
-    become_nobody(dir.path());
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555))
+        .expect("take the right to write");
+    let good = folder();
+    become_nobody(&[dir.path(), good.path()]);
+    check_writable(&good.path().join("new")).expect("a folder of one's own");
     for place in [dir.path().to_owned(), dir.path().join("new")] {
-        let error = check_writable(&place).expect_err("not writable").to_string();
-        assert!(error.ends_with("permission denied; choose a place that this user may write to"), "{error}");
+        let error = check_writable(&place)
+            .expect_err("not writable")
+            .to_string();
+        assert!(
+            error.ends_with("permission denied; choose a place that this user may write to"),
+            "{error}"
+        );
         write(&place, &fixture::empty(), &Options::default(), None).expect_err("not writable");
     }
     assert!(names(dir.path()).is_empty());
 }
 
-/// Root may write everywhere; give that up, but keep `dir` readable.
-fn become_nobody(dir: &Path) {
+/// Root may write everywhere; give that up, and the folders to the user that we become.
+fn become_nobody(folders: &[&Path]) {
     const NOBODY: u32 = 65_534;
-    // SAFETY: both calls only take numbers.
-    unsafe {
-        if libc::geteuid() == 0 {
-            std::os::unix::fs::chown(dir, Some(NOBODY), Some(NOBODY)).expect("give the folder away");
-            assert_eq!((libc::setgid(NOBODY), libc::setuid(NOBODY)), (0, 0), "become another user");
-        }
+    // SAFETY: geteuid has no arguments and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return;
     }
+    for folder in folders {
+        std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).expect("give the folder away");
+    }
+    // SAFETY: both calls only take numbers.
+    let done = unsafe { (libc::setgid(NOBODY), libc::setuid(NOBODY)) };
+    assert_eq!(done, (0, 0), "become another user");
 }
 
 /// Proves that, where root writes, files and folders belong to the user who called sudo.
@@ -280,17 +313,48 @@ fn bundles_belong_to_the_invoker() {
     // SAFETY: geteuid has no arguments and cannot fail.
     let root = unsafe { libc::geteuid() } == 0;
     let own = fs::metadata("/proc/self").expect("ourselves");
-    let owner = if root { Owner { uid: 4_711, gid: 4_712 } } else { Owner { uid: own.uid(), gid: own.gid() } };
+    let owner = if root {
+        Owner {
+            uid: 4_711,
+            gid: 4_712,
+        }
+    } else {
+        Owner {
+            uid: own.uid(),
+            gid: own.gid(),
+        }
+    };
     let parent = folder();
     let dir = parent.path().join("new");
     write(&dir, &fixture::empty(), &Options::default(), Some(owner)).expect("a bundle");
-    let series = Series::open(&parent.path().join("series"), 1, NonZeroUsize::MIN, Some(owner)).expect("a series");
-    let written = series.write(&fixture::empty(), &Options::default(), TIME).expect("a bundle");
-    let mut paths = vec![dir.clone(), parent.path().join("series"), written.path.clone()];
-    paths.extend(BUNDLE.iter().flat_map(|name| [dir.join(name), written.path.join(name)]));
+    let series = Series::open(
+        &parent.path().join("series"),
+        1,
+        NonZeroUsize::MIN,
+        Some(owner),
+    )
+    .expect("a series");
+    let written = series
+        .write(&fixture::empty(), &Options::default(), TIME)
+        .expect("a bundle");
+    let mut paths = vec![
+        dir.clone(),
+        parent.path().join("series"),
+        written.path.clone(),
+    ];
+    paths.extend(
+        BUNDLE
+            .iter()
+            .flat_map(|name| [dir.join(name), written.path.join(name)]),
+    );
     for path in paths {
         let metadata = fs::metadata(&path).expect("written");
-        assert_eq!((metadata.uid(), metadata.gid()), (owner.uid, owner.gid), "{}", path.display());
+        assert_eq!(
+            (metadata.uid(), metadata.gid()),
+            (owner.uid, owner.gid),
+            "{}",
+            path.display()
+        );
     }
 }
 
@@ -306,7 +370,13 @@ fn the_invoker_is_read_from_sudo() {
         std::env::set_var("SUDO_GID", "1001");
         libc::geteuid() == 0
     };
-    assert_eq!(Owner::of_invoker(), root.then_some(Owner { uid: 1000, gid: 1001 }));
+    assert_eq!(
+        Owner::of_invoker(),
+        root.then_some(Owner {
+            uid: 1000,
+            gid: 1001
+        })
+    );
     // SAFETY: as above.
     unsafe { std::env::set_var("SUDO_UID", "root; rm") };
     assert_eq!(Owner::of_invoker(), None);

@@ -21,9 +21,16 @@ impl MethodNames {
                 .or_insert(Overloads::One(&method.signature));
         }
         let overloaded = |method: &JavaMethod| {
-            signatures.get(&(method.class.as_str(), method.name.as_str())) == Some(&Overloads::Several)
+            signatures.get(&(method.class.as_str(), method.name.as_str()))
+                == Some(&Overloads::Several)
         };
-        MethodNames { names: table.methods.iter().map(|method| name(method, overloaded(method))).collect() }
+        MethodNames {
+            names: table
+                .methods
+                .iter()
+                .map(|method| name(method, overloaded(method)))
+                .collect(),
+        }
     }
 
     pub fn get(&self, method: MethodId) -> Option<&str> {
@@ -40,7 +47,11 @@ enum Overloads<'a> {
 impl<'a> Overloads<'a> {
     /// The same method can be in the table twice: redefined, or of another class loader.
     fn with(self, signature: &'a str) -> Self {
-        if self == Overloads::One(signature) { self } else { Overloads::Several }
+        if self == Overloads::One(signature) {
+            self
+        } else {
+            Overloads::Several
+        }
     }
 }
 
@@ -114,7 +125,16 @@ mod tests {
             method("a.B", "put", "()V"),
         ];
         let names = MethodNames::new(&MethodTable { methods });
-        assert_eq!(names.names, ["a.A.put(int)", "a.A.put(String, long[][])", "a.A.get", "a.A.get", "a.B.put"]);
+        assert_eq!(
+            names.names,
+            [
+                "a.A.put(int)",
+                "a.A.put(String, long[][])",
+                "a.A.get",
+                "a.A.get",
+                "a.B.put"
+            ]
+        );
     }
 
     /// Proves that what is no descriptor is shown as it is and never panics.

@@ -49,7 +49,10 @@ pub fn name_stack(stack: &Stack, sources: &Sources<'_>, native: &mut NativeNames
         if !matches!(frame, stack::Frame::Marker(_)) {
             let added = &named.frames[before..];
             named.total += added.len() as u64;
-            named.symbolized += added.iter().filter(|frame| frame.kind != FrameKind::Unknown).count() as u64;
+            named.symbolized += added
+                .iter()
+                .filter(|frame| frame.kind != FrameKind::Unknown)
+                .count() as u64;
         }
     }
     named
@@ -86,7 +89,9 @@ fn push_frame(
             reason: None,
             ..unknown(&clean::name(name), "")
         }),
-        stack::Frame::Unknown { address, reason } => frames.push(unknown_code(*address, *reason, sources.perf_map)),
+        stack::Frame::Unknown { address, reason } => {
+            frames.push(unknown_code(*address, *reason, sources.perf_map))
+        }
         stack::Frame::Marker(marker) => frames.push(marker_frame(*marker)),
     }
 }
@@ -124,7 +129,10 @@ fn unknown_code(address: u64, reason: UnknownReason, perf_map: Option<&PerfMap>)
 /// Markers whose place is the end of a stack have the stack's end as their reason, so that it is said once.
 fn marker_frame(marker: Marker) -> capture::Frame {
     let (name, reason) = match marker {
-        Marker::ParkedVirtualThread => ("[virtual thread: parked frames]", "parked frames are in the heap"),
+        Marker::ParkedVirtualThread => (
+            "[virtual thread: parked frames]",
+            "parked frames are in the heap",
+        ),
         Marker::ResumedAtAnchor => ("[native frames missing]", "resumed at the last Java frame"),
         Marker::Truncated => ("[truncated]", stack::StackEnd::Truncated.as_str()),
         Marker::StackLost => ("[stack lost]", stack::StackEnd::Lost.as_str()),

@@ -42,13 +42,21 @@ impl std::fmt::Debug for NativeNames {
 
 impl Default for NativeNames {
     fn default() -> Self {
-        NativeNames { symbolizer: Symbolizer::new(), known: HashMap::new(), unreadable: BTreeMap::new() }
+        NativeNames {
+            symbolizer: Symbolizer::new(),
+            known: HashMap::new(),
+            unreadable: BTreeMap::new(),
+        }
     }
 }
 
 impl NativeNames {
     /// Looks up all native frames of the stacks, one batch per file. Call it with many stacks before naming each.
-    pub fn resolve<'a>(&mut self, stacks: impl IntoIterator<Item = &'a Stack>, modules: &ModuleTable) {
+    pub fn resolve<'a>(
+        &mut self,
+        stacks: impl IntoIterator<Item = &'a Stack>,
+        modules: &ModuleTable,
+    ) {
         let mut wanted: BTreeMap<ModuleId, BTreeSet<u64>> = BTreeMap::new();
         for frame in stacks.into_iter().flat_map(|stack| &stack.frames) {
             if let stack::Frame::Native { module, offset } = frame
@@ -63,8 +71,15 @@ impl NativeNames {
                 Some(module) => self.look_up(module, &offsets),
                 None => Vec::new(),
             };
-            let functions = functions.into_iter().chain(std::iter::repeat_with(Box::default));
-            self.known.extend(offsets.into_iter().map(|offset| (id, offset)).zip(functions));
+            let functions = functions
+                .into_iter()
+                .chain(std::iter::repeat_with(Box::default));
+            self.known.extend(
+                offsets
+                    .into_iter()
+                    .map(|offset| (id, offset))
+                    .zip(functions),
+            );
         }
     }
 
@@ -72,18 +87,35 @@ impl NativeNames {
     pub fn notes(&self, modules: &ModuleTable) -> Vec<String> {
         let note = |(id, why): (&ModuleId, &String)| {
             let module = modules.modules.get(id.0 as usize)?;
-            Some(format!("no symbols from {}: {why}", clean::name(&module.path.to_string_lossy())))
+            Some(format!(
+                "no symbols from {}: {why}",
+                clean::name(&module.path.to_string_lossy())
+            ))
         };
         self.unreadable.iter().filter_map(note).collect()
     }
 
     /// Appends the frames of one place, leaf first.
-    pub(super) fn push_frames(&self, id: ModuleId, offset: u64, modules: &ModuleTable, frames: &mut Vec<Frame>) {
+    pub(super) fn push_frames(
+        &self,
+        id: ModuleId,
+        offset: u64,
+        modules: &ModuleTable,
+        frames: &mut Vec<Frame>,
+    ) {
         let module = modules.modules.get(id.0 as usize).map(file_name);
-        let functions = self.known.get(&(id, offset)).map(|functions| &**functions).unwrap_or_default();
+        let functions = self
+            .known
+            .get(&(id, offset))
+            .map(|functions| &**functions)
+            .unwrap_or_default();
         if functions.is_empty() {
             let name = module.as_deref().unwrap_or("unknown file");
-            let reason = if self.unreadable.contains_key(&id) { "unreadable symbols" } else { "no symbol" };
+            let reason = if self.unreadable.contains_key(&id) {
+                "unreadable symbols"
+            } else {
+                "no symbol"
+            };
             frames.push(Frame {
                 module: module.clone(),
                 ..super::unknown(&format!("[{name}+{offset:#x}]"), reason)
@@ -91,7 +123,11 @@ impl NativeNames {
         }
         frames.extend(functions.iter().map(|function| Frame {
             name: function.name.clone(),
-            kind: if function.inlined { FrameKind::Inlined } else { FrameKind::Native },
+            kind: if function.inlined {
+                FrameKind::Inlined
+            } else {
+                FrameKind::Native
+            },
             module: module.clone(),
             file: function.file.clone(),
             line: function.line,
@@ -103,13 +139,21 @@ impl NativeNames {
     fn look_up(&mut self, module: &Module, offsets: &[u64]) -> Vec<Box<[Function]>> {
         let elf = Elf::new(readable_path(module));
         // Debug information that does not fit (a stale debug link) must not cost the names that the file itself has.
-        let plain = Elf { debug_syms: false, ..elf.clone() };
+        let plain = Elf {
+            debug_syms: false,
+            ..elf.clone()
+        };
         let mut found = symbolize(&self.symbolizer, &elf, offsets);
-        if found.as_ref().is_ok_and(|found| found.iter().all(|functions| functions.is_empty())) || found.is_err() {
+        if found
+            .as_ref()
+            .is_ok_and(|found| found.iter().all(|functions| functions.is_empty()))
+            || found.is_err()
+        {
             found = symbolize(&self.symbolizer, &plain, offsets);
         }
         found.unwrap_or_else(|why| {
-            self.unreadable.insert(module.id, clean::name(&why).into_owned());
+            self.unreadable
+                .insert(module.id, clean::name(&why).into_owned());
             Vec::new()
         })
     }
@@ -119,7 +163,11 @@ impl NativeNames {
 ///
 /// # Errors
 /// The file has no entry for any offset, because it cannot be read.
-fn symbolize(symbolizer: &Symbolizer, elf: &Elf, offsets: &[u64]) -> Result<Vec<Box<[Function]>>, String> {
+fn symbolize(
+    symbolizer: &Symbolizer,
+    elf: &Elf,
+    offsets: &[u64],
+) -> Result<Vec<Box<[Function]>>, String> {
     let source = Source::Elf(elf.clone());
     // The file is the target's: a parser that gives up on it by panicking costs its names and not the report.
     let result = catch_unwind(AssertUnwindSafe(|| {
@@ -142,9 +190,22 @@ fn symbolize(symbolizer: &Symbolizer, elf: &Elf, offsets: &[u64]) -> Result<Vec<
 
 /// blazesym gives the outermost function first, and for each the place within it.
 fn functions(found: &Symbolized<'_>) -> Box<[Function]> {
-    let Symbolized::Sym(Sym { name, code_info, inlined, .. }) = found else { return Box::default() };
-    let inner = inlined.iter().rev().map(|f| function(&f.name, f.code_info.as_ref(), true));
-    inner.chain([function(name, code_info.as_deref(), false)]).collect()
+    let Symbolized::Sym(Sym {
+        name,
+        code_info,
+        inlined,
+        ..
+    }) = found
+    else {
+        return Box::default();
+    };
+    let inner = inlined
+        .iter()
+        .rev()
+        .map(|f| function(&f.name, f.code_info.as_ref(), true));
+    inner
+        .chain([function(name, code_info.as_deref(), false)])
+        .collect()
 }
 
 fn function(name: &str, place: Option<&CodeInfo<'_>>, inlined: bool) -> Function {
@@ -174,7 +235,11 @@ fn without_parameters(name: &str) -> &str {
         }
         if depth == 0 {
             let kept = &end[..at];
-            return if kept.is_empty() || kept.ends_with("operator") { name } else { kept };
+            return if kept.is_empty() || kept.ends_with("operator") {
+                name
+            } else {
+                kept
+            };
         }
     }
     name
@@ -210,9 +275,15 @@ mod tests {
             ("A::f(void (*)(int)) const", "A::f"),
             ("A::operator()(int)", "A::operator()"),
             ("A::operator()", "A::operator()"),
-            ("(anonymous namespace)::g((anonymous namespace)::T)", "(anonymous namespace)::g"),
+            (
+                "(anonymous namespace)::g((anonymous namespace)::T)",
+                "(anonymous namespace)::g",
+            ),
             ("void f<int>(int)", "void f<int>"),
-            ("core::ops::FnOnce<(A,)>::call", "core::ops::FnOnce<(A,)>::call"),
+            (
+                "core::ops::FnOnce<(A,)>::call",
+                "core::ops::FnOnce<(A,)>::call",
+            ),
             (")", ")"),
             ("()", "()"),
             ("a)b)", "a)b)"),

@@ -36,17 +36,28 @@ impl PerfMap {
         let status = procfs::process::Process::new(pid)
             .and_then(|process| process.status())
             .with_context(|| format!("cannot read /proc/{pid}/status"))?;
-        let inner_pid = status.nspid.as_deref().and_then(<[i32]>::last).copied().unwrap_or(pid);
+        let inner_pid = status
+            .nspid
+            .as_deref()
+            .and_then(<[i32]>::last)
+            .copied()
+            .unwrap_or(pid);
         let file_name = format!("perf-{inner_pid}.map");
         let path = format!("/proc/{pid}/root/tmp/{file_name}");
         // No link is followed: it would be resolved in our own root. No opening can block.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+        let file = match OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(&path)
+        {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.with_context(|| format!("cannot open {path}"))?,
         };
         check_owner(&file, status.euid).with_context(|| format!("{path} is not used"))?;
-        Self::parse(&file_name, file).with_context(|| format!("cannot read {path}")).map(Some)
+        Self::parse(&file_name, file)
+            .with_context(|| format!("cannot read {path}"))
+            .map(Some)
     }
 
     /// Reads a perf map. Lines that make no sense are skipped; a last line without its line feed is not complete yet.
@@ -58,12 +69,18 @@ impl PerfMap {
     }
 
     fn parse_up_to(max_bytes: u64, file_name: &str, reader: impl Read) -> io::Result<Self> {
-        let mut map = PerfMap { file_name: file_name.to_owned(), ..PerfMap::default() };
+        let mut map = PerfMap {
+            file_name: file_name.to_owned(),
+            ..PerfMap::default()
+        };
         let mut reader = BufReader::new(reader).take(max_bytes);
         let mut line = Vec::new();
         loop {
             line.clear();
-            let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? as u64;
+            let read = reader
+                .by_ref()
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut line)? as u64;
             match line.pop() {
                 Some(b'\n') => map.insert_line(&line),
                 Some(_) if read == MAX_LINE => reader.skip_until(b'\n').map(drop)?,
@@ -89,7 +106,9 @@ impl PerfMap {
         let line = String::from_utf8_lossy(line);
         let mut words = line.splitn(3, ' ');
         let mut number = || u64::from_str_radix(words.next()?.trim_start_matches("0x"), 16).ok();
-        let (Some(start), Some(size)) = (number(), number()) else { return };
+        let (Some(start), Some(size)) = (number(), number()) else {
+            return;
+        };
         let Some(name) = words.next() else { return };
         if let Some(end) = start.checked_add(size).filter(|end| *end > start) {
             self.insert(start, end, clean::name(name).into_owned());
@@ -111,7 +130,10 @@ impl PerfMap {
 fn check_owner(file: &File, user: u32) -> Result<()> {
     let metadata = file.metadata()?;
     ensure!(metadata.is_file(), "it is no regular file");
-    ensure!([0, user].contains(&metadata.uid()), "it belongs neither to the process's user nor to root");
+    ensure!(
+        [0, user].contains(&metadata.uid()),
+        "it belongs neither to the process's user nor to root"
+    );
     Ok(())
 }
 
@@ -148,7 +170,8 @@ mod tests {
     /// Proves that nonsense, unfinished and endless lines are skipped, and control characters replaced.
     #[test]
     fn hostile_lines_are_skipped() {
-        let mut text = b"\n\xff\xfe\nzz 10 x\nffffffffffffffff 10 overflow\n10 0 empty\n10\n10 5\n".to_vec();
+        let mut text =
+            b"\n\xff\xfe\nzz 10 x\nffffffffffffffff 10 overflow\n10 0 empty\n10\n10 5\n".to_vec();
         text.extend(b"20 8 a\x1b[2Jb\n30 8 ");
         text.extend(vec![b'x'; 3 * MAX_LINE as usize]);
         text.extend(b"\n40 8 after\n50 8 unfinished");
@@ -163,7 +186,8 @@ mod tests {
     /// Proves that a file that never ends is read up to the bound only.
     #[test]
     fn reading_is_bounded() {
-        let map = PerfMap::parse_up_to(100_000, "perf-1.map", io::repeat(b'\n')).expect("reading from memory");
+        let map = PerfMap::parse_up_to(100_000, "perf-1.map", io::repeat(b'\n'))
+            .expect("reading from memory");
         assert!(map.truncated && map.ranges.is_empty());
     }
 
