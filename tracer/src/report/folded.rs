@@ -1,7 +1,7 @@
 //! Folded stacks: one line per stack, root first, `;` between frames, one space, outstanding bytes.
 //!
 //! See `docs/formats/folded.md`. Each outstanding byte is in one line, by the rule of
-//! [`accounting`](crate::report::accounting).
+//! [`accounting`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
