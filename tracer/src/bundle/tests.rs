@@ -1,3 +1,5 @@
+mod series;
+
 use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -5,6 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use self::series::series;
 use super::*;
 use crate::report::json;
 use crate::report::tests::fixture;
@@ -31,10 +34,6 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 const BUNDLE: [&str; 4] = ["capture.json", "flame.svg", "report.txt", "stacks.folded"];
-
-fn series(dir: &Path, keep: usize) -> Series {
-    Series::open(dir, 4242, NonZeroUsize::new(keep).expect("not zero"), None).expect("a series")
-}
 
 /// Proves that a bundle is four private files in a private folder, with nothing left beside it.
 #[test]
@@ -175,122 +174,6 @@ fn names_are_expanded() {
     );
 }
 
-/// Proves that a series keeps the newest bundles of its own target and removes nothing else.
-#[test]
-fn a_series_is_pruned() {
-    let parent = folder();
-    let dir = parent.path().join("series");
-    let series = series(&dir, 2);
-    for other in [
-        "offheap-4243-20250101T000000Z",
-        "offheap-4242-yesterday",
-        "backup",
-        "offheap-4242-20250101T000000Z",
-    ] {
-        fs::create_dir(dir.join(other)).expect("a folder");
-    }
-    fs::write(dir.join("offheap-4242-20250101T000000Z/report.txt"), "old").expect("an old report");
-    fs::write(dir.join("backup/report.txt"), "mine").expect("a file");
-    let at = |second| Timestamp::from_second(TIME.as_second() + second).expect("a time");
-    let write = |second| {
-        series
-            .write(&fixture::empty(), &Options::default(), at(second))
-            .expect("a bundle")
-    };
-    assert_eq!(write(0).removed, 0);
-    assert_eq!(write(1).removed, 1);
-    let third = write(2);
-    assert_eq!((third.removed, third.left.len()), (1, 0));
-    assert_eq!(
-        names(&dir),
-        [
-            "backup",
-            "offheap-4242-20260102T030406Z",
-            "offheap-4242-20260102T030407Z",
-            "offheap-4242-yesterday",
-            "offheap-4243-20250101T000000Z",
-        ]
-    );
-    assert_eq!(names(&third.path), BUNDLE);
-    assert_eq!(
-        fs::metadata(&dir).expect("the folder").permissions().mode() & 0o777,
-        0o700
-    );
-}
-
-/// Proves that two bundles of one second are both kept, in order, and that a clock set back removes not the newest.
-#[test]
-fn bundles_of_one_second_have_numbers() {
-    let dir = folder();
-    let two = series(dir.path(), 2);
-    for _ in 0..3 {
-        two.write(&fixture::empty(), &Options::default(), TIME)
-            .expect("a bundle");
-    }
-    assert_eq!(
-        names(dir.path()),
-        [
-            "offheap-4242-20260102T030405Z-2",
-            "offheap-4242-20260102T030405Z-3"
-        ]
-    );
-    let before = Timestamp::from_second(0).expect("a time");
-    let written = two
-        .write(&fixture::empty(), &Options::default(), before)
-        .expect("a bundle");
-    assert!(written.path.is_dir());
-    assert_eq!(
-        names(dir.path()),
-        [
-            "offheap-4242-19700101T000000Z",
-            "offheap-4242-20260102T030405Z-3"
-        ]
-    );
-}
-
-/// Proves that an old bundle with a foreign file in it, or a link by a bundle's name, is left and said so.
-#[test]
-fn foreign_content_is_left() {
-    let dir = folder();
-    let victim = folder();
-    fs::write(victim.path().join("report.txt"), "precious").expect("a file");
-    symlink(
-        victim.path(),
-        dir.path().join("offheap-4242-20250101T000000Z"),
-    )
-    .expect("a link");
-    fs::create_dir(dir.path().join("offheap-4242-20250102T000000Z")).expect("a folder");
-    fs::write(
-        dir.path().join("offheap-4242-20250102T000000Z/notes"),
-        "mine",
-    )
-    .expect("a file");
-    let written = series(dir.path(), 1)
-        .write(&fixture::empty(), &Options::default(), TIME)
-        .expect("a bundle");
-    assert_eq!((written.removed, written.left.len()), (0, 2), "{written:?}");
-    assert!(victim.path().join("report.txt").exists());
-    assert!(
-        dir.path()
-            .join("offheap-4242-20250102T000000Z/notes")
-            .exists()
-    );
-}
-
-/// Proves that what a killed run left is removed by the next, and a living writer's is not.
-#[test]
-fn unfinished_bundles_are_removed() {
-    let dir = folder();
-    let unfinished = |writer: u32| format!(".offheap-4242-20260102T030405Z.partial-{writer}-abc");
-    let (dead, alive) = (unfinished(u32::MAX), unfinished(std::process::id()));
-    for name in [&dead, &alive] {
-        fs::create_dir(dir.path().join(name)).expect("a folder");
-        fs::write(dir.path().join(name).join("report.txt"), "half").expect("a file");
-    }
-    series(dir.path(), 1);
-    assert_eq!(names(dir.path()), [alive]);
-}
-
 /// Runs one test of this binary again in a process of its own, told so by a variable. True in that process.
 fn in_a_child(test: &str) -> bool {
     if std::env::var_os("OFFHEAP_CHILD").is_some() {
@@ -393,7 +276,9 @@ fn a_read_only_folder_is_refused() {
     let dir = folder();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555))
         .expect("take the right to write");
-    become_nobody(dir.path());
+    let good = folder();
+    become_nobody(&[dir.path(), good.path()]);
+    check_writable(&good.path().join("new")).expect("a folder of one's own");
     for place in [dir.path().to_owned(), dir.path().join("new")] {
         let error = check_writable(&place)
             .expect_err("not writable")
@@ -407,21 +292,19 @@ fn a_read_only_folder_is_refused() {
     assert!(names(dir.path()).is_empty());
 }
 
-/// Root may write everywhere; give that up, but keep `dir` readable.
-fn become_nobody(dir: &Path) {
+/// Root may write everywhere; give that up, and the folders to the user that we become.
+fn become_nobody(folders: &[&Path]) {
     const NOBODY: u32 = 65_534;
-    // SAFETY: both calls only take numbers.
-    unsafe {
-        if libc::geteuid() == 0 {
-            std::os::unix::fs::chown(dir, Some(NOBODY), Some(NOBODY))
-                .expect("give the folder away");
-            assert_eq!(
-                (libc::setgid(NOBODY), libc::setuid(NOBODY)),
-                (0, 0),
-                "become another user"
-            );
-        }
+    // SAFETY: geteuid has no arguments and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return;
     }
+    for folder in folders {
+        std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).expect("give the folder away");
+    }
+    // SAFETY: both calls only take numbers.
+    let done = unsafe { (libc::setgid(NOBODY), libc::setuid(NOBODY)) };
+    assert_eq!(done, (0, 0), "become another user");
 }
 
 /// Proves that, where root writes, files and folders belong to the user who called sudo.

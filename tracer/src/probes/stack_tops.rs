@@ -9,7 +9,9 @@ pub struct StackTops(pub HashMap<MapData, u32, u64>);
 impl StackTops {
     /// The stack of `tid` ends at `top`.
     pub fn set(&mut self, tid: u32, top: u64) -> Result<()> {
-        self.0.insert(tid, top, 0).context("cannot write the stack ends")
+        self.0
+            .insert(tid, top, 0)
+            .context("cannot write the stack ends")
     }
 
     /// The end of `tid`'s stack is not known any more.

@@ -191,11 +191,38 @@ mod tests {
         assert!(map.truncated && map.ranges.is_empty());
     }
 
-    /// Proves that a process without a perf map is no error, and one that is gone is.
+    /// Proves that a process's own map is read, that links and pipes in its place are refused without blocking, and
+    /// that no map is no error.
     #[test]
-    fn processes_without_a_map() {
+    fn a_process_has_a_map_or_none() {
         let pid = std::process::id() as i32;
-        assert!(PerfMap::of(pid).expect("our own process").is_none());
+        let path = std::path::PathBuf::from(format!("/tmp/perf-{pid}.map"));
+        let read = || PerfMap::of(pid).map_err(|error| format!("{error:#}"));
+        assert!(read().expect("our own process").is_none());
+
+        std::os::unix::fs::symlink("/proc/self/maps", &path).expect("a link");
+        assert!(
+            read()
+                .expect_err("a link")
+                .starts_with("cannot open /proc/")
+        );
+        std::fs::remove_file(&path).expect("remove the link");
+
+        let name =
+            std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).expect("no zero byte");
+        // SAFETY: `name` is a C string that outlives the call.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0, "a pipe");
+        let pipe = read();
+        std::fs::remove_file(&path).expect("remove the pipe");
+        assert!(pipe.expect_err("a pipe").ends_with("it is no regular file"));
+
+        std::fs::write(&path, "1000 10 js:main\n").expect("a map");
+        let map = read();
+        std::fs::remove_file(&path).expect("remove the map");
+        assert_eq!(
+            map.expect("our own file").expect("a map").name(0x1008),
+            Some("js:main")
+        );
         assert!(PerfMap::of(i32::MAX).is_err());
     }
 }

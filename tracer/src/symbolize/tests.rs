@@ -87,6 +87,54 @@ fn our_own_function_is_found() {
     }
 }
 
+/// An address in the code of the function that this is inlined into.
+#[inline(always)]
+fn an_inlined_function() -> u64 {
+    let address: u64;
+    // SAFETY: the instruction only reads the program counter.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        std::arch::asm!("lea {}, [rip]", out(reg) address, options(nomem, nostack, preserves_flags));
+        #[cfg(target_arch = "aarch64")]
+        std::arch::asm!("adr {}, .", out(reg) address, options(nomem, nostack, preserves_flags));
+    }
+    address
+}
+
+#[inline(never)]
+fn a_function_with_another_inlined() -> u64 {
+    std::hint::black_box(an_inlined_function())
+}
+
+/// Proves that a function that the compiler inlined gets a frame of its own, before the one that it is in.
+#[test]
+fn inlined_native_functions_are_frames() {
+    let address = a_function_with_another_inlined();
+    let (module, offset) = own_module(std::env::current_exe().expect("our own path"), address);
+    let stack = named(
+        vec![Frame::Native {
+            module: ModuleId(0),
+            offset,
+        }],
+        vec![module],
+        Vec::new(),
+    );
+    let seen: Vec<_> = stack
+        .frames
+        .iter()
+        .map(|f| (f.name.rsplit("::").next().unwrap_or_default(), f.kind))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("an_inlined_function", FrameKind::Inlined),
+            ("a_function_with_another_inlined", FrameKind::Native)
+        ]
+    );
+    assert!(stack.frames[0].line < stack.frames[1].line && stack.frames[0].module.is_some());
+    assert_eq!((stack.symbolized, stack.total), (2, 2));
+}
+
 /// Proves that a place without a symbol, a file that is no ELF file and a module that is not there have reasons.
 #[test]
 fn nameless_places_have_reasons() {
@@ -304,6 +352,22 @@ fn mappings_have_owners() {
             Owner::Jvm,
         ),
         (vec![("mmap", libc), ("anon_mmap", libjvm)], Owner::Jvm),
+        (
+            vec![
+                ("__GI___mmap64", libc),
+                ("__GI___libc_malloc", libc),
+                ("f", "app"),
+            ],
+            Owner::Allocator,
+        ),
+        (
+            vec![
+                ("mmap", libc),
+                ("sysmalloc.constprop.0", libc),
+                ("f", "app"),
+            ],
+            Owner::Allocator,
+        ),
         (
             vec![("mmap", libc), ("commit_memory", "libother.so")],
             Owner::Other,

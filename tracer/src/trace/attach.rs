@@ -42,7 +42,12 @@ impl Trace {
         modules.refresh(pid).map_err(|error| ended(error.into()))?;
         let accounts = Trace::new_accounts(&process, settings).map_err(ended)?;
         let memory = open_memory(&process).map_err(ended)?;
-        let probes = Probes::load(pid, config(pid, settings), capacities(settings), verbosity(settings))?;
+        let probes = Probes::load(
+            pid,
+            config(pid, settings),
+            capacities(settings),
+            verbosity(settings),
+        )?;
         let start = Start {
             time: Timestamp::now(),
             instant: begin,
@@ -67,7 +72,6 @@ impl Trace {
             known_trap_cost: None,
             trampoline: None,
             notes: Vec::new(),
-            failed_reads: 0,
             process,
         };
         trace.hook_first()?;
@@ -76,13 +80,23 @@ impl Trace {
 
     /// Hooks everything that is mapped now.
     fn hook_first(&mut self) -> Result<()> {
-        let all: Vec<ModuleId> = self.modules.modules.iter().map(|module| module.id).collect();
+        let all: Vec<ModuleId> = self
+            .modules
+            .modules
+            .iter()
+            .map(|module| module.id)
+            .collect();
         self.hook(&all);
         if self.live_points() == 0 {
             if self.process.ended() {
                 return Err(TargetEnded::before_first_probe(self.process.pid).into());
             }
-            if let Some(error) = self.probes.points.iter().find_map(|point| point.error.as_ref()) {
+            if let Some(error) = self
+                .probes
+                .points
+                .iter()
+                .find_map(|point| point.error.as_ref())
+            {
                 return Err(anyhow!("no probe could be attached: {error}"));
             }
             let what = self.settings.hooks.names().join(", ");
@@ -110,7 +124,11 @@ impl Trace {
             *files.entry(point.module).or_default() += 1;
         }
         for (module, count) in files {
-            let path = self.modules.get(module).map(|module| module.path.display().to_string()).unwrap_or_default();
+            let path = self
+                .modules
+                .get(module)
+                .map(|module| module.path.display().to_string())
+                .unwrap_or_default();
             self.notes.push(format!(
                 "{path} was mapped after the attach: its {count} functions are hooked since second {after:.1}, \
                  calls in the half second before may have been missed"
@@ -119,16 +137,27 @@ impl Trace {
     }
 
     fn hook(&mut self, modules: &[ModuleId]) {
-        let mut modules: Vec<&Module> = modules.iter().filter_map(|id| self.modules.get(*id)).collect();
+        let mut modules: Vec<&Module> = modules
+            .iter()
+            .filter_map(|id| self.modules.get(*id))
+            .collect();
         // Small files first: the biggest, libjvm, has no function of the table in most cases.
-        modules.sort_by_key(|module| module.ranges.iter().map(|range| range.end - range.start).sum::<u64>());
+        modules.sort_by_key(|module| {
+            module
+                .ranges
+                .iter()
+                .map(|range| range.end - range.start)
+                .sum::<u64>()
+        });
         for module in modules {
             let points = points_of(module, &self.settings);
             if points.is_empty() {
                 continue;
             }
             self.probes.attach(points, &own_path(module));
-            if self.start.first_probe_ms == 0.0 && self.probes.points.iter().any(|point| point.error.is_none()) {
+            if self.start.first_probe_ms == 0.0
+                && self.probes.points.iter().any(|point| point.error.is_none())
+            {
                 self.start.first_probe_ms = milliseconds(self.start.instant);
             }
         }
@@ -136,12 +165,21 @@ impl Trace {
 
     /// Attach points that have their probe.
     pub fn live_points(&self) -> usize {
-        self.probes.points.iter().filter(|point| point.error.is_none()).count()
+        self.probes
+            .points
+            .iter()
+            .filter(|point| point.error.is_none())
+            .count()
     }
 
     /// The line that scripts wait for.
     pub fn live_line(&self) -> String {
-        let files: std::collections::BTreeSet<ModuleId> = self.probes.points.iter().map(|point| point.module).collect();
+        let files: std::collections::BTreeSet<ModuleId> = self
+            .probes
+            .points
+            .iter()
+            .map(|point| point.module)
+            .collect();
         format!(
             "probes live: {} functions in {} files of process {} ({}), the first after {:.0} ms, all after {:.0} ms",
             self.live_points(),

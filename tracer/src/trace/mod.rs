@@ -47,7 +47,6 @@ pub struct Trace {
     trampoline: Option<u64>,
     /// What the reader has to know that no number says.
     notes: Vec<String>,
-    failed_reads: u64,
 }
 
 /// How things were at the attach.
@@ -77,7 +76,11 @@ impl Trace {
             waiting += record.len() as u64;
             records.push(events::copy_used(record));
         });
-        self.note_fill("EVENTS", waiting, self.probes.capacities().ring_bytes.into());
+        self.note_fill(
+            "EVENTS",
+            waiting,
+            self.probes.capacities().ring_bytes.into(),
+        );
         for record in records {
             self.book(record)?;
         }
@@ -94,7 +97,11 @@ impl Trace {
         {
             self.learn_inner_tid(tid);
         }
-        let scene = Scene { modules: &self.modules, points: &self.probes.points, inner_tids: &self.inner_tids };
+        let scene = Scene {
+            modules: &self.modules,
+            points: &self.probes.points,
+            inner_tids: &self.inner_tids,
+        };
         match self.accounts.book(event, scene) {
             Some(StackTop::Known { tid, top }) => self.learn_stack_top(tid, top),
             Some(StackTop::Wrong { tid }) => {
@@ -131,9 +138,17 @@ impl Trace {
         let new = match self.modules.refresh(self.process.pid.0) {
             Ok(new) => new,
             Err(_) if self.process.ended() => return Ok(Target::Ended),
-            Err(error) => return Err(error).context(format!("cannot read the mappings of process {}", self.process.pid)),
+            Err(error) => {
+                return Err(error).context(format!(
+                    "cannot read the mappings of process {}",
+                    self.process.pid
+                ));
+            }
         };
-        let starting = matches!(self.accounts.unwinder.jvm(), Jvm::Unsupported(UnsupportedJvm::Starting));
+        let starting = matches!(
+            self.accounts.unwinder.jvm(),
+            Jvm::Unsupported(UnsupportedJvm::Starting)
+        );
         if !new.is_empty() || starting {
             self.accounts.unwinder.modules_changed(&self.modules);
         }
@@ -170,7 +185,10 @@ impl Trace {
     }
 
     fn note_fill(&mut self, name: &'static str, used: u64, capacity: u64) {
-        let fill = self.high_water.entry(name).or_insert(Fill { used, capacity });
+        let fill = self
+            .high_water
+            .entry(name)
+            .or_insert(Fill { used, capacity });
         fill.used = fill.used.max(used);
     }
 
@@ -212,7 +230,11 @@ fn open_memory(process: &Process) -> Result<ProcessMemory> {
 /// The target's mappings now; none when it has ended.
 fn mappings(process: &Process) -> Option<Vec<Mapped>> {
     let text = maps::read(process.pid.0).ok()?;
-    let mapped = maps::parse(&text).map(|m| Mapped { start: m.start, end: m.end, accessible: m.accessible });
+    let mapped = maps::parse(&text).map(|m| Mapped {
+        start: m.start,
+        end: m.end,
+        accessible: m.accessible,
+    });
     Some(mapped.collect())
 }
 

@@ -23,7 +23,9 @@ impl Trace {
         notes.extend(self.names.notes(&self.modules));
         Ok(Capture {
             schema: SCHEMA.to_owned(),
-            tool: Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
+            tool: Tool {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
             host: host(),
             target: self.target(),
             window: Window {
@@ -33,7 +35,11 @@ impl Trace {
             },
             settings,
             functions: self.functions(&tally),
-            memory: Memory { rss_start: self.start.rss, rss_end: self.rss, outstanding_bytes },
+            memory: Memory {
+                rss_start: self.start.rss,
+                rss_end: self.rss,
+                outstanding_bytes,
+            },
             sites,
             losses: self.losses(&tally),
             completeness,
@@ -46,7 +52,12 @@ impl Trace {
         capture::Target {
             pid: self.process.pid.0,
             comm: self.process.comm.clone(),
-            cmdline: self.process.cmdline.iter().map(|word| text::printable(word.as_bytes())).collect(),
+            cmdline: self
+                .process
+                .cmdline
+                .iter()
+                .map(|word| text::printable(word.as_bytes()))
+                .collect(),
             jvm: self.jvm(),
             ended: self.process.ended(),
         }
@@ -74,7 +85,8 @@ impl Trace {
             perf_map,
         };
         let sites = &tally.snapshot.sites;
-        self.names.resolve(sites.iter().map(|site| site.stack.as_ref()), &self.modules);
+        self.names
+            .resolve(sites.iter().map(|site| site.stack.as_ref()), &self.modules);
         let mut named = Vec::with_capacity(sites.len());
         for site in sites {
             let stack = symbolize::name_stack(&site.stack, &sources, &mut self.names);
@@ -88,7 +100,12 @@ impl Trace {
     }
 }
 
-fn capture_site(site: &SiteSnapshot, frames: Vec<capture::Frame>, thread: Option<String>, now: u64) -> capture::Site {
+fn capture_site(
+    site: &SiteSnapshot,
+    frames: Vec<capture::Frame>,
+    thread: Option<String>,
+    now: u64,
+) -> capture::Site {
     let held = &site.outstanding;
     let age = |time: Option<u64>| time.map_or(0.0, |time| now.saturating_sub(time) as f64 / 1e9);
     let bytes = |bytes: f64| bytes.round() as u64;
@@ -118,11 +135,16 @@ fn capture_site(site: &SiteSnapshot, frames: Vec<capture::Frame>, thread: Option
 }
 
 fn thread_name(process: &crate::target::process::Process, tid: u32) -> String {
-    let name = process.thread_comm(crate::target::Tid(tid)).unwrap_or_else(|_| "ended".to_owned());
+    let name = process
+        .thread_comm(crate::target::Tid(tid))
+        .unwrap_or_else(|_| "ended".to_owned());
     format!("{name} ({tid})")
 }
 
 fn host() -> Host {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    Host { kernel: kernel.trim().to_owned(), arch: std::env::consts::ARCH.to_owned() }
+    Host {
+        kernel: kernel.trim().to_owned(),
+        arch: std::env::consts::ARCH.to_owned(),
+    }
 }
