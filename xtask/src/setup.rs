@@ -12,7 +12,7 @@ use self::remedy::{give_up, note_extras, remedy};
 use crate::{
     apt, bpf_core,
     host::{self, Privilege, Refused},
-    linker,
+    jdk, linker,
     packages::{self, BPF_CORE, JDK, LINKER, Need, TEST_EXTRAS},
     process,
 };
@@ -22,6 +22,9 @@ pub struct Args {
     /// Only report what is there and what is missing
     #[arg(long)]
     check: bool,
+    /// Also download the JDKs that `test --full` uses
+    #[arg(long, conflicts_with = "check")]
+    jdks: bool,
 }
 
 /// How much has to be there.
@@ -55,6 +58,9 @@ pub fn run(args: &Args) -> Result<()> {
         return report();
     }
     ensure(Scope::Tests)?;
+    if args.jdks {
+        jdk::ensure()?;
+    }
     println!("set-up complete");
     Ok(())
 }
