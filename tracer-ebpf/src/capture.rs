@@ -1,7 +1,7 @@
 //! Copies a stack into the ring. A record is private to its program until it is submitted, so there is no scratch space
 //! that another thread could overwrite.
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tracer_common::config::{PAGE, STACK_CLASSES};
 use tracer_common::event::{Captured, FLAG_TRUNCATED, Freed, Header, ReplacedReturn};
@@ -120,8 +120,17 @@ fn emit<const PAGES: usize>(captured: &mut Captured, wanted: u32) -> Result<(), 
         captured.pages = copy::<PAGES>(&raw mut (*record).stack, captured.sp, wanted);
         (&raw mut (*record).captured).write(*captured);
     }
-    entry.submit(BPF_RB_NO_WAKEUP as u64);
+    entry.submit(wakeup());
     Ok(())
+}
+
+/// Userspace comes by itself every few milliseconds; a wake-up costs more than the rest of the program, and is only worth
+/// it when the ring fills faster than that.
+#[inline(always)]
+fn wakeup() -> u64 {
+    let waiting = events().query(BPF_RB_AVAIL_DATA as u64);
+    let urgent = config().wakeup_bytes as u64;
+    (if waiting >= urgent { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }) as u64
 }
 
 /// Copies page by page, since a read that touches a missing page fails as a whole; returns the pages copied.
@@ -156,7 +165,7 @@ unsafe fn copy<const PAGES: usize>(
 #[inline(always)]
 pub fn send_freed(freed: &Freed) -> Result<(), Full> {
     let ring = events();
-    match ring.output::<Freed>(freed, BPF_RB_NO_WAKEUP as u64) {
+    match ring.output::<Freed>(freed, wakeup()) {
         Ok(()) => Ok(()),
         Err(_) => Err(Full),
     }

@@ -16,6 +16,8 @@ use tracer_common::outcome::{OUTCOMES, Outcome, counter};
 static CONFIG: Global<Config> = Global::new(Config {
     tgid: 0,
     stack_pages: 16,
+    wakeup_bytes: 0,
+    _pad: 0,
     sample_interval: 0,
     min_size: 0,
     max_size: 0,

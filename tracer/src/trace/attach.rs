@@ -72,6 +72,7 @@ impl Trace {
             trap_cost: None,
             known_trap_cost: None,
             trampoline: None,
+            refreshed: begin,
             notes: Vec::new(),
             process,
         };
@@ -214,6 +215,8 @@ fn config(pid: u32, settings: &Settings) -> Config {
     Config {
         tgid: pid,
         stack_pages: settings.stack_cap.bytes() / PAGE,
+        wakeup_bytes: settings.capacity.ring_bytes / 4,
+        _pad: 0,
         sample_interval: settings.sampling.bytes(),
         min_size: settings.sizes.min.unwrap_or(0),
         max_size: settings.sizes.max.unwrap_or(u64::MAX),

@@ -1,7 +1,7 @@
 //! A running trace: the target, its probes, and the accounts of what they see.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -10,10 +10,11 @@ use tracer_common::config::PAGE;
 
 use crate::accounts::{Accounts, Rules, Scene, StackTop};
 use crate::capture::{Capture, Fill, TrapCost};
-use crate::events;
+use crate::events::{self, Allocation};
 use crate::probes::{self, Probes};
 use crate::settings::{Grouping, Settings};
 use crate::snapshot::Mapped;
+use crate::stack::{Frame, Stack, UnknownReason};
 use crate::symbolize::NativeNames;
 use crate::target::Tid;
 use crate::target::modules::{ModuleTable, maps};
@@ -25,6 +26,9 @@ mod attach;
 mod facts;
 mod present;
 mod tally;
+
+/// The target's mappings are read no more often than this, however many stacks lead into unknown code.
+const MIN_REFRESH: Duration = Duration::from_millis(20);
 
 /// Attached probes and everything that is known through them. Dropping it detaches.
 pub struct Trace {
@@ -47,6 +51,8 @@ pub struct Trace {
     trap_cost: Option<tokio::task::JoinHandle<Result<TrapCost>>>,
     known_trap_cost: Option<TrapCost>,
     trampoline: Option<u64>,
+    /// When the target's mappings were last looked at.
+    refreshed: Instant,
     /// What the reader has to know that no number says.
     notes: Vec<String>,
 }
@@ -94,26 +100,37 @@ impl Trace {
             self.accounts.malformed += 1;
             return Ok(());
         };
-        if self.process.namespaces.other_pid != Some(false)
-            && let Some(tid) = event.tid()
-        {
-            self.learn_inner_tid(tid);
-        }
-        let scene = Scene {
-            modules: &self.modules,
-            points: &self.probes.points,
-            inner_tids: &self.inner_tids,
+        let stack = match event.made() {
+            Some(made) => Some(self.unwind(made)?),
+            None => None,
         };
-        match self.accounts.book(event, scene) {
-            Some(StackTop::Known { tid, top }) => self.learn_stack_top(tid, top),
-            Some(StackTop::Wrong { tid }) => {
-                if self.stack_tops.remove(&tid).is_some() {
-                    self.probes.stack_tops.forget(tid);
-                }
-                Ok(())
-            }
-            None => Ok(()),
+        let scene = Scene { modules: &self.modules, points: &self.probes.points, inner_tids: &self.inner_tids };
+        self.accounts.book(event, stack, scene);
+        Ok(())
+    }
+
+    fn unwind(&mut self, made: &Allocation) -> Result<Stack> {
+        if self.process.namespaces.other_pid != Some(false) {
+            self.learn_inner_tid(made.tid);
         }
+        let mut stack = self.unwind_once(made);
+        // Code of a library that was mapped a moment ago.
+        if leads_nowhere(&stack) && self.refreshed.elapsed() >= MIN_REFRESH && self.refresh()? == Target::Alive {
+            stack = self.unwind_once(made);
+        }
+        match self.accounts.learn(made, stack.end) {
+            Some(StackTop::Known { tid, top }) => self.learn_stack_top(tid, top)?,
+            Some(StackTop::Wrong { tid }) if self.stack_tops.remove(&tid).is_some() => {
+                self.probes.stack_tops.forget(tid);
+            }
+            Some(StackTop::Wrong { .. }) | None => {}
+        }
+        Ok(stack)
+    }
+
+    fn unwind_once(&mut self, made: &Allocation) -> Stack {
+        let scene = Scene { modules: &self.modules, points: &self.probes.points, inner_tids: &self.inner_tids };
+        self.accounts.unwind(made, scene)
     }
 
     fn learn_stack_top(&mut self, tid: u32, top: u64) -> Result<()> {
@@ -134,6 +151,7 @@ impl Trace {
 
     /// Looks at what the target has mapped since, and hooks it.
     pub fn refresh(&mut self) -> Result<Target> {
+        self.refreshed = Instant::now();
         if let Ok(rss) = self.process.rss() {
             self.rss = rss;
         }
@@ -222,6 +240,11 @@ impl Trace {
         let memory = open_memory(process)?;
         Ok(Accounts::new(Unwinder::new(memory), Trace::rules(settings)))
     }
+}
+
+/// Does the walk end at an address where nothing is known to be mapped?
+fn leads_nowhere(stack: &Stack) -> bool {
+    matches!(stack.frames.last(), Some(Frame::Unknown { reason: UnknownReason::NotMapped, .. }))
 }
 
 fn open_memory(process: &Process) -> Result<ProcessMemory> {
