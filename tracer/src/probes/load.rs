@@ -31,8 +31,6 @@ pub fn object(config: &Config, capacities: Capacities, log_level: u8) -> Result<
         );
     }
     EbpfLoader::new()
-        // Reading the kernel's types takes 15 ms, and nothing in the programs depends on them.
-        .btf(None)
         .override_global("CONFIG", config, true)
         .override_global("AYA_LOG_LEVEL", &log_level, false)
         .map_max_entries("EVENTS", capacities.ring_bytes)
