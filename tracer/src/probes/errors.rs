@@ -15,9 +15,11 @@ const VERBOSE: u8 = 1;
 /// "os error" of `ENOTSUPP`, which the kernel gives away although it has no name in userspace.
 const ENOTSUPP: i32 = 524;
 
-const PRIVILEGES: &str = "run as root, or with the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE \
-     (before Linux 5.8: CAP_SYS_ADMIN); in a container these must be granted by its runtime, whose seccomp profile must \
-     allow bpf(2) and perf_event_open(2); under kernel lockdown `confidentiality` nothing helps";
+// Tried out on Linux 6.18 with a target of another user; perf events of uprobes take no less than CAP_SYS_ADMIN there.
+const PRIVILEGES: &str = "run as root, or with the capabilities CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, \
+     CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH (before Linux 6.10: CAP_SYS_ADMIN); in a container its runtime must \
+     grant them, and its seccomp profile must allow bpf(2) and perf_event_open(2); under kernel lockdown \
+     `confidentiality` nothing helps";
 
 /// The kernel did not take the maps.
 pub fn maps(error: EbpfError) -> anyhow::Error {
@@ -34,11 +36,11 @@ pub fn maps(error: EbpfError) -> anyhow::Error {
         }
         _ => None,
     };
-    let error = anyhow!(error);
-    match remedy {
-        Some(remedy) => error.context(format!("the kernel does not take the BPF maps ({remedy})")),
-        None => error.context("the kernel does not take the BPF maps"),
-    }
+    let remedy = remedy.map(|text| format!(": {text}")).unwrap_or_default();
+    anyhow!(
+        "the kernel does not take the BPF maps: {:#}{remedy}",
+        anyhow!(error)
+    )
 }
 
 /// The kernel did not take a program that aya offered.
@@ -48,7 +50,10 @@ pub fn program(name: &str, error: ProgramError, verbosity: u8) -> anyhow::Error 
             io_error,
             verifier_log,
         } => rejected(name, &io_error, &verifier_log.to_string(), verbosity),
-        other => anyhow!(other).context(format!("the kernel does not take the BPF program {name}")),
+        other => anyhow!(
+            "the kernel does not take the BPF program {name}: {}",
+            chain(&other)
+        ),
     }
 }
 
@@ -84,19 +89,19 @@ fn tail(log: &str) -> String {
 /// A probe could not be attached by aya.
 pub fn attach(error: ProgramError) -> anyhow::Error {
     let number = number(&error);
-    explained(anyhow!(error), number)
+    explained(chain(&error), number)
 }
 
 /// A multi-uprobe link could not be made.
 pub fn link(error: io::Error) -> anyhow::Error {
     let number = error.raw_os_error();
-    explained(anyhow!(error), number)
+    explained(error.to_string(), number)
 }
 
-fn explained(error: anyhow::Error, number: Option<i32>) -> anyhow::Error {
+fn explained(error: String, number: Option<i32>) -> anyhow::Error {
     match number.and_then(remedy) {
-        Some(remedy) => anyhow!("{error:#}: {remedy}"),
-        None => error,
+        Some(remedy) => anyhow!("{error}: {remedy}"),
+        None => anyhow!(error),
     }
 }
 
@@ -120,6 +125,20 @@ fn remedy(number: i32) -> Option<&'static str> {
         libc::EMFILE | libc::ENFILE => Some("too many open files: raise the limit (`ulimit -n`)"),
         _ => None,
     }
+}
+
+/// The messages from `error` down. Some of aya's repeat the one below: those are said once.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let message = cause.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 /// The error number at the bottom of `error`.

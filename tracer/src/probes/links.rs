@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::programs::uprobe::UProbeLink;
-use aya_obj::generated::{BPF_ALU64, BPF_EXIT, BPF_JMP, BPF_MOV, bpf_insn};
 
 use super::sys::{self, Place};
 
@@ -63,7 +62,7 @@ pub fn multi_works() -> io::Result<bool> {
         &sys::Program {
             name: "probe",
             license: c"GPL",
-            instructions: &EMPTY,
+            instructions: &sys::EMPTY,
             lines: None,
         },
         &mut [],
@@ -86,22 +85,6 @@ pub fn multi_works() -> io::Result<bool> {
 
 fn is(error: &io::Error, number: i32) -> bool {
     error.raw_os_error() == Some(number)
-}
-
-/// `r0 = 0; exit`
-static EMPTY: [bpf_insn; 2] = [
-    instruction((BPF_ALU64 | BPF_MOV) as u8),
-    instruction((BPF_JMP | BPF_EXIT) as u8),
-];
-
-const fn instruction(code: u8) -> bpf_insn {
-    bpf_insn {
-        code,
-        _bitfield_align_1: [],
-        _bitfield_1: aya_obj::generated::__BindgenBitfieldUnit::new([0]),
-        off: 0,
-        imm: 0,
-    }
 }
 
 /// Something attached, until it is dropped. That takes a grace period of the kernel, some ten to hundred milliseconds.

@@ -73,12 +73,7 @@ impl Programs {
             instructions: &function.instructions,
             lines,
         };
-        sys::load_program(&program, &mut []).map_err(|error| {
-            let mut log = vec![0; LOG_BYTES];
-            // Again, for the log: it costs too much to ask for it before something is wrong.
-            let _ = sys::load_program(&program, &mut log);
-            errors::rejected(name, &error, &text(&log), verbosity)
-        })
+        load(&program, verbosity)
     }
 
     /// Attaches a loaded program to all `places` or to none.
@@ -98,6 +93,15 @@ impl Programs {
         let file = CString::new(file.as_os_str().as_bytes())?;
         sys::link_uprobes(program.as_fd(), at_return, &file, places, pid)
     }
+}
+
+fn load(program: &sys::Program<'_>, verbosity: u8) -> Result<OwnedFd> {
+    sys::load_program(program, &mut []).map_err(|error| {
+        let mut log = vec![0; LOG_BYTES];
+        // Again, for the log: it costs too much to ask for it before something is wrong.
+        let _ = sys::load_program(program, &mut log);
+        errors::rejected(program.name, &error, &text(&log), verbosity)
+    })
 }
 
 /// Line information for the verifier's log; the programs do without where the kernel does not take it.
@@ -151,4 +155,28 @@ fn descriptor(map: &Map) -> Result<BorrowedFd<'_>> {
 fn text(log: &[u8]) -> String {
     let written = log.split(|&byte| byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(written).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that the verifier does not take comes back with what the verifier said about it.
+    #[test]
+    fn a_rejection_shows_the_verifiers_log() {
+        // SAFETY: it takes nothing and cannot fail.
+        if unsafe { libc::geteuid() } != 0 {
+            eprintln!("skipped: loading programs needs root");
+            return;
+        }
+        let program = sys::Program {
+            name: "no_result",
+            license: c"GPL",
+            instructions: &sys::EMPTY[1..],
+            lines: None,
+        };
+        let message = load(&program, 0).map(drop).unwrap_err().to_string();
+        assert!(message.contains("no_result"), "{message}");
+        assert!(message.contains("R0 !read_ok"), "{message}");
+    }
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use aya_obj::generated::{
-    BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
+    __BindgenBitfieldUnit, BPF_ALU64, BPF_EXIT, BPF_F_UPROBE_MULTI_RETURN, BPF_JMP, BPF_MOV,
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
 };
 
 /// A place in a file, and what the program is told when it is reached.
@@ -31,6 +32,22 @@ pub struct Program<'a> {
     pub license: &'a CStr,
     pub instructions: &'a [bpf_insn],
     pub lines: Option<Lines<'a>>,
+}
+
+/// The smallest program: `r0 = 0; exit`.
+pub static EMPTY: [bpf_insn; 2] = [
+    instruction((BPF_ALU64 | BPF_MOV) as u8),
+    instruction((BPF_JMP | BPF_EXIT) as u8),
+];
+
+const fn instruction(code: u8) -> bpf_insn {
+    bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: __BindgenBitfieldUnit::new([0]),
+        off: 0,
+        imm: 0,
+    }
 }
 
 /// Loads a uprobe program for multi-uprobe links; the verifier writes to `log` unless that is empty.
