@@ -18,15 +18,26 @@ async fn main() -> anyhow::Result<()> {
             max_size: u64::MAX,
             ..Default::default()
         },
-        Capacities {
-            ring_bytes: 16 << 20,
-            blocks: 1 << 20,
-            streams: 1 << 16,
-            threads: 1 << 14,
+        Setup {
+            capacities: Capacities {
+                ring_bytes: 16 << 20,
+                blocks: 1 << 20,
+                streams: 1 << 16,
+                threads: 1 << 14,
+                points: 1024,
+            },
+            verbosity: 0,
+            links: match a.get(4).map(String::as_str) {
+                Some("perf") => Some(LinkKind::Perf),
+                Some("multi") => Some(LinkKind::Multi),
+                _ => None,
+            },
         },
-        0,
     )?;
-    eprintln!("loaded {:?}", t.elapsed());
+    eprintln!("loaded {:?} {}", t.elapsed(), p.link_kind());
+    let tf = Instant::now();
+    eprintln!("{:?} {:?}", features(), tf.elapsed());
+    let mut files = Vec::new();
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let mut seen = std::collections::HashSet::new();
     for l in maps.lines() {
@@ -51,20 +62,29 @@ async fn main() -> anyhow::Result<()> {
             fs.len(),
             t1.elapsed()
         );
-        for x in fs {
-            let t1 = Instant::now();
-            let pt = Point::new(ModuleId(0), x);
-            eprint!(
-                "  {} +{} {} {} ",
-                pt.symbol, pt.placement.offset, pt.placement.instruction, pt.placement.emulated
-            );
-            p.attach(vec![pt], path.as_ref());
-            eprintln!("{:?} {:?}", p.points.last().unwrap().error, t1.elapsed());
+        files.push((
+            path,
+            fs.into_iter()
+                .map(|f| Point::new(ModuleId(0), f))
+                .collect::<Vec<_>>(),
+        ));
+    }
+    let t = Instant::now();
+    for (path, points) in files {
+        let t1 = Instant::now();
+        let n = points.len();
+        p.attach(points, path.as_ref());
+        eprintln!("  {path} {n} {:?}", t1.elapsed());
+    }
+    for pt in &p.points {
+        if let Some(e) = &pt.error {
+            eprintln!("  {} {e}", pt.symbol);
         }
     }
     eprintln!("attached {:?}", t.elapsed());
     let t = Instant::now();
-    eprintln!("{:?} {:?}", calibrate()?, t.elapsed());
+    eprintln!("{:?} {:?}", calibrate(p.link_kind())?, t.elapsed());
+    eprintln!("ready");
     std::thread::sleep(Duration::from_secs(a[3].parse()?));
     let mut n = [0u64; 10];
     let mut b = 0;

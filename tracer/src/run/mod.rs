@@ -49,7 +49,7 @@ fn trace(settings: Settings, begin: Instant) -> anyhow::Result<Exit> {
         let target = doctor::preflight(settings.pid)?;
         let trace = Trace::attach(target, &settings, begin)?;
         exit::hint(&trace.live_line());
-        let session = Session::new(trace, signals);
+        let session = Session::new(trace, signals)?;
         match (&settings.mode, output) {
             (Mode::Attach { interval, duration }, _) => attach::run(session, &settings.view, *interval, *duration).await,
             (Mode::Capture { duration, .. }, Some(dir)) => capture::run(session, &settings.view, *duration, &dir).await,

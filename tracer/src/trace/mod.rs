@@ -95,6 +95,11 @@ impl Trace {
         Ok(())
     }
 
+    /// Becomes readable when [`Trace::drain`] is urgent.
+    pub fn ring(&self) -> Result<std::os::fd::OwnedFd> {
+        self.probes.ring().context("cannot watch the ring")
+    }
+
     fn book(&mut self, record: Bytes) -> Result<()> {
         let Some(event) = events::parse(record) else {
             self.accounts.malformed += 1;
