@@ -2,6 +2,7 @@
 //!
 //! The only module that knows aya; names of maps and programs stand nowhere else.
 
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
