@@ -226,7 +226,7 @@ impl Probes {
     /// Our process must not end before this returns. A thread that is killed while the kernel takes probes out, also by
     /// another thread's `exit`, leaves breakpoints in the target (seen on Linux 6.18: `failed to unregister, leaking
     /// uprobe`). They do no harm but cost a trap each time, until the next tracer attaches and detaches there. A process
-    /// that ends, or is killed, at any other time leaves nothing behind.
+    /// that is killed while nothing is being attached or detached leaves nothing behind.
     pub fn detach(&mut self) -> Duration {
         let start = Instant::now();
         self.attacher.detach();
