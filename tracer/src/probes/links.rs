@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread::Builder;
 
 use aya::programs::uprobe::UProbeLink;
 
@@ -104,7 +105,8 @@ pub fn close(links: Vec<Link>) {
     }
     std::thread::scope(|scope| {
         for share in shares {
-            scope.spawn(move || drop(share));
+            // Where no thread can be had, the share is dropped, and its links closed, by this one.
+            let _ = Builder::new().spawn_scoped(scope, move || drop(share));
         }
     });
 }
