@@ -87,17 +87,15 @@ pub struct Scene<'a> {
     pub inner_tids: &'a HashMap<u32, u32>,
 }
 
-/// Where a thread's stack was seen to end: the next copy need not go further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StackTop {
-    Known {
-        tid: u32,
-        top: u64,
-    },
-    /// What was known is wrong: a copy ended before the thread's first frame.
-    Wrong {
-        tid: u32,
-    },
+impl StackCounts {
+    /// Counts a stack by where its walk ended.
+    pub fn count(&mut self, end: StackEnd) {
+        self.taken += 1;
+        match end {
+            StackEnd::Root => self.complete += 1,
+            end => *self.ends.entry(end).or_default() += 1,
+        }
+    }
 }
 
 impl<M: Memory> Accounts<M> {
@@ -241,23 +239,6 @@ impl<M: Memory> Accounts<M> {
         stack
     }
 
-    /// Counts the stack that was unwound last, and says what it taught about its thread.
-    pub fn learn(&mut self, made: &Allocation, end: StackEnd) -> Option<StackTop> {
-        self.stacks.taken += 1;
-        match end {
-            StackEnd::Root => self.stacks.complete += 1,
-            end => *self.stacks.ends.entry(end).or_default() += 1,
-        }
-        let tid = made.tid;
-        match end {
-            StackEnd::Root => {
-                self.unwinder.root().map(|sp| StackTop::Known { tid, top: sp.saturating_add(ROOT_FRAME) })
-            }
-            StackEnd::Truncated if !made.stack.truncated => Some(StackTop::Wrong { tid }),
-            _ => None,
-        }
-    }
-
     /// The site of allocations whose stack never arrived.
     pub fn lost_site(&mut self, kind: SiteKind, point: Option<&Point>) -> SiteId {
         let leaf = point.map(|point| Frame::Native {
@@ -278,9 +259,6 @@ impl<M: Memory> Accounts<M> {
         )
     }
 }
-
-/// Bytes above the stack pointer of a thread's first frame that its unwind information may refer to.
-const ROOT_FRAME: u64 = 256;
 
 /// The kind of site that a stream makes.
 pub fn kind_of(direction: Direction) -> SiteKind {

@@ -15,6 +15,7 @@ use tracer_common::outcome::{OUTCOMES, Outcome, counter};
 
 mod attach;
 mod batch;
+mod btf;
 mod calibrate;
 mod errors;
 mod features;
@@ -24,7 +25,6 @@ mod log;
 mod multi;
 pub mod placement;
 pub mod points;
-mod stack_tops;
 mod sys;
 
 use attach::Attacher;
@@ -32,12 +32,12 @@ use batch::HashMap;
 use load::take;
 use sys::Place;
 
+pub use btf::thread_pointer;
 pub use calibrate::calibrate;
 pub use features::{Features, Support, features};
 pub use links::LinkKind;
 pub use load::Capacities;
 pub use points::Point;
-use stack_tops::StackTops;
 
 /// How the programs are loaded and attached; what they do is in [`Config`].
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,6 @@ pub struct Probes {
     allocating: HashMap<u32, Allocating>,
     mapping: HashMap<u32, Mapping>,
     control: Array<MapData, Control>,
-    pub stack_tops: StackTops,
     _log: Option<log::Forwarder>,
 }
 
@@ -84,7 +83,6 @@ impl Probes {
             allocating: take(ebpf, "ALLOCATING")?,
             mapping: take(ebpf, "MAPPING")?,
             control: take(ebpf, "CONTROL")?,
-            stack_tops: StackTops(take(ebpf, "STACK_TOPS")?),
             _log: log::Forwarder::start(ebpf, setup.verbosity),
             attacher,
         })

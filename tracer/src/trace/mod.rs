@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use jiff::Timestamp;
-use tracer_common::config::PAGE;
 
-use crate::accounts::{Accounts, Rules, Scene, StackTop};
+use crate::accounts::{Accounts, Rules, Scene};
 use crate::capture::{Capture, Fill, TrapCost};
 use crate::events::{self, Allocation};
 use crate::probes::{self, Probes};
@@ -40,8 +39,6 @@ pub struct Trace {
     memory: ProcessMemory,
     names: NativeNames,
     start: Start,
-    /// Stack ends that the programs have been told.
-    stack_tops: HashMap<u32, u64>,
     /// Thread ids as the target sees them, where it lives in a pid namespace of its own.
     inner_tids: HashMap<u32, u32>,
     high_water: BTreeMap<&'static str, Fill>,
@@ -123,27 +120,13 @@ impl Trace {
         if leads_nowhere(&stack) && self.refreshed.elapsed() >= MIN_REFRESH && self.refresh()? == Target::Alive {
             stack = self.unwind_once(made);
         }
-        match self.accounts.learn(made, stack.end) {
-            Some(StackTop::Known { tid, top }) => self.learn_stack_top(tid, top)?,
-            Some(StackTop::Wrong { tid }) if self.stack_tops.remove(&tid).is_some() => {
-                self.probes.stack_tops.forget(tid);
-            }
-            Some(StackTop::Wrong { .. }) | None => {}
-        }
+        self.accounts.stacks.count(stack.end);
         Ok(stack)
     }
 
     fn unwind_once(&mut self, made: &Allocation) -> Stack {
         let scene = Scene { modules: &self.modules, points: &self.probes.points, inner_tids: &self.inner_tids };
         self.accounts.unwind(made, scene)
-    }
-
-    fn learn_stack_top(&mut self, tid: u32, top: u64) -> Result<()> {
-        let top = top.next_multiple_of(PAGE);
-        if self.stack_tops.insert(tid, top) != Some(top) {
-            self.probes.stack_tops.set(tid, top)?;
-        }
-        Ok(())
     }
 
     fn learn_inner_tid(&mut self, tid: u32) {
@@ -223,11 +206,16 @@ impl Trace {
         self.present(state)
     }
 
-    /// Detaches, and then makes the last capture: no call is under way in it.
-    pub async fn finish(mut self) -> Result<Capture> {
+    /// Detaches: what is counted from here on is final, no call is under way in it.
+    pub fn stop(&mut self) -> Result<()> {
         self.refresh()?;
         let took = self.probes.detach();
         log::debug!("detached in {took:?}");
+        Ok(())
+    }
+
+    /// The last capture, after [`Trace::stop`].
+    pub async fn finish(mut self) -> Result<Capture> {
         if let Some(measured) = self.trap_cost.take() {
             self.known_trap_cost = measured.await.ok().and_then(Result::ok);
         }
