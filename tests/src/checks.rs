@@ -19,7 +19,8 @@ pub struct Sum {
 
 /// The sites of `kind` whose stack has a frame called `name`.
 pub fn sites_through<'a>(capture: &'a Capture, kind: SiteKind, name: &str) -> Vec<&'a Site> {
-    let through = |site: &&Site| site.kind == kind && site.frames.iter().any(|frame| frame.name == name);
+    let through =
+        |site: &&Site| site.kind == kind && site.frames.iter().any(|frame| frame.name == name);
     capture.sites.iter().filter(through).collect()
 }
 
@@ -38,7 +39,11 @@ pub fn sum(sites: &[&Site]) -> Sum {
 
 /// The attach points of the function `name`, in all files.
 pub fn functions<'a>(capture: &'a Capture, name: &str) -> Vec<&'a Function> {
-    capture.functions.iter().filter(|function| function.name == name).collect()
+    capture
+        .functions
+        .iter()
+        .filter(|function| function.name == name)
+        .collect()
 }
 
 /// Every call that was seen has exactly one outcome, for each attach point.
@@ -49,12 +54,21 @@ pub fn assert_conserved(capture: &Capture) {
 /// Like [`assert_conserved`], for a target that goes on while it is read: at most `in_flight` calls of each function
 /// have no outcome yet.
 pub fn assert_conserved_within(capture: &Capture, in_flight: u64) {
-    assert!(capture.functions.iter().any(|function| function.seen > 0), "no attach point saw a call");
+    assert!(
+        capture.functions.iter().any(|function| function.seen > 0),
+        "no attach point saw a call"
+    );
     for function in &capture.functions {
-        let outcomes =
-            function.recorded + function.filtered + function.unsampled + function.failed + function.lost;
+        let outcomes = function.recorded
+            + function.filtered
+            + function.unsampled
+            + function.failed
+            + function.lost;
         let without = function.seen.checked_sub(outcomes);
-        assert!(without.is_some_and(|calls| calls <= in_flight), "not conserved, outcomes {outcomes}: {function:#?}");
+        assert!(
+            without.is_some_and(|calls| calls <= in_flight),
+            "not conserved, outcomes {outcomes}: {function:#?}"
+        );
     }
 }
 
@@ -62,7 +76,11 @@ pub fn assert_conserved_within(capture: &Capture, in_flight: u64) {
 pub fn assert_frames_in_order(site: &Site, names: &[&str]) {
     let mut frames = site.frames.iter();
     for name in names {
-        assert!(frames.any(|frame| frame.name == *name), "{name} is missing or out of order in\n{}", stack(site));
+        assert!(
+            frames.any(|frame| frame.name == *name),
+            "{name} is missing or out of order in\n{}",
+            stack(site)
+        );
     }
 }
 
@@ -88,7 +106,12 @@ pub fn describe(capture: &Capture) -> String {
     const FRAMES: usize = 6;
     let mut text = String::new();
     for site in capture.sites.iter().take(SITES) {
-        let leaf: Vec<&str> = site.frames.iter().take(FRAMES).map(|frame| frame.name.as_str()).collect();
+        let leaf: Vec<&str> = site
+            .frames
+            .iter()
+            .take(FRAMES)
+            .map(|frame| frame.name.as_str())
+            .collect();
         let _ = writeln!(
             text,
             "  {:?} outstanding {} in {}, allocated {} in {}, {}: {}",

@@ -23,8 +23,15 @@ const BREAKPOINT: usize = 1;
 pub fn attach_points(capture: &Capture, pid: u32) -> Vec<Instruction> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps of an own child");
     let points = capture.functions.iter().filter_map(|function| {
-        let address = maps.lines().find_map(|line| address(line, &function.file, function.offset))?;
-        Some(Instruction { name: function.name.clone(), file: function.file.clone(), offset: function.offset, address })
+        let address = maps
+            .lines()
+            .find_map(|line| address(line, &function.file, function.offset))?;
+        Some(Instruction {
+            name: function.name.clone(),
+            file: function.file.clone(),
+            offset: function.offset,
+            address,
+        })
     });
     points.collect()
 }
@@ -36,8 +43,12 @@ fn address(line: &str, file: &str, offset: u64) -> Option<u64> {
     let access = words.next()?;
     let first = u64::from_str_radix(words.next()?, 16).ok()?;
     let path = words.nth(2)?;
-    let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
-    let inside = access.contains('x') && path == file && (first..first + (end - start)).contains(&offset);
+    let (start, end) = (
+        u64::from_str_radix(start, 16).ok()?,
+        u64::from_str_radix(end, 16).ok()?,
+    );
+    let inside =
+        access.contains('x') && path == file && (first..first + (end - start)).contains(&offset);
     inside.then(|| start + (offset - first))
 }
 
@@ -50,7 +61,8 @@ impl Instruction {
     pub fn is_patched(&self, pid: u32) -> io::Result<bool> {
         let (mut memory, mut file) = ([0; BREAKPOINT], [0; BREAKPOINT]);
         File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut memory, self.address)?;
-        File::open(format!("/proc/{pid}/root{}", self.file))?.read_exact_at(&mut file, self.offset)?;
+        File::open(format!("/proc/{pid}/root{}", self.file))?
+            .read_exact_at(&mut file, self.offset)?;
         Ok(memory != file)
     }
 }
@@ -65,5 +77,30 @@ pub fn assert_restored(points: &[Instruction], pid: u32) {
             assert!(Instant::now() < until, "a breakpoint remains in {point:?}");
             std::thread::yield_now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An offset is found in the executable mapping that covers it, and in no other.
+    #[test]
+    fn offsets_are_found_in_maps() {
+        let line = "7f0000001000-7f0000003000 r-xp 00002000 08:01 42   /usr/lib/libc.so.6";
+        assert_eq!(
+            address(line, "/usr/lib/libc.so.6", 0x2010),
+            Some(0x7f00_0000_1010)
+        );
+        assert_eq!(address(line, "/usr/lib/libc.so.6", 0x4000), None);
+        assert_eq!(address(line, "/usr/lib/libm.so.6", 0x2010), None);
+        assert_eq!(
+            address(&line.replace("r-xp", "r--p"), "/usr/lib/libc.so.6", 0x2010),
+            None
+        );
+        assert_eq!(
+            address("7f0000001000-7f0000003000 rw-p 00000000 00:00 0", "", 0),
+            None
+        );
     }
 }

@@ -33,7 +33,11 @@ impl Objects {
     ///
     /// Without CAP_SYS_ADMIN, or where the kernel lacks bpf(2).
     pub fn listed() -> io::Result<Objects> {
-        Ok(Objects { programs: programs()?, maps: ids(MAP_GET_NEXT_ID)?, links: ids(LINK_GET_NEXT_ID)? })
+        Ok(Objects {
+            programs: programs()?,
+            maps: ids(MAP_GET_NEXT_ID)?,
+            links: ids(LINK_GET_NEXT_ID)?,
+        })
     }
 
     /// Those that the process `pid` holds, by its descriptors (`prog_id`, `map_id`, `link_id` in fdinfo).
@@ -44,10 +48,16 @@ impl Objects {
     pub fn of(pid: u32) -> io::Result<Objects> {
         let mut objects = Objects::default();
         for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-            let Ok(text) = std::fs::read_to_string(entry?.path()) else { continue };
+            let Ok(text) = std::fs::read_to_string(entry?.path()) else {
+                continue;
+            };
             for line in text.lines() {
-                let Some((key, value)) = line.split_once(':') else { continue };
-                let Ok(id) = value.trim().parse() else { continue };
+                let Some((key, value)) = line.split_once(':') else {
+                    continue;
+                };
+                let Ok(id) = value.trim().parse() else {
+                    continue;
+                };
                 match key {
                     "prog_id" => objects.programs.insert(id),
                     "map_id" => objects.maps.insert(id),
@@ -87,11 +97,21 @@ fn ids(command: u32) -> io::Result<BTreeSet<u32>> {
     let mut attributes = NextId::default();
     loop {
         // SAFETY: the attributes outlive the call, and their size is given.
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut attributes, size_of::<NextId>()) };
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command,
+                &raw mut attributes,
+                size_of::<NextId>(),
+            )
+        };
         if result < 0 {
             let error = io::Error::last_os_error();
-            return if error.raw_os_error() == Some(libc::ENOENT) { Ok(found) } else { Err(error) };
+            return if error.raw_os_error() == Some(libc::ENOENT) {
+                Ok(found)
+            } else {
+                Err(error)
+            };
         }
         found.insert(attributes.next_id);
         attributes.start_id = attributes.next_id;
@@ -104,7 +124,10 @@ pub fn objects_of_tool(pid: u32) -> Objects {
     let held = Objects::of(pid).expect("fdinfo of an own child");
     let listed = held.also_in(&Objects::listed().expect("bpf(2) as root"));
     assert_eq!(listed, held, "the kernel does not list what the tool holds");
-    assert!(!held.programs.is_empty() && !held.maps.is_empty(), "the tool holds no BPF object: {held:?}");
+    assert!(
+        !held.programs.is_empty() && !held.maps.is_empty(),
+        "the tool holds no BPF object: {held:?}"
+    );
     held
 }
 
@@ -118,7 +141,45 @@ pub fn assert_gone(held: &Objects) {
         if remaining.is_empty() {
             return;
         }
-        assert!(Instant::now() < until, "BPF objects of the tool remain: {remaining:?}");
+        assert!(
+            Instant::now() < until,
+            "BPF objects of the tool remain: {remaining:?}"
+        );
         std::thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that uses no BPF holds none, and only what both sides have remains.
+    #[test]
+    fn remains_are_the_common_part() {
+        assert!(
+            Objects::of(std::process::id())
+                .expect("own fdinfo")
+                .is_empty()
+        );
+        let set = |ids: &[u32]| ids.iter().copied().collect::<BTreeSet<u32>>();
+        let held = Objects {
+            programs: set(&[1, 2]),
+            maps: set(&[3]),
+            links: set(&[]),
+        };
+        let listed = Objects {
+            programs: set(&[2, 9]),
+            maps: set(&[4]),
+            links: set(&[5]),
+        };
+        let common = held.also_in(&listed);
+        assert_eq!(
+            common,
+            Objects {
+                programs: set(&[2]),
+                ..Objects::default()
+            }
+        );
+        assert!(!common.is_empty() && held.also_in(&Objects::default()).is_empty());
     }
 }

@@ -17,12 +17,14 @@ pub mod truth;
 
 use std::time::Duration;
 
-pub use checks::{assert_conserved, assert_frames_in_order, assert_rooted, sites_through, sum, Sum};
-pub use session::{session, skip, Session};
-pub use sources::{c_library, c_program, classpath, java, CFlags};
+pub use checks::{
+    Sum, assert_conserved, assert_frames_in_order, assert_rooted, sites_through, sum,
+};
+pub use session::{Session, session, skip};
+pub use sources::{CFlags, c_library, c_program, classpath, java};
 pub use target::Target;
 pub use tool::{Finished, Tool};
-pub use truth::{assert_nothing_else, assert_truth, Truth};
+pub use truth::{Truth, assert_nothing_else, assert_truth};
 
 /// How long any one step may take before a test fails: far above what a loaded two-core machine needs.
 pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -43,7 +43,9 @@ impl Lines {
             if ended {
                 state.closed = true;
             } else {
-                state.lines.push(String::from_utf8_lossy(&raw).trim_end().to_owned());
+                state
+                    .lines
+                    .push(String::from_utf8_lossy(&raw).trim_end().to_owned());
             }
             self.shared.1.notify_all();
             if ended {
@@ -57,12 +59,20 @@ impl Lines {
     }
 
     /// Index of the first line at or after `from` that `wanted` accepts.
-    pub fn wait(&self, from: usize, limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<usize, Missed> {
+    pub fn wait(
+        &self,
+        from: usize,
+        limit: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<usize, Missed> {
         let until = Instant::now() + limit;
         let mut state = self.lock();
         let mut seen = from;
         loop {
-            if let Some(found) = state.lines[seen.min(state.lines.len())..].iter().position(|line| wanted(line)) {
+            if let Some(found) = state.lines[seen.min(state.lines.len())..]
+                .iter()
+                .position(|line| wanted(line))
+            {
                 return Ok(seen + found);
             }
             seen = seen.max(state.lines.len());
@@ -73,7 +83,12 @@ impl Lines {
             if left.is_zero() {
                 return Err(Missed::Deadline);
             }
-            state = self.shared.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .shared
+                .1
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -87,5 +102,46 @@ impl Lines {
 
     pub fn all(&self) -> Vec<String> {
         self.lock().lines.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(1);
+
+    /// A line is found by whoever waits for it, before or after it came, and only from where it is looked for.
+    #[test]
+    fn lines_are_found_from_where_one_looks() {
+        let lines = Lines::of(&b"ready\n{}\ndone\nready\n"[..]);
+        assert_eq!(lines.wait(0, crate::DEADLINE, |line| line == "done"), Ok(2));
+        assert_eq!(
+            lines.wait(0, crate::DEADLINE, |line| line == "ready"),
+            Ok(0)
+        );
+        assert_eq!(
+            lines.wait(1, crate::DEADLINE, |line| line == "ready"),
+            Ok(3)
+        );
+        assert_eq!(
+            lines.wait(4, crate::DEADLINE, |line| line == "ready"),
+            Err(Missed::Closed)
+        );
+        assert_eq!(lines.all().len(), 4);
+    }
+
+    /// A line that does not come is told apart from a pipe that is closed.
+    #[test]
+    fn a_deadline_is_no_end() {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let lines = Lines::of(reader);
+        assert_eq!(lines.wait(0, SOON, |_| true), Err(Missed::Deadline));
+        writeln!(writer, "late").expect("the other end reads");
+        assert_eq!(lines.wait(0, crate::DEADLINE, |line| line == "late"), Ok(0));
+        drop(writer);
+        assert_eq!(lines.wait_closed(crate::DEADLINE), Ok(()));
     }
 }

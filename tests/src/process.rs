@@ -8,7 +8,11 @@ use std::time::Duration;
 /// Waits until `child` has ended, at most `limit`. None when it still runs.
 pub fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     let ends = pidfd(child.id())?;
-    let mut poll = libc::pollfd { fd: ends.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut poll = libc::pollfd {
+        fd: ends.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: one pollfd, and its length.
     if unsafe { libc::poll(&mut poll, 1, millis) } < 0 {
@@ -31,7 +35,13 @@ fn pidfd(pid: u32) -> io::Result<OwnedFd> {
 pub fn signal(child: &Child, signal: i32) {
     // SAFETY: takes two integers.
     let sent = unsafe { libc::kill(child.id() as i32, signal) };
-    assert_eq!(sent, 0, "can't signal pid {}: {}", child.id(), io::Error::last_os_error());
+    assert_eq!(
+        sent,
+        0,
+        "can't signal pid {}: {}",
+        child.id(),
+        io::Error::last_os_error()
+    );
 }
 
 /// Kills by pid and reaps; for `Drop`, so nothing is reported.

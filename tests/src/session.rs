@@ -20,7 +20,10 @@ pub struct Session {
 /// With `OFFHEAP_REQUIRE_PRIVILEGED=1` a missing privilege is a failure and not a skip.
 pub fn session() -> Option<Session> {
     if let Some(missing) = missing_privilege() {
-        assert!(!required(), "{missing} is missing, and OFFHEAP_REQUIRE_PRIVILEGED=1");
+        assert!(
+            !required(),
+            "{missing} is missing, and OFFHEAP_REQUIRE_PRIVILEGED=1"
+        );
         skip(&missing);
         return None;
     }
@@ -52,14 +55,19 @@ pub fn lacks_library(name: &str) -> bool {
 
 /// The dynamic linker itself is asked: it complains about what it can't preload.
 fn library_is_found(name: &str) -> bool {
-    let Ok(output) = Command::new("true").env("LD_PRELOAD", name).output() else { return false };
-    output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("cannot be preloaded")
+    let Ok(output) = Command::new("true").env("LD_PRELOAD", name).output() else {
+        return false;
+    };
+    output.status.success()
+        && !String::from_utf8_lossy(&output.stderr).contains("cannot be preloaded")
 }
 
 /// Where `name` is in PATH.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
 }
 
 /// What a privileged test lacks here.
@@ -74,7 +82,10 @@ pub fn missing_privilege() -> Option<String> {
         return Some("uprobes in the kernel".to_owned());
     }
     if tool::binary().is_none() {
-        return Some("a built offheap (OFFHEAP_BIN names none; `cargo xtask test` builds it and says where)".to_owned());
+        return Some(
+            "a built offheap (OFFHEAP_BIN names none; `cargo xtask test` builds it and says where)"
+                .to_owned(),
+        );
     }
     if program("cc").is_none() {
         return Some("cc".to_owned());
@@ -93,7 +104,8 @@ fn required() -> bool {
 
 fn lock() -> File {
     let path = sources::directory().join("lock");
-    let file = File::create(&path).unwrap_or_else(|error| panic!("can't create {}: {error}", path.display()));
+    let file = File::create(&path)
+        .unwrap_or_else(|error| panic!("can't create {}: {error}", path.display()));
     // SAFETY: a descriptor that is open; another thread's lock is another open file, so that threads wait as well.
     let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
     assert_eq!(locked, 0, "can't lock {}", path.display());

@@ -20,7 +20,14 @@ pub struct CFlags<'a> {
 
 /// What keeps every call and every frame of a target as its source says: the compiler must not pair malloc with free,
 /// nor turn the last call of a function into a jump.
-const ALL: [&str; 6] = ["-O2", "-g", "-Wall", "-fno-builtin", "-fno-optimize-sibling-calls", "-D_GNU_SOURCE"];
+const ALL: [&str; 6] = [
+    "-O2",
+    "-g",
+    "-Wall",
+    "-fno-builtin",
+    "-fno-optimize-sibling-calls",
+    "-D_GNU_SOURCE",
+];
 
 static BUILDING: Mutex<()> = Mutex::new(());
 
@@ -28,9 +35,13 @@ static BUILDING: Mutex<()> = Mutex::new(());
 /// run as root.
 pub fn directory() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
-    let build = test.ancestors().nth(3).expect("tests run from target/PROFILE/deps");
+    let build = test
+        .ancestors()
+        .nth(3)
+        .expect("tests run from target/PROFILE/deps");
     let folder = build.join("test-targets");
-    fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("can't create {}: {error}", folder.display()));
+    fs::create_dir_all(&folder)
+        .unwrap_or_else(|error| panic!("can't create {}: {error}", folder.display()));
     give_to_owner_of(build, &folder);
     folder
 }
@@ -53,11 +64,20 @@ pub fn c_library(name: &str, flags: CFlags) -> PathBuf {
 
 fn compile_c(name: &str, flags: CFlags, output: &str, kind: &[&str]) -> PathBuf {
     let source = source_folder("c").join(format!("{name}.c"));
-    let header = source_folder("c").join("target.h");
-    let key = hash(&[&source, &header], &format!("{flags:?}{kind:?}"));
+    let headers = ["target.h", "zabi.h"].map(|header| source_folder("c").join(header));
+    let key = hash(
+        &[&source, &headers[0], &headers[1]],
+        &format!("{flags:?}{kind:?}"),
+    );
     once(&key, |folder| {
         let mut cc = Command::new("cc");
-        cc.args(ALL).args(kind).args(flags.compile).arg("-o").arg(folder.join(output)).arg(&source).args(flags.link);
+        cc.args(ALL)
+            .args(kind)
+            .args(flags.compile)
+            .arg("-o")
+            .arg(folder.join(output))
+            .arg(&source)
+            .args(flags.link);
         cc
     })
     .join(output)
@@ -73,10 +93,16 @@ pub fn classpath() -> Option<PathBuf> {
         .map(|entry| entry.expect("an entry of the Java targets").path())
         .collect();
     sources.sort();
-    let key = hash(&sources.iter().map(PathBuf::as_path).collect::<Vec<_>>(), "javac");
+    let key = hash(
+        &sources.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
+        "javac",
+    );
     Some(once(&key, |folder| {
         let mut javac = Command::new("javac");
-        javac.args(["--release", "11", "-g", "-nowarn", "-d"]).arg(folder).args(&sources);
+        javac
+            .args(["--release", "11", "-g", "-nowarn", "-d"])
+            .arg(folder)
+            .args(&sources);
         javac
     }))
 }
@@ -85,7 +111,11 @@ pub fn classpath() -> Option<PathBuf> {
 pub fn java(classpath: &Path, flags: &[&str], class: &str) -> Command {
     let mut java = Command::new("java");
     // A small heap keeps the tests light; it is no setting that tracing needs.
-    java.arg("-Xmx64m").args(flags).arg("-cp").arg(classpath).arg(format!("targets.{class}"));
+    java.arg("-Xmx64m")
+        .args(flags)
+        .arg("-cp")
+        .arg(classpath)
+        .arg(format!("targets.{class}"));
     java
 }
 
@@ -94,7 +124,10 @@ pub fn jni_includes() -> Option<[String; 2]> {
     let javac = fs::canonicalize(session::program("javac")?).ok()?;
     let include = javac.parent()?.parent()?.join("include");
     include.join("jni.h").is_file().then(|| {
-        [format!("-I{}", include.display()), format!("-I{}", include.join("linux").display())]
+        [
+            format!("-I{}", include.display()),
+            format!("-I{}", include.join("linux").display()),
+        ]
     })
 }
 
@@ -107,7 +140,8 @@ fn hash(files: &[impl AsRef<Path>], how: &str) -> String {
     how.hash(&mut hasher);
     for file in files {
         let file = file.as_ref();
-        let text = fs::read(file).unwrap_or_else(|error| panic!("can't read {}: {error}", file.display()));
+        let text =
+            fs::read(file).unwrap_or_else(|error| panic!("can't read {}: {error}", file.display()));
         (file.file_name(), text).hash(&mut hasher);
     }
     format!("{:016x}", hasher.finish())
@@ -121,14 +155,20 @@ fn once(key: &str, build: impl FnOnce(&Path) -> Command) -> PathBuf {
     if done.is_dir() {
         return done;
     }
-    let scratch = tempfile::Builder::new().prefix("building-").tempdir_in(&all).expect("a folder to build in");
+    let scratch = tempfile::Builder::new()
+        .prefix("building-")
+        .tempdir_in(&all)
+        .expect("a folder to build in");
     let mut command = build(scratch.path());
-    let output = command.output().unwrap_or_else(|error| panic!("can't run {command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("can't run {command:?}: {error}"));
     let says = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} failed:\n{says}");
     let scratch = scratch.keep();
     // Readable to others: some targets run as another user.
-    fs::set_permissions(&scratch, fs::Permissions::from_mode(0o755)).expect("the mode of an own folder");
+    fs::set_permissions(&scratch, fs::Permissions::from_mode(0o755))
+        .expect("the mode of an own folder");
     give_to_owner_of(&all, &scratch);
     for entry in fs::read_dir(&scratch).into_iter().flatten().flatten() {
         give_to_owner_of(&all, &entry.path());

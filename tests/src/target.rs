@@ -28,7 +28,13 @@ impl Target {
             .unwrap_or_else(|error| panic!("can't start {name}: {error}"));
         let stdin = child.stdin.take();
         let stdout = Lines::of(child.stdout.take().expect("stdout is piped"));
-        let mut target = Target { child, stdin, stdout, read: 0, name };
+        let mut target = Target {
+            child,
+            stdin,
+            stdout,
+            read: 0,
+            name,
+        };
         target.await_word("ready");
         target
     }
@@ -40,24 +46,43 @@ impl Target {
     /// Sends one line.
     pub fn say(&mut self, word: &str) {
         let stdin = self.stdin.as_mut().expect("the target's stdin is open");
-        writeln!(stdin, "{word}").unwrap_or_else(|error| panic!("{} does not listen: {error}", self.name));
+        writeln!(stdin, "{word}")
+            .unwrap_or_else(|error| panic!("{} does not listen: {error}", self.name));
     }
 
     /// Waits for the line `word`; the truth that was told before it.
     pub fn await_word(&mut self, word: &str) -> Vec<Truth> {
         let from = self.read;
-        let at = self.stdout.wait(from, DEADLINE, |line| line == word).unwrap_or_else(|missed| {
-            panic!("{} never said {word:?} ({missed:?}); it said {:?}", self.name, self.stdout.all())
-        });
+        let at = self
+            .stdout
+            .wait(from, DEADLINE, |line| line == word)
+            .unwrap_or_else(|missed| {
+                panic!(
+                    "{} never said {word:?} ({missed:?}); it said {:?}",
+                    self.name,
+                    self.stdout.all()
+                )
+            });
         self.read = at + 1;
-        self.stdout.all()[from..at].iter().filter(|line| line.starts_with('{')).map(|line| Truth::parse(line)).collect()
+        self.stdout.all()[from..at]
+            .iter()
+            .filter(|line| line.starts_with('{'))
+            .map(|line| Truth::parse(line))
+            .collect()
     }
 
     /// The first line after those read that begins with `prefix`, without it.
     pub fn await_value(&mut self, prefix: &str) -> String {
-        let at = self.stdout.wait(self.read, DEADLINE, |line| line.starts_with(prefix)).unwrap_or_else(|missed| {
-            panic!("{} never said {prefix:?} ({missed:?}); it said {:?}", self.name, self.stdout.all())
-        });
+        let at = self
+            .stdout
+            .wait(self.read, DEADLINE, |line| line.starts_with(prefix))
+            .unwrap_or_else(|missed| {
+                panic!(
+                    "{} never said {prefix:?} ({missed:?}); it said {:?}",
+                    self.name,
+                    self.stdout.all()
+                )
+            });
         self.read = at + 1;
         self.stdout.all()[at][prefix.len()..].trim().to_owned()
     }

@@ -31,15 +31,21 @@ pub struct Finished {
 
 /// The binary named by `OFFHEAP_BIN`.
 pub fn binary() -> Option<PathBuf> {
-    std::env::var_os("OFFHEAP_BIN").map(PathBuf::from).filter(|path| path.is_file())
+    std::env::var_os("OFFHEAP_BIN")
+        .map(PathBuf::from)
+        .filter(|path| path.is_file())
 }
 
 impl Tool {
     /// Starts `offheap` with `arguments` and does not wait for anything.
     pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Tool {
-        let mut command = Command::new(binary().expect("a session was begun, so that OFFHEAP_BIN is there"));
+        let mut command =
+            Command::new(binary().expect("a session was begun, so that OFFHEAP_BIN is there"));
         command.args(arguments);
-        Tool::spawn(&mut command, TempDir::new().expect("a directory for the bundle"))
+        Tool::spawn(
+            &mut command,
+            TempDir::new().expect("a directory for the bundle"),
+        )
     }
 
     /// Starts `command`, whose bundle goes to `out`.
@@ -53,7 +59,12 @@ impl Tool {
             .unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
         let stdout = Lines::of(child.stdout.take().expect("stdout is piped"));
         let stderr = Lines::of(child.stderr.take().expect("stderr is piped"));
-        Tool { child, stdout, stderr, out }
+        Tool {
+            child,
+            stdout,
+            stderr,
+            out,
+        }
     }
 
     /// Starts `offheap capture` on `pid`, for longer than any test runs, and returns when its probes are live.
@@ -66,28 +77,41 @@ impl Tool {
     /// Like [`Tool::capture`], without waiting for the probes.
     pub fn capture_unawaited(pid: u32, flags: &[&str]) -> Tool {
         let out = TempDir::new().expect("a directory for the bundle");
-        let mut command = Command::new(binary().expect("a session was begun, so that OFFHEAP_BIN is there"));
-        command.arg("capture").arg(pid.to_string()).args(["-d", "600s", "-o"]).arg(out.path().join("bundle"));
+        let mut command =
+            Command::new(binary().expect("a session was begun, so that OFFHEAP_BIN is there"));
+        command
+            .arg("capture")
+            .arg(pid.to_string())
+            .args(["-d", "600s", "-o"])
+            .arg(out.path().join("bundle"));
         command.args(flags);
         Tool::spawn(&mut command, out)
     }
 
     /// Waits for the line on stderr that says that all probes are live.
     pub fn await_live(&self) {
-        self.await_stderr("the line `probes live`", |line| line.starts_with("probes live"));
+        self.await_stderr("the line `probes live`", |line| {
+            line.starts_with("probes live")
+        });
     }
 
     /// Waits for a line on stderr.
     pub fn await_stderr(&self, what: &str, wanted: impl Fn(&str) -> bool) {
         if let Err(missed) = self.stderr.wait(0, DEADLINE, wanted) {
-            panic!("{what} did not come ({missed:?}); offheap said {:#?}", self.stderr.all());
+            panic!(
+                "{what} did not come ({missed:?}); offheap said {:#?}",
+                self.stderr.all()
+            );
         }
     }
 
     /// Waits for a line on stdout.
     pub fn await_stdout(&self, what: &str, wanted: impl Fn(&str) -> bool) {
         if let Err(missed) = self.stdout.wait(0, DEADLINE, wanted) {
-            panic!("{what} did not come ({missed:?}); offheap said {:#?}", self.stderr.all());
+            panic!(
+                "{what} did not come ({missed:?}); offheap said {:#?}",
+                self.stderr.all()
+            );
         }
     }
 
@@ -110,10 +134,19 @@ impl Tool {
             panic!("offheap does not end; it said {:#?}", self.stderr.all());
         };
         for pipe in [&self.stdout, &self.stderr] {
-            pipe.wait_closed(DEADLINE).expect("the pipes of an ended process close");
+            pipe.wait_closed(DEADLINE)
+                .expect("the pipes of an ended process close");
         }
-        let out = std::mem::replace(&mut self.out, TempDir::new().expect("a temporary directory"));
-        let finished = Finished { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all(), out };
+        let out = std::mem::replace(
+            &mut self.out,
+            TempDir::new().expect("a temporary directory"),
+        );
+        let finished = Finished {
+            code: status.code(),
+            stdout: self.stdout.all(),
+            stderr: self.stderr.all(),
+            out,
+        };
         assert_no_trace(&finished);
         finished
     }
@@ -127,7 +160,12 @@ impl Tool {
     /// Ends a capture as Ctrl-C does and reads its bundle.
     pub fn finish(self) -> Capture {
         let finished = self.interrupted();
-        assert_eq!(finished.code, Some(0), "a capture that was interrupted is done; it said {:#?}", finished.stderr);
+        assert_eq!(
+            finished.code,
+            Some(0),
+            "a capture that was interrupted is done; it said {:#?}",
+            finished.stderr
+        );
         finished.capture()
     }
 }
@@ -151,24 +189,40 @@ impl Finished {
 
     /// The lines of stderr that say something.
     pub fn messages(&self) -> Vec<&str> {
-        self.stderr.iter().map(String::as_str).filter(|line| !line.trim().is_empty()).collect()
+        self.stderr
+            .iter()
+            .map(String::as_str)
+            .filter(|line| !line.trim().is_empty())
+            .collect()
     }
 }
 
 /// No message of ours is a panic or a stack trace.
 fn assert_no_trace(finished: &Finished) {
-    let trace = finished.stderr.iter().find(|line| line.contains("panicked at") || line.contains("stack backtrace"));
-    assert!(trace.is_none(), "offheap shows its own stack: {:#?}", finished.stderr);
+    let trace = finished
+        .stderr
+        .iter()
+        .find(|line| line.contains("panicked at") || line.contains("stack backtrace"));
+    assert!(
+        trace.is_none(),
+        "offheap shows its own stack: {:#?}",
+        finished.stderr
+    );
 }
 
 /// Reads `capture.json` in `bundle`.
 pub fn read_capture(bundle: &Path) -> Result<Capture, String> {
     let path = bundle.join("capture.json");
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("can't read {}: {error}", path.display()))?;
-    let capture: Capture =
-        serde_json::from_str(&text).map_err(|error| format!("{} is no capture: {error}", path.display()))?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| format!("can't read {}: {error}", path.display()))?;
+    let capture: Capture = serde_json::from_str(&text)
+        .map_err(|error| format!("{} is no capture: {error}", path.display()))?;
     if capture.schema != SCHEMA {
-        return Err(format!("{} has the schema {:?}", path.display(), capture.schema));
+        return Err(format!(
+            "{} has the schema {:?}",
+            path.display(),
+            capture.schema
+        ));
     }
     Ok(capture)
 }

@@ -22,20 +22,36 @@ pub struct Truth {
     pub freed_by_cleaner: Option<u64>,
 }
 
+/// A number's name, its true value where it is told, and where the captured one stands.
+type Told = (&'static str, Option<u64>, fn(&Sum) -> u64);
+
 impl Truth {
     pub fn parse(line: &str) -> Truth {
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("the target told no truth in {line}: {error}"))
+        serde_json::from_str(line)
+            .unwrap_or_else(|error| panic!("the target told no truth in {line}: {error}"))
     }
 
-    fn told(&self) -> [(&'static str, Option<u64>, fn(&Sum) -> u64); 7] {
+    fn told(&self) -> [Told; 7] {
         [
-            ("outstanding_bytes", self.outstanding_bytes, |sum| sum.outstanding_bytes),
-            ("outstanding_count", self.outstanding_count, |sum| sum.outstanding_count),
-            ("allocated_bytes", self.allocated_bytes, |sum| sum.allocated_bytes),
-            ("allocated_count", self.allocated_count, |sum| sum.allocated_count),
-            ("reserved_bytes", self.reserved_bytes, |sum| sum.reserved_bytes),
+            ("outstanding_bytes", self.outstanding_bytes, |sum| {
+                sum.outstanding_bytes
+            }),
+            ("outstanding_count", self.outstanding_count, |sum| {
+                sum.outstanding_count
+            }),
+            ("allocated_bytes", self.allocated_bytes, |sum| {
+                sum.allocated_bytes
+            }),
+            ("allocated_count", self.allocated_count, |sum| {
+                sum.allocated_count
+            }),
+            ("reserved_bytes", self.reserved_bytes, |sum| {
+                sum.reserved_bytes
+            }),
             ("blocks", self.blocks, |sum| sum.blocks),
-            ("freed_by_cleaner", self.freed_by_cleaner, |sum| sum.freed_by_cleaner),
+            ("freed_by_cleaner", self.freed_by_cleaner, |sum| {
+                sum.freed_by_cleaner
+            }),
         ]
     }
 }
@@ -50,24 +66,51 @@ pub fn assert_truth(capture: &Capture, truths: &[Truth]) {
         for (what, told, read) in truth.told() {
             let Some(told) = told else { continue };
             if read(&got) != told {
-                wrong.push(format!("{} {:?}: {what} is {told}, captured {}", truth.site, truth.kind, read(&got)));
+                wrong.push(format!(
+                    "{} {:?}: {what} is {told}, captured {}",
+                    truth.site,
+                    truth.kind,
+                    read(&got)
+                ));
             }
         }
         if sites.iter().any(|site| site.estimated) && truth.kind == SiteKind::Malloc {
-            wrong.push(format!("{}: an exact capture calls its numbers estimated", truth.site));
+            wrong.push(format!(
+                "{}: an exact capture calls its numbers estimated",
+                truth.site
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{}\nlosses {:?}\n{}", wrong.join("\n"), capture.losses, describe(capture));
+    assert!(
+        wrong.is_empty(),
+        "{}\nlosses {:?}\n{}",
+        wrong.join("\n"),
+        capture.losses,
+        describe(capture)
+    );
 }
 
 /// All that was captured of `kind` below the function `work` is what the target told, and not one byte more.
 pub fn assert_nothing_else(capture: &Capture, kind: SiteKind, work: &str, truths: &[Truth]) {
     let got = sum(&sites_through(capture, kind, work));
     let told = truths.iter().filter(|truth| truth.kind == kind);
-    let bytes: u64 = told.clone().filter_map(|truth| truth.outstanding_bytes).sum();
-    assert_eq!(got.outstanding_bytes, bytes, "outstanding {kind:?} bytes below {work}\n{}", describe(capture));
+    let bytes: u64 = told
+        .clone()
+        .filter_map(|truth| truth.outstanding_bytes)
+        .sum();
+    assert_eq!(
+        got.outstanding_bytes,
+        bytes,
+        "outstanding {kind:?} bytes below {work}\n{}",
+        describe(capture)
+    );
     if told.clone().all(|truth| truth.outstanding_count.is_some()) {
         let count: u64 = told.filter_map(|truth| truth.outstanding_count).sum();
-        assert_eq!(got.outstanding_count, count, "outstanding {kind:?} count below {work}\n{}", describe(capture));
+        assert_eq!(
+            got.outstanding_count,
+            count,
+            "outstanding {kind:?} count below {work}\n{}",
+            describe(capture)
+        );
     }
 }

@@ -7,7 +7,8 @@ use offheap::capture::{Capture, SiteKind};
 use offheap_tests::checks::functions;
 use offheap_tests::session::lacks_library;
 use offheap_tests::{
-    CFlags, Target, Tool, assert_conserved, assert_nothing_else, assert_truth, c_library, c_program, session,
+    CFlags, Target, Tool, assert_conserved, assert_nothing_else, assert_truth, c_library,
+    c_program, session,
 };
 
 const EXACT: [&str; 4] = ["--hooks", "malloc", "--sample-bytes", "0"];
@@ -36,7 +37,9 @@ fn assert_reached(capture: &Capture, function: &str, file: &str) {
     let stem = file.split(".so").next().unwrap_or(file);
     let probed = functions(capture, function);
     assert!(
-        probed.iter().any(|function| function.file.contains(stem) && function.seen > 0),
+        probed
+            .iter()
+            .any(|function| function.file.contains(stem) && function.seen > 0),
         "{function} of {file} was not reached: {probed:#?}"
     );
 }
@@ -106,7 +109,13 @@ fn a_prefixed_allocator_mapped_later_is_exact() {
 #[test]
 fn a_static_program_is_exact() {
     let Some(_session) = session() else { return };
-    let program = c_program("reuse", CFlags { compile: &["-static"], ..CFlags::default() });
+    let program = c_program(
+        "reuse",
+        CFlags {
+            compile: &["-static"],
+            ..CFlags::default()
+        },
+    );
     let mut target = Target::start(&mut Command::new(program));
     let tool = Tool::capture(target.pid(), &EXACT);
     let truths = target.work();

@@ -5,8 +5,8 @@ use std::process::Command;
 use offheap::capture::{Capture, Site, SiteKind};
 use offheap_tests::checks::{assert_conserved_within, describe};
 use offheap_tests::{
-    CFlags, Target, Tool, Truth, assert_frames_in_order, assert_rooted, assert_truth, c_program, classpath, java,
-    session, sites_through, sum,
+    CFlags, Target, Tool, Truth, assert_frames_in_order, assert_rooted, assert_truth, c_program,
+    classpath, java, session, sites_through, sum,
 };
 
 /// Lets the target know when the cleaner has ended what it dropped.
@@ -15,9 +15,14 @@ const EXACT: [&str; 4] = ["--hooks", "zlib,malloc", "--sample-bytes", "0"];
 /// Calls of a JVM's other threads that may be under way when the counters are read.
 const IN_FLIGHT: u64 = 16;
 
-fn captured(jvm: &[&str], warm_up: &str, flags: &[&str]) -> Option<(Capture, Vec<Truth>, Vec<String>)> {
+fn captured(
+    jvm: &[&str],
+    warm_up: &str,
+    flags: &[&str],
+) -> Option<(Capture, Vec<Truth>, Vec<String>)> {
     let classpath = classpath()?;
-    let mut target = Target::start(java(&classpath, &[&OPENS[..], jvm].concat(), "Streams").arg(warm_up));
+    let mut target =
+        Target::start(java(&classpath, &[&OPENS[..], jvm].concat(), "Streams").arg(warm_up));
     let tool = Tool::capture(target.pid(), flags);
     let truths = target.work();
     let finished = tool.interrupted();
@@ -28,19 +33,54 @@ fn captured(jvm: &[&str], warm_up: &str, flags: &[&str]) -> Option<(Capture, Vec
 /// The Java methods from the leak to the thread's root, in every site that leaks.
 fn assert_stacks(capture: &Capture) {
     let opener = |kind| match kind {
-        SiteKind::Deflate => ["deflateInit2_", "java.util.zip.Deflater.init", "java.util.zip.Deflater.<init>"],
-        _ => ["inflateInit2_", "java.util.zip.Inflater.init", "java.util.zip.Inflater.<init>"],
+        SiteKind::Deflate => [
+            "deflateInit2_",
+            "java.util.zip.Deflater.init",
+            "java.util.zip.Deflater.<init>",
+        ],
+        _ => [
+            "inflateInit2_",
+            "java.util.zip.Inflater.init",
+            "java.util.zip.Inflater.<init>",
+        ],
     };
     let leaks = [
-        (SiteKind::Deflate, ["targets.Streams.openDefault", "targets.Streams.forgetDeflater"]),
-        (SiteKind::Deflate, ["targets.Streams.openRaw", "targets.Streams.forgetRawDeflater"]),
-        (SiteKind::Inflate, ["targets.Streams.openInflater", "targets.Streams.forgetInflater"]),
+        (
+            SiteKind::Deflate,
+            [
+                "targets.Streams.openDefault",
+                "targets.Streams.forgetDeflater",
+            ],
+        ),
+        (
+            SiteKind::Deflate,
+            [
+                "targets.Streams.openRaw",
+                "targets.Streams.forgetRawDeflater",
+            ],
+        ),
+        (
+            SiteKind::Inflate,
+            [
+                "targets.Streams.openInflater",
+                "targets.Streams.forgetInflater",
+            ],
+        ),
     ];
     for (kind, leak) in leaks {
         let sites = sites_through(capture, kind, leak[1]);
-        assert!(!sites.is_empty(), "{} leaks\n{}", leak[1], describe(capture));
+        assert!(
+            !sites.is_empty(),
+            "{} leaks\n{}",
+            leak[1],
+            describe(capture)
+        );
         for site in sites {
-            let root = ["targets.Streams.serve", "targets.Streams.work", "targets.Streams.main"];
+            let root = [
+                "targets.Streams.serve",
+                "targets.Streams.work",
+                "targets.Streams.main",
+            ];
             assert_frames_in_order(site, &[&opener(kind)[..], &leak[..], &root[..]].concat());
             assert_rooted(site);
         }
@@ -52,7 +92,9 @@ fn assert_stacks(capture: &Capture) {
 #[test]
 fn interpreted_streams_are_exact() {
     let Some(_session) = session() else { return };
-    let Some((capture, truths, _)) = captured(&["-Xint"], "10", &EXACT) else { return };
+    let Some((capture, truths, _)) = captured(&["-Xint"], "10", &EXACT) else {
+        return;
+    };
     assert_truth(&capture, &truths);
     assert_stacks(&capture);
     assert_conserved_within(&capture, IN_FLIGHT);
@@ -62,21 +104,31 @@ fn interpreted_streams_are_exact() {
 #[test]
 fn compiled_streams_are_exact() {
     let Some(_session) = session() else { return };
-    let Some((capture, truths, report)) = captured(&[], "20000", &EXACT) else { return };
+    let Some((capture, truths, report)) = captured(&[], "20000", &EXACT) else {
+        return;
+    };
     assert_truth(&capture, &truths);
     assert_stacks(&capture);
     assert_conserved_within(&capture, IN_FLIGHT);
     let jvm = capture.target.jvm.as_ref().expect("the target is a JVM");
     assert_eq!(jvm.unsupported, None, "this JDK's layout is understood");
-    assert!(report.iter().any(|line| line.contains("Deflater")), "the report names Deflaters: {report:#?}");
+    assert!(
+        report.iter().any(|line| line.contains("Deflater")),
+        "the report names Deflaters: {report:#?}"
+    );
 }
 
 /// The same with C1 alone, and with C2 as early as can be.
 #[test]
 fn each_compiler_alone_is_exact() {
     let Some(_session) = session() else { return };
-    for compiler in [&["-XX:TieredStopAtLevel=1"][..], &["-XX:-TieredCompilation"][..]] {
-        let Some((capture, truths, _)) = captured(compiler, "20000", &EXACT) else { return };
+    for compiler in [
+        &["-XX:TieredStopAtLevel=1"][..],
+        &["-XX:-TieredCompilation"][..],
+    ] {
+        let Some((capture, truths, _)) = captured(compiler, "20000", &EXACT) else {
+            return;
+        };
         assert_truth(&capture, &truths);
         assert_stacks(&capture);
     }
@@ -86,7 +138,9 @@ fn each_compiler_alone_is_exact() {
 #[test]
 fn zlib_hooks_alone_count_the_same() {
     let Some(_session) = session() else { return };
-    let Some((capture, truths, _)) = captured(&[], "20000", &["--hooks", "zlib"]) else { return };
+    let Some((capture, truths, _)) = captured(&[], "20000", &["--hooks", "zlib"]) else {
+        return;
+    };
     assert_truth(&capture, &truths);
     assert_stacks(&capture);
 }
@@ -95,13 +149,18 @@ fn zlib_hooks_alone_count_the_same() {
 #[test]
 fn bytes_behind_streams_are_exact() {
     let Some(_session) = session() else { return };
-    let Some((capture, truths, _)) = captured(&[], "20000", &EXACT) else { return };
+    let Some((capture, truths, _)) = captured(&[], "20000", &EXACT) else {
+        return;
+    };
     let footprint = Footprint::measured();
     let jni = |kind| match kind {
         SiteKind::Deflate => ("Java_java_util_zip_Deflater_init", footprint.deflate),
         _ => ("Java_java_util_zip_Inflater_init", footprint.inflate),
     };
-    for truth in truths.iter().filter(|truth| truth.outstanding_count > Some(0)) {
+    for truth in truths
+        .iter()
+        .filter(|truth| truth.outstanding_count > Some(0))
+    {
         let streams = truth.outstanding_count.expect("told");
         let (native, (bytes, blocks)) = jni(truth.kind);
         let behind: Vec<&Site> = sites_through(&capture, SiteKind::Malloc, &truth.site)
@@ -111,12 +170,21 @@ fn bytes_behind_streams_are_exact() {
         let got = sum(&behind);
         // The JNI library allocates the z_stream itself.
         let expected = (streams * (bytes + footprint.stream), streams * (blocks + 1));
-        assert_eq!((got.outstanding_bytes, got.outstanding_count), expected, "behind {}", truth.site);
+        assert_eq!(
+            (got.outstanding_bytes, got.outstanding_count),
+            expected,
+            "behind {}",
+            truth.site
+        );
 
         let held = sum(&sites_through(&capture, truth.kind, &truth.site));
         let held = (held.outstanding_bytes, held.blocks);
         let zlib_alone = (streams * bytes, streams * blocks);
-        assert!(held == expected || held == zlib_alone, "{} holds {held:?}, not {zlib_alone:?}", truth.site);
+        assert!(
+            held == expected || held == zlib_alone,
+            "{} holds {held:?}, not {zlib_alone:?}",
+            truth.site
+        );
     }
 }
 
@@ -130,13 +198,25 @@ struct Footprint {
 impl Footprint {
     /// Measured with the same libz.so.1 that a distribution's JDK uses.
     fn measured() -> Footprint {
-        let output = Command::new(c_program("footprint", CFlags::default())).output().expect("an own program");
+        let output = Command::new(c_program("footprint", CFlags::default()))
+            .output()
+            .expect("an own program");
         let text = String::from_utf8(output.stdout).expect("an own program's text");
         let numbers = |name: &str| -> Vec<u64> {
-            let line = text.lines().find(|line| line.starts_with(name)).expect("a line for each kind");
-            line.split(' ').skip(1).map(|number| number.parse().expect("a number")).collect()
+            let line = text
+                .lines()
+                .find(|line| line.starts_with(name))
+                .expect("a line for each kind");
+            line.split(' ')
+                .skip(1)
+                .map(|number| number.parse().expect("a number"))
+                .collect()
         };
         let pair = |name| (numbers(name)[0], numbers(name)[1]);
-        Footprint { deflate: pair("deflate"), inflate: pair("inflate"), stream: numbers("stream")[0] }
+        Footprint {
+            deflate: pair("deflate"),
+            inflate: pair("inflate"),
+            stream: numbers("stream")[0],
+        }
     }
 }

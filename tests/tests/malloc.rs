@@ -5,7 +5,8 @@ use std::process::Command;
 use offheap::capture::SiteKind;
 use offheap_tests::checks::functions;
 use offheap_tests::{
-    CFlags, Target, Tool, assert_conserved, assert_nothing_else, assert_truth, c_library, c_program, session,
+    CFlags, Target, Tool, assert_conserved, assert_nothing_else, assert_truth, c_library,
+    c_program, session,
 };
 
 const EXACT: [&str; 4] = ["--hooks", "malloc", "--sample-bytes", "0"];
@@ -23,15 +24,29 @@ fn every_function_is_exact() {
     assert_truth(&capture, &truths);
     assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
     assert_conserved(&capture);
-    assert_eq!(capture.losses.values().sum::<u64>(), 0, "nothing is lost: {:?}", capture.losses);
+    assert_eq!(
+        capture.losses.values().sum::<u64>(),
+        0,
+        "nothing is lost: {:?}",
+        capture.losses
+    );
     // One impossible malloc, two overflowing callocs, one realloc and one reallocarray, EINVAL and an impossible size.
     for (name, failed) in [("malloc", 1), ("calloc", 2), ("posix_memalign", 2)] {
-        let counted: u64 = functions(&capture, name).iter().map(|function| function.failed).sum();
+        let counted: u64 = functions(&capture, name)
+            .iter()
+            .map(|function| function.failed)
+            .sum();
         assert_eq!(counted, failed, "failed calls of {name}");
     }
     // glibc's reallocarray ends in realloc: which of both the failure is booked on does not matter.
-    let reallocations = ["realloc", "reallocarray"].iter().flat_map(|name| functions(&capture, name));
-    assert_eq!(reallocations.map(|function| function.failed).sum::<u64>(), 2, "failed reallocations");
+    let reallocations = ["realloc", "reallocarray"]
+        .iter()
+        .flat_map(|name| functions(&capture, name));
+    assert_eq!(
+        reallocations.map(|function| function.failed).sum::<u64>(),
+        2,
+        "failed reallocations"
+    );
 }
 
 /// An address that is handed out again belongs to the function that has it now, however often it changed hands.
@@ -62,7 +77,13 @@ fn tail_calls_count_once() {
 
 fn forwarded(compile: &[&str]) {
     let Some(_session) = session() else { return };
-    let forward = c_library("forward", CFlags { compile, ..CFlags::default() });
+    let forward = c_library(
+        "forward",
+        CFlags {
+            compile,
+            ..CFlags::default()
+        },
+    );
     let mut command = Command::new(c_program("family", CFlags::default()));
     let mut target = Target::start(command.env("LD_PRELOAD", &forward));
     let tool = Tool::capture(target.pid(), &EXACT);
@@ -74,7 +95,10 @@ fn forwarded(compile: &[&str]) {
     assert_conserved(&capture);
     let probed = functions(&capture, "malloc");
     let busy = probed.iter().filter(|function| function.seen > 0).count();
-    assert!(busy >= 2, "both allocators are probed and reached: {probed:#?}");
+    assert!(
+        busy >= 2,
+        "both allocators are probed and reached: {probed:#?}"
+    );
 }
 
 /// 64 threads that free each other's blocks leave exactly what they say they leave.
@@ -95,17 +119,27 @@ fn threads_free_each_others_blocks() {
 #[test]
 fn sizes_outside_the_limits_are_filtered() {
     let Some(_session) = session() else { return };
-    let mut target = Target::start(Command::new(c_program("flood", CFlags::default())).args(["50", "211"]));
+    let mut target =
+        Target::start(Command::new(c_program("flood", CFlags::default())).args(["50", "211"]));
     // 211 is within the limits, 213 is not.
     let flags = ["--min-size", "200", "--max-size", "212"];
     let tool = Tool::capture(target.pid(), &[&EXACT[..], &flags[..]].concat());
     let truths = target.work();
     let capture = tool.finish();
 
-    let kept: Vec<_> = truths.into_iter().filter(|truth| truth.site == "at_flood").collect();
+    let kept: Vec<_> = truths
+        .into_iter()
+        .filter(|truth| truth.site == "at_flood")
+        .collect();
     assert_truth(&capture, &kept);
     assert_nothing_else(&capture, SiteKind::Malloc, "work", &kept);
     assert_conserved(&capture);
-    let filtered: u64 = functions(&capture, "malloc").iter().map(|function| function.filtered).sum();
-    assert!(filtered >= 50, "50 blocks of 213 bytes are filtered, counted {filtered}");
+    let filtered: u64 = functions(&capture, "malloc")
+        .iter()
+        .map(|function| function.filtered)
+        .sum();
+    assert!(
+        filtered >= 50,
+        "50 blocks of 213 bytes are filtered, counted {filtered}"
+    );
 }

@@ -7,7 +7,8 @@ use offheap_tests::checks::describe;
 use offheap_tests::{CFlags, Target, Tool, Truth, assert_conserved, c_program, session, sum};
 
 fn captured(count: &str, flags: &[&str]) -> (Capture, Vec<Truth>, Vec<String>) {
-    let mut target = Target::start(Command::new(c_program("flood", CFlags::default())).args([count, "1009"]));
+    let mut target =
+        Target::start(Command::new(c_program("flood", CFlags::default())).args([count, "1009"]));
     let exact = ["--hooks", "malloc", "--sample-bytes", "0"];
     let tool = Tool::capture(target.pid(), &[&exact[..], flags].concat());
     let truths = target.work();
@@ -18,24 +19,47 @@ fn captured(count: &str, flags: &[&str]) -> (Capture, Vec<Truth>, Vec<String>) {
 
 /// Outstanding bytes and blocks of everything, whether its stack is known or not: the flood is all that the target does.
 fn assert_outstanding_is_exact(capture: &Capture, truths: &[Truth]) {
-    let got = sum(&capture.sites.iter().filter(|site| site.kind == SiteKind::Malloc).collect::<Vec<_>>());
-    let bytes: u64 = truths.iter().filter_map(|truth| truth.outstanding_bytes).sum();
-    let count: u64 = truths.iter().filter_map(|truth| truth.outstanding_count).sum();
-    assert_eq!((got.outstanding_bytes, got.outstanding_count), (bytes, count), "{}", describe(capture));
+    let got = sum(&capture
+        .sites
+        .iter()
+        .filter(|site| site.kind == SiteKind::Malloc)
+        .collect::<Vec<_>>());
+    let bytes: u64 = truths
+        .iter()
+        .filter_map(|truth| truth.outstanding_bytes)
+        .sum();
+    let count: u64 = truths
+        .iter()
+        .filter_map(|truth| truth.outstanding_count)
+        .sum();
+    assert_eq!(
+        (got.outstanding_bytes, got.outstanding_count),
+        (bytes, count),
+        "{}",
+        describe(capture)
+    );
     assert_conserved(capture);
 }
 
 fn assert_said(capture: &Capture, report: &[String]) {
     let lost: u64 = capture.losses.values().sum();
-    assert!(lost > 0, "an overflow on purpose loses something: {:?}", capture.losses);
+    assert!(
+        lost > 0,
+        "an overflow on purpose loses something: {:?}",
+        capture.losses
+    );
     for (reason, count) in capture.losses.iter().filter(|(_, count)| **count > 0) {
-        assert!(*count == 0 || report.iter().any(|line| mentions(line, *count)), "{reason} {count}: {report:#?}");
+        assert!(
+            *count == 0 || report.iter().any(|line| mentions(line, *count)),
+            "{reason} {count}: {report:#?}"
+        );
     }
 }
 
 /// The report shows a count with or without separators.
 fn mentions(line: &str, count: u64) -> bool {
-    line.replace([',', '_', '\u{202f}'], "").contains(&count.to_string())
+    line.replace([',', '_', '\u{202f}'], "")
+        .contains(&count.to_string())
 }
 
 /// With a ring of a few pages stacks are lost; the bytes then stand without a stack, and every one of them is there.
@@ -45,8 +69,16 @@ fn a_full_ring_loses_stacks_and_no_byte() {
     let (capture, truths, report) = captured("20000", &["--ring-bytes", "16384"]);
     assert_outstanding_is_exact(&capture, &truths);
     assert_said(&capture, &report);
-    let lost = capture.sites.iter().filter(|site| site.stack_end == "lost").count();
-    assert!(lost > 0, "bytes without a stack stand under one of their own\n{}", describe(&capture));
+    let lost = capture
+        .sites
+        .iter()
+        .filter(|site| site.stack_end == "lost")
+        .count();
+    assert!(
+        lost > 0,
+        "bytes without a stack stand under one of their own\n{}",
+        describe(&capture)
+    );
 }
 
 /// With a map for a few hundred blocks the rest is kept elsewhere: the outstanding bytes are exact all the same.
@@ -55,18 +87,41 @@ fn a_full_map_loses_no_byte() {
     let Some(_session) = session() else { return };
     let (capture, truths, _) = captured("5000", &["--max-outstanding", "256"]);
     assert_outstanding_is_exact(&capture, &truths);
-    let full = capture.tracer.high_water.values().any(|fill| fill.capacity > 0 && fill.used >= fill.capacity);
-    assert!(full || capture.losses.values().sum::<u64>() > 0, "the full map is said: {:?}", capture.tracer.high_water);
+    let full = capture
+        .tracer
+        .high_water
+        .values()
+        .any(|fill| fill.capacity > 0 && fill.used >= fill.capacity);
+    assert!(
+        full || capture.losses.values().sum::<u64>() > 0,
+        "the full map is said: {:?}",
+        capture.tracer.high_water
+    );
 }
 
 /// With both too small at once what can't be counted is reported as lost, and nothing is invented.
 #[test]
 fn a_full_map_and_ring_invent_nothing() {
     let Some(_session) = session() else { return };
-    let (capture, truths, report) = captured("20000", &["--max-outstanding", "256", "--ring-bytes", "16384"]);
-    let got = sum(&capture.sites.iter().filter(|site| site.kind == SiteKind::Malloc).collect::<Vec<_>>());
-    let bytes: u64 = truths.iter().filter_map(|truth| truth.outstanding_bytes).sum();
-    assert!(got.outstanding_bytes <= bytes, "{} of {bytes} bytes\n{}", got.outstanding_bytes, describe(&capture));
+    let (capture, truths, report) = captured(
+        "20000",
+        &["--max-outstanding", "256", "--ring-bytes", "16384"],
+    );
+    let got = sum(&capture
+        .sites
+        .iter()
+        .filter(|site| site.kind == SiteKind::Malloc)
+        .collect::<Vec<_>>());
+    let bytes: u64 = truths
+        .iter()
+        .filter_map(|truth| truth.outstanding_bytes)
+        .sum();
+    assert!(
+        got.outstanding_bytes <= bytes,
+        "{} of {bytes} bytes\n{}",
+        got.outstanding_bytes,
+        describe(&capture)
+    );
     assert_conserved(&capture);
     if got.outstanding_bytes < bytes {
         assert_said(&capture, &report);

@@ -38,11 +38,26 @@ fn a_target_that_ends_is_reported() {
     assert!(target.wait_end().success());
     let finished = tool.ended();
 
-    assert_eq!(finished.code, Some(0), "a target that ends is a normal end: {:#?}", finished.stderr);
+    assert_eq!(
+        finished.code,
+        Some(0),
+        "a target that ends is a normal end: {:#?}",
+        finished.stderr
+    );
     let capture = finished.capture();
-    assert!(capture.target.ended, "the report says that the target ended");
+    assert!(
+        capture.target.ended,
+        "the report says that the target ended"
+    );
     assert_truth(&capture, &truths);
-    assert!(finished.stdout.iter().any(|line| line.contains("at_parent")), "{:#?}", finished.stdout);
+    assert!(
+        finished
+            .stdout
+            .iter()
+            .any(|line| line.contains("at_parent")),
+        "{:#?}",
+        finished.stdout
+    );
 }
 
 /// A target that is killed during the window is reported like one that ends.
@@ -57,7 +72,10 @@ fn a_target_that_is_killed_is_reported() {
 
     assert_eq!(finished.code, Some(0), "{:#?}", finished.stderr);
     let capture = finished.capture();
-    assert!(capture.target.ended, "the report says that the target ended");
+    assert!(
+        capture.target.ended,
+        "the report says that the target ended"
+    );
     assert_truth(&capture, &truths);
 }
 

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use offheap::capture::{Capture, Owner, Site, SiteKind};
 use offheap_tests::{
-    CFlags, Target, Tool, Truth, assert_conserved, assert_truth, c_program, session, sites_through, sum,
+    CFlags, Target, Tool, Truth, assert_conserved, assert_truth, c_program, session, sites_through,
+    sum,
 };
 
 fn captured(hooks: &str) -> (Capture, Vec<Truth>) {
@@ -25,9 +26,17 @@ fn regions_are_exact_to_the_page() {
     assert_conserved(&capture);
     let stacks = sites_through(&capture, SiteKind::Mmap, "at_thread_stack");
     assert!(!stacks.is_empty(), "the thread's stack was mapped");
-    assert!(stacks.iter().all(|site| site.owner == Some(Owner::ThreadStack)), "{stacks:#?}");
+    assert!(
+        stacks
+            .iter()
+            .all(|site| site.owner == Some(Owner::ThreadStack)),
+        "{stacks:#?}"
+    );
     let room = sum(&stacks).outstanding_bytes + sum(&stacks).reserved_bytes;
-    assert!(room >= 53 * 16 * 4096, "the stack has the size that was asked for, got {room}");
+    assert!(
+        room >= 53 * 16 * 4096,
+        "the stack has the size that was asked for, got {room}"
+    );
 }
 
 /// What malloc maps for itself is the allocator's, and is not counted a second time in the total.
@@ -37,13 +46,21 @@ fn big_blocks_count_once_in_the_total() {
     let (capture, _) = captured("mmap,malloc");
 
     let own = sites_through(&capture, SiteKind::Mmap, "at_big_malloc");
-    assert!(own.iter().all(|site| site.owner == Some(Owner::Allocator)), "{own:#?}");
+    assert!(
+        own.iter().all(|site| site.owner == Some(Owner::Allocator)),
+        "{own:#?}"
+    );
     let counts = |site: &&Site| match site.kind {
         SiteKind::Malloc => true,
         SiteKind::Mmap => site.owner != Some(Owner::Allocator),
         SiteKind::Deflate | SiteKind::Inflate => false,
     };
-    let once: u64 = capture.sites.iter().filter(counts).map(|site| site.outstanding_bytes).sum();
+    let once: u64 = capture
+        .sites
+        .iter()
+        .filter(counts)
+        .map(|site| site.outstanding_bytes)
+        .sum();
     assert_eq!(capture.memory.outstanding_bytes, once, "each byte once");
 }
 
@@ -53,8 +70,20 @@ fn mmap_hooks_stand_alone() {
     let Some(_session) = session() else { return };
     let (capture, truths) = captured("mmap");
 
-    let truths: Vec<_> = truths.into_iter().filter(|truth| truth.kind == SiteKind::Mmap).collect();
+    let truths: Vec<_> = truths
+        .into_iter()
+        .filter(|truth| truth.kind == SiteKind::Mmap)
+        .collect();
     assert_truth(&capture, &truths);
-    assert!(capture.sites.iter().all(|site| site.kind == SiteKind::Mmap), "only regions were asked for");
-    assert!(capture.functions.iter().all(|function| function.group == "mmap"), "only mmap's probes are set");
+    assert!(
+        capture.sites.iter().all(|site| site.kind == SiteKind::Mmap),
+        "only regions were asked for"
+    );
+    assert!(
+        capture
+            .functions
+            .iter()
+            .all(|function| function.group == "mmap"),
+        "only mmap's probes are set"
+    );
 }

@@ -5,8 +5,8 @@ use std::process::Command;
 use offheap::capture::{Capture, Site, SiteKind};
 use offheap_tests::checks::stack;
 use offheap_tests::{
-    CFlags, Target, Tool, assert_conserved, assert_frames_in_order, assert_rooted, assert_truth, c_program, session,
-    sites_through,
+    CFlags, Target, Tool, assert_conserved, assert_frames_in_order, assert_rooted, assert_truth,
+    c_program, session, sites_through,
 };
 
 fn captured(flags: &[&str]) -> Capture {
@@ -33,9 +33,22 @@ fn recursion_is_complete_at_every_depth() {
     let capture = captured(&[]);
     for depth in [1, 11, 101] {
         let site = only_site(&capture, &format!("at_depth_{depth}"));
-        let frames = site.frames.iter().filter(|frame| frame.name == "descend").count();
+        let frames = site
+            .frames
+            .iter()
+            .filter(|frame| frame.name == "descend")
+            .count();
         assert_eq!(frames, depth, "frames of the recursion in\n{}", stack(site));
-        assert_frames_in_order(site, &["descend", &format!("at_depth_{depth}"), "work", "main", "_start"]);
+        assert_frames_in_order(
+            site,
+            &[
+                "descend",
+                &format!("at_depth_{depth}"),
+                "work",
+                "main",
+                "_start",
+            ],
+        );
         assert_rooted(site);
     }
 }
@@ -49,8 +62,18 @@ fn a_huge_stack_is_marked_truncated() {
     assert_frames_in_order(above, &["above", "at_huge_stack"]);
     assert_eq!(above.stack_end, "truncated", "{}", stack(above));
     let ends: u64 = capture.completeness.ends.values().sum();
-    assert_eq!(capture.completeness.complete + ends, capture.completeness.stacks, "every stack has an end");
-    assert!(capture.completeness.ends.get("truncated").is_some_and(|&count| count >= 1));
+    assert_eq!(
+        capture.completeness.complete + ends,
+        capture.completeness.stacks,
+        "every stack has an end"
+    );
+    assert!(
+        capture
+            .completeness
+            .ends
+            .get("truncated")
+            .is_some_and(|&count| count >= 1)
+    );
 }
 
 /// `--stack-bytes` bounds the copy: with a small one the deep recursion is truncated too, and the shallow one is not.
@@ -58,12 +81,23 @@ fn a_huge_stack_is_marked_truncated() {
 fn stack_bytes_bound_the_copy() {
     let Some(_session) = session() else { return };
     let mut target = Target::start(&mut Command::new(c_program("depths", CFlags::default())));
-    let flags = ["--hooks", "malloc", "--sample-bytes", "0", "--stack-bytes", "8k"];
+    let flags = [
+        "--hooks",
+        "malloc",
+        "--sample-bytes",
+        "0",
+        "--stack-bytes",
+        "8k",
+    ];
     let tool = Tool::capture(target.pid(), &flags);
     target.work();
     let capture = tool.finish();
 
-    assert!(capture.settings.stack_bytes <= 8192, "the cap is kept: {}", capture.settings.stack_bytes);
+    assert!(
+        capture.settings.stack_bytes <= 8192,
+        "the cap is kept: {}",
+        capture.settings.stack_bytes
+    );
     assert_rooted(only_site(&capture, "at_depth_1"));
     assert_eq!(only_site(&capture, "above").stack_end, "truncated");
 }

@@ -7,7 +7,8 @@ use offheap::capture::{Capture, SiteKind};
 use offheap_tests::checks::{describe, functions};
 use offheap_tests::session::lacks_library;
 use offheap_tests::{
-    CFlags, Target, Tool, Truth, assert_conserved, assert_nothing_else, assert_truth, c_program, session,
+    CFlags, Target, Tool, Truth, assert_conserved, assert_nothing_else, assert_truth, c_program,
+    session,
 };
 
 const EXACT: [&str; 4] = ["--hooks", "zlib,malloc", "--sample-bytes", "0"];
@@ -38,7 +39,10 @@ fn streams_are_exact() {
     let capture = tool.finish();
 
     assert_streams(&capture, &truths);
-    let calls: u64 = functions(&capture, "deflateEnd").iter().map(|function| function.seen).sum();
+    let calls: u64 = functions(&capture, "deflateEnd")
+        .iter()
+        .map(|function| function.seen)
+        .sum();
     assert_eq!(calls, 103, "ended deflaters, each seen once");
 }
 
@@ -56,14 +60,32 @@ fn streams_are_counted_without_malloc() {
 
     let counts: Vec<Truth> = truths
         .into_iter()
-        .map(|truth| Truth { outstanding_bytes: None, blocks: None, ..truth })
+        .map(|truth| Truth {
+            outstanding_bytes: None,
+            blocks: None,
+            ..truth
+        })
         .collect();
     assert_truth(&capture, &counts);
     assert_conserved(&capture);
-    for site in capture.sites.iter().filter(|site| site.outstanding_count > 0) {
-        assert!(site.estimated && site.outstanding_bytes > 0, "the bytes are computed\n{}", describe(&capture));
+    for site in capture
+        .sites
+        .iter()
+        .filter(|site| site.outstanding_count > 0)
+    {
+        assert!(
+            site.estimated && site.outstanding_bytes > 0,
+            "the bytes are computed\n{}",
+            describe(&capture)
+        );
     }
-    assert!(capture.functions.iter().all(|function| function.group == "zlib"), "only zlib's probes are set");
+    assert!(
+        capture
+            .functions
+            .iter()
+            .all(|function| function.group == "zlib"),
+        "only zlib's probes are set"
+    );
 }
 
 /// A call that opens nothing, because its arguments are wrong or memory is short, leaves no stream outstanding.
@@ -110,5 +132,10 @@ fn zlib_mapped_later_is_hooked_within_a_second() {
 
     assert_streams(&capture, &truths);
     let opening = functions(&capture, "deflateInit2_");
-    assert!(opening.iter().any(|function| function.attached_after_seconds > 0.0), "{opening:#?}");
+    assert!(
+        opening
+            .iter()
+            .any(|function| function.attached_after_seconds > 0.0),
+        "{opening:#?}"
+    );
 }
