@@ -1,1 +1,67 @@
-fn main() {}
+//! `cargo xtask`: everything that is not plain cargo.
+//!
+//! Each command is one file. They share [`workspace`] (places), [`process`] (running a program), [`cargo`] (running
+//! cargo from inside `cargo run`) and [`host`] (what this machine allows).
+
+mod apt;
+mod bpf_core;
+mod build;
+mod cargo;
+mod check;
+mod demo;
+
+mod host;
+mod linker;
+mod llvm;
+mod packages;
+mod process;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::host::Refused;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Everything that is not plain cargo")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the build, the demo and the tests need; does nothing when it is all there
+    Setup(setup::Args),
+    /// Build the BPF object, then the offheap binary with the object in it
+    Build(build::Args),
+    /// Watch a leaking JVM: the report, the verdict, and where the flame graph is
+    Demo,
+    /// Format, lints, unit tests and docs, warnings as errors
+    Check,
+    /// Run every test that this machine allows, the privileged ones as root
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<Refused>() { 3 } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Setup(args) => setup::run(&args),
+        Command::Build(args) => build::run(&args),
+        Command::Demo => demo::run(),
+        Command::Check => check::run(),
+        Command::Test(args) => test::run(&args),
+    }
+}

@@ -1,3 +1,11 @@
 //! The traced process: who it is, what it has mapped, what JVM it runs.
 
+pub mod container;
+mod id;
 pub mod modules;
+pub mod namespaces;
+pub mod process;
+pub mod text;
+pub mod user;
+
+pub use id::{Pid, Tid};

@@ -1,0 +1,43 @@
+//! What userspace decides once, before the programs are loaded.
+
+/// Page size that the stack copy works with. Bigger pages only make it stop earlier than it could.
+pub const PAGE: u64 = 4096;
+
+/// Record sizes of the stack copy, in pages. A record takes the smallest class that holds the used stack.
+pub const STACK_CLASSES: [u32; 4] = [2, 4, 8, 16];
+
+/// Attach points in one run; more are refused and reported.
+pub const MAX_POINTS: u32 = 1024;
+
+/// Read-only configuration of the programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Config {
+    /// Process that is traced, as numbered in the namespace below; uprobes also fire in its `vfork` children.
+    pub tgid: u32,
+    /// Cap of the copied stack in pages, one of [`STACK_CLASSES`].
+    pub stack_pages: u32,
+    /// Device and inode of the pid namespace that `tgid` is counted in; inode 0 is the initial namespace.
+    pub pid_namespace_device: u64,
+    pub pid_namespace_inode: u64,
+    /// Mean sampling interval of the malloc family in bytes; 0 records every allocation.
+    pub sample_interval: u64,
+    /// Smallest and biggest requested size that is recorded, in bytes.
+    pub min_size: u64,
+    pub max_size: u64,
+}
+
+const _: () = assert!(size_of::<Config>() == 48);
+
+/// State that changes while the programs run: the one element of the map `CONTROL`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Control {
+    /// Not 0 once an allocation found its map full: from then on unknown frees are sent to userspace, which keeps
+    /// the allocations that the map could not.
+    pub spilled: u64,
+    /// Address of the kernel's return-probe trampoline in the target; 0 until it is known.
+    pub trampoline: u64,
+}
+
+const _: () = assert!(size_of::<Control>() == 16);

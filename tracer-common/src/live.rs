@@ -1,0 +1,36 @@
+//! Map values: outstanding allocations and open streams.
+
+/// An outstanding block of the malloc family; the key is its address.
+///
+/// Address and time together name an allocation: an address is handed out again only after it was freed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct LiveBlock {
+    /// Nanoseconds of the monotonic clock at the return of the allocating call.
+    pub time: u64,
+    /// Requested bytes.
+    pub size: u64,
+    /// Attach point that recorded it.
+    pub point: u32,
+    /// Thread, as the kernel's first namespace numbers it.
+    pub tid: u32,
+}
+
+const _: () = assert!(size_of::<LiveBlock>() == 24);
+
+/// An open zlib stream; the key is the address of its `z_stream`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct LiveStream {
+    /// Nanoseconds of the monotonic clock.
+    pub time: u64,
+    /// Stack pointer at the opening call: tells a nested `deflateInit2_` from a second stream.
+    pub sp: u64,
+    pub point: u32,
+    pub tid: u32,
+    /// zlib's parameters as passed; 0 where the function has none.
+    pub window_bits: i32,
+    pub mem_level: i32,
+}
+
+const _: () = assert!(size_of::<LiveStream>() == 32);

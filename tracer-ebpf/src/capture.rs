@@ -1,0 +1,154 @@
+//! Copies a stack into the ring. A record is private to its program until it is submitted, so there is no scratch space
+//! that another thread could overwrite.
+
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use tracer_common::config::{PAGE, STACK_CLASSES};
+use tracer_common::event::{Captured, FLAG_TRUNCATED, Freed, Header, ReplacedReturn};
+
+use crate::maps::{allocating, config, events, opening};
+use crate::probe::{Hit, user_word};
+
+#[repr(C)]
+struct Record<const PAGES: usize> {
+    captured: Captured,
+    stack: [[u8; PAGE as usize]; PAGES],
+}
+
+/// The ring had no room.
+pub struct Full;
+
+/// Registers and pending return probes of the thread that was hit, to be completed with `header` and `arguments`.
+#[inline(always)]
+pub fn captured(hit: &Hit, header: Header, arguments: [u64; 3]) -> Captured {
+    let registers = hit.registers;
+    Captured {
+        header,
+        arguments,
+        ip: registers.ip(),
+        sp: registers.sp(),
+        fp: registers.fp(),
+        lr: registers.lr(),
+        replaced: [pending_allocation(hit.tid), pending_opening(hit.tid)],
+        pages: 0,
+        _pad: 0,
+    }
+}
+
+#[inline(always)]
+fn pending_allocation(tid: u32) -> ReplacedReturn {
+    match unsafe { allocating().get(tid) } {
+        Some(call) => ReplacedReturn {
+            slot: call.sp,
+            return_address: call.return_address,
+        },
+        None => ReplacedReturn {
+            slot: 0,
+            return_address: 0,
+        },
+    }
+}
+
+#[inline(always)]
+fn pending_opening(tid: u32) -> ReplacedReturn {
+    match unsafe { opening().get(tid) } {
+        Some(call) => ReplacedReturn {
+            slot: call.sp,
+            return_address: call.return_address,
+        },
+        None => ReplacedReturn {
+            slot: 0,
+            return_address: 0,
+        },
+    }
+}
+
+/// Sends the capture with the stack behind it, in the smallest record that holds what is used.
+#[inline(never)]
+pub fn send(captured: &mut Captured) -> Result<(), Full> {
+    let cap = config().stack_pages;
+    let page = captured.sp & !(PAGE - 1);
+    if cap <= STACK_CLASSES[0] || !is_mapped(page, STACK_CLASSES[0]) {
+        return emit::<{ STACK_CLASSES[0] as usize }>(captured);
+    }
+    if cap <= STACK_CLASSES[1] || !is_mapped(page, STACK_CLASSES[1]) {
+        return emit::<{ STACK_CLASSES[1] as usize }>(captured);
+    }
+    if cap <= STACK_CLASSES[2] || !is_mapped(page, STACK_CLASSES[2]) {
+        return emit::<{ STACK_CLASSES[2] as usize }>(captured);
+    }
+    emit::<{ STACK_CLASSES[3] as usize }>(captured)
+}
+
+/// Is there more stack `pages` above `page`? The pages above a stack are not mapped, or guard another one.
+#[inline(always)]
+fn is_mapped(page: u64, pages: u32) -> bool {
+    let mut byte = 0u8;
+    let address = page + pages as u64 * PAGE;
+    unsafe { bpf_probe_read_user((&raw mut byte).cast(), 1, address as *const _) == 0 }
+}
+
+#[inline(always)]
+fn emit<const PAGES: usize>(captured: &mut Captured) -> Result<(), Full> {
+    let Some(mut entry) = events().reserve::<Record<PAGES>>(0) else {
+        return Err(Full);
+    };
+    let record = entry.as_mut_ptr();
+    let page = captured.sp & !(PAGE - 1);
+    if is_mapped(page, PAGES as u32) {
+        captured.header.flags |= FLAG_TRUNCATED;
+    }
+    unsafe {
+        captured.pages = copy::<PAGES>(&raw mut (*record).stack, captured.sp);
+        (&raw mut (*record).captured).write(*captured);
+    }
+    entry.submit(BPF_RB_NO_WAKEUP as u64);
+    Ok(())
+}
+
+/// Copies page by page, since a read that touches a missing page fails as a whole; returns the pages copied.
+#[inline(always)]
+unsafe fn copy<const PAGES: usize>(stack: *mut [[u8; PAGE as usize]; PAGES], sp: u64) -> u32 {
+    let skipped = sp & (PAGE - 1);
+    let first = PAGE - skipped;
+    let bytes = stack.cast::<u8>();
+    unsafe {
+        if bpf_probe_read_user(
+            bytes.add(skipped as usize).cast(),
+            first as u32,
+            sp as *const _,
+        ) != 0
+        {
+            return 0;
+        }
+        let mut pages = 1;
+        while pages < PAGES {
+            let offset = pages * PAGE as usize;
+            let from = sp - skipped + offset as u64;
+            if bpf_probe_read_user(bytes.add(offset).cast(), PAGE as u32, from as *const _) != 0 {
+                break;
+            }
+            pages += 1;
+        }
+        pages as u32
+    }
+}
+
+/// Sends the end of an allocation.
+#[inline(always)]
+pub fn send_freed(freed: &Freed) -> Result<(), Full> {
+    let ring = events();
+    match ring.output::<Freed>(freed, BPF_RB_NO_WAKEUP as u64) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(Full),
+    }
+}
+
+/// The return address at a function's entry.
+#[inline(always)]
+pub fn return_address(hit: &Hit) -> u64 {
+    match hit.registers.lr() {
+        0 => user_word(hit.registers.sp()),
+        lr => lr,
+    }
+}

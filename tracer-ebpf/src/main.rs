@@ -1,0 +1,107 @@
+//! offheap's BPF programs: what runs in the kernel when the target calls a hooked function.
+//!
+//! Each program is two lines over the logic of a file; `probe` runs it only in the target, and counts the hit. Nothing
+//! here is kept in per-CPU scratch space: uprobe programs can be preempted.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+use aya_ebpf::macros::{uprobe, uretprobe};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+
+mod allocation;
+mod capture;
+mod mapping;
+mod maps;
+mod probe;
+mod registers;
+mod stream;
+
+use probe::{entered, returned};
+
+#[uprobe]
+pub fn allocate_enter(ctx: ProbeContext) -> u32 {
+    entered(&ctx, allocation::enter)
+}
+
+#[uprobe]
+pub fn reallocate_enter(ctx: ProbeContext) -> u32 {
+    entered(&ctx, allocation::enter_reallocate)
+}
+
+#[uretprobe]
+pub fn allocate_return(ctx: RetProbeContext) -> u32 {
+    returned(&ctx, allocation::leave)
+}
+
+#[uprobe]
+pub fn free_enter(ctx: ProbeContext) -> u32 {
+    entered(&ctx, allocation::free)
+}
+
+#[uprobe]
+pub fn map_enter(ctx: ProbeContext) -> u32 {
+    entered(&ctx, mapping::enter_map)
+}
+
+#[uprobe]
+pub fn remap_enter(ctx: ProbeContext) -> u32 {
+    entered(&ctx, mapping::enter_remap)
+}
+
+#[uretprobe]
+pub fn map_return(ctx: RetProbeContext) -> u32 {
+    returned(&ctx, mapping::leave_map)
+}
+
+#[uretprobe]
+pub fn remap_return(ctx: RetProbeContext) -> u32 {
+    returned(&ctx, mapping::leave_remap)
+}
+
+#[uprobe]
+pub fn unmap_enter(ctx: ProbeContext) -> u32 {
+    entered(&ctx, mapping::unmap)
+}
+
+#[uprobe]
+pub fn stream_open(ctx: ProbeContext) -> u32 {
+    entered(&ctx, stream::open)
+}
+
+#[uprobe]
+pub fn stream_close(ctx: ProbeContext) -> u32 {
+    entered(&ctx, stream::close)
+}
+
+#[uprobe]
+pub fn stream_enter(ctx: ProbeContext) -> u32 {
+    entered(&ctx, stream::enter)
+}
+
+#[uretprobe]
+pub fn stream_return(ctx: RetProbeContext) -> u32 {
+    returned(&ctx, stream::leave)
+}
+
+/// An empty probe, to measure what a trap costs.
+#[uprobe]
+pub fn empty_enter(_ctx: ProbeContext) -> u32 {
+    0
+}
+
+/// The same at a return.
+#[uretprobe]
+pub fn empty_return(_ctx: RetProbeContext) -> u32 {
+    0
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,115 @@
+//! The maps. Capacities are set by userspace when it loads the programs; the ones here are the least that works.
+
+use core::arch::asm;
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use tracer_common::config::{Config, Control, MAX_POINTS};
+use tracer_common::inflight::{Allocating, Mapping};
+use tracer_common::live::{LiveBlock, LiveStream};
+use tracer_common::outcome::{OUTCOMES, Outcome, counter};
+
+/// Read-only; userspace writes it before the programs are loaded, so that the verifier drops what is switched off.
+#[unsafe(no_mangle)]
+static CONFIG: Global<Config> = Global::new(Config {
+    tgid: 0,
+    stack_pages: 16,
+    pid_namespace_device: 0,
+    pid_namespace_inode: 0,
+    sample_interval: 0,
+    min_size: 0,
+    max_size: 0,
+});
+
+/// Outstanding blocks by address. Full: the block goes to userspace in its event (`FLAG_SPILLED`).
+#[map]
+static LIVE: HashMap<u64, LiveBlock> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
+/// Open streams by the address of their `z_stream`. Full: as `LIVE`.
+#[map]
+static STREAMS: HashMap<u64, LiveStream> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
+/// Allocating calls that have not returned, by thread. Full: the call is counted as lost.
+#[map]
+static ALLOCATING: HashMap<u32, Allocating> = HashMap::with_max_entries(1024, 0);
+
+/// Mapping calls that have not returned, by thread. Full: as above.
+#[map]
+static MAPPING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
+
+/// Stream-opening calls that have not returned, by thread, for functions that return the stream. Full: as above.
+#[map]
+static OPENING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
+
+/// What happened, by attach point and outcome.
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_POINTS * OUTCOMES, 0);
+
+#[map]
+static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// Events for userspace. Full: the stack, or the lifetime, is counted as lost; outstanding bytes are not in here.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
+
+#[inline(always)]
+pub fn config() -> Config {
+    CONFIG.load()
+}
+
+#[inline(always)]
+pub fn live() -> &'static HashMap<u64, LiveBlock> {
+    &LIVE
+}
+
+#[inline(always)]
+pub fn streams() -> &'static HashMap<u64, LiveStream> {
+    &STREAMS
+}
+
+#[inline(always)]
+pub fn allocating() -> &'static HashMap<u32, Allocating> {
+    &ALLOCATING
+}
+
+#[inline(always)]
+pub fn mapping() -> &'static HashMap<u32, Mapping> {
+    &MAPPING
+}
+
+#[inline(always)]
+pub fn opening() -> &'static HashMap<u32, Mapping> {
+    &OPENING
+}
+
+#[inline(always)]
+pub fn events() -> &'static RingBuf {
+    &EVENTS
+}
+
+/// Atomic even though the counter belongs to one CPU: another thread's probe can preempt this one between load and store.
+#[inline(always)]
+pub fn count(point: u32, outcome: Outcome) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter(point, outcome)) {
+        // The target's `core` has no fetch_add: it could not be built without compare-and-swap.
+        unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) 1u64) };
+    }
+}
+
+#[inline(always)]
+pub fn control() -> Control {
+    CONTROL.get(0).copied().unwrap_or(Control {
+        spilled: 0,
+        trampoline: 0,
+    })
+}
+
+/// From now on, frees of unknown blocks are sent to userspace.
+#[inline(always)]
+pub fn set_spilled() {
+    if let Some(control) = CONTROL.get_ptr_mut(0) {
+        unsafe { (*control).spilled = 1 };
+    }
+}

@@ -1,0 +1,127 @@
+use std::path::Path;
+use std::{env, fs};
+
+use clap::CommandFactory as _;
+
+use super::*;
+
+fn typed(line: &str) -> anyhow::Result<Cli> {
+    parse(line.split_whitespace().map(OsString::from))
+}
+
+fn refused(line: &str) -> String {
+    one_line(typed(line).unwrap_err().downcast_ref().unwrap())
+}
+
+/// The help texts are the golden ones; `OFFHEAP_BLESS=1` accepts new ones.
+#[test]
+fn help_is_golden() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/help");
+    let mut top = Cli::command();
+    top.build();
+    let commands: Vec<String> = top
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    let mut texts = vec![("offheap".to_owned(), top.render_help().to_string())];
+    for name in commands {
+        let command = top.find_subcommand_mut(&name).unwrap();
+        texts.push((name, command.render_help().to_string()));
+    }
+    for (name, text) in texts {
+        let file = golden.join(format!("{name}.txt"));
+        if env::var_os("OFFHEAP_BLESS").is_some_and(|bless| bless == "1") {
+            fs::write(&file, &text).unwrap();
+        }
+        let accepted = fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(
+            text,
+            accepted,
+            "{} differs; OFFHEAP_BLESS=1 accepts it",
+            file.display()
+        );
+    }
+}
+
+/// clap finds no contradiction in the definitions.
+#[test]
+fn definitions_are_sound() {
+    Cli::command().debug_assert();
+}
+
+/// The pid can be an argument or a flag of every command that takes one, but not both.
+#[test]
+fn pid_both_ways() {
+    for command in ["attach", "capture", "watch", "doctor"] {
+        for line in [
+            format!("offheap {command} 42"),
+            format!("offheap {command} -p 42"),
+            format!("offheap {command} --pid=42"),
+        ] {
+            let target = match typed(&line).unwrap().command {
+                Command::Attach(args) => args.target,
+                Command::Capture(args) => args.target,
+                Command::Watch(args) => args.target,
+                Command::Doctor(args) => args.target,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(target.given(), Some(Pid(42)), "{line}");
+        }
+        assert!(refused(&format!("offheap {command} 42 -p 43")).contains("cannot be used with"));
+    }
+}
+
+/// The short forms that memleak's users have in their fingers mean the same here.
+#[test]
+fn short_forms_of_memleak() {
+    let Command::Attach(args) = typed("offheap attach -p 42 -T 3 -z 16 -Z 4096 --sort size")
+        .unwrap()
+        .command
+    else {
+        panic!("not attach")
+    };
+    assert_eq!((args.view.top, args.view.sort), (3, Sort::Bytes));
+    assert_eq!(
+        (args.trace.min_size, args.trace.max_size),
+        (Some(16), Some(4096))
+    );
+}
+
+/// Bad values give one line that names the value, the flag and the reason, without a usage text below it.
+#[test]
+fn bad_values_in_one_line() {
+    for (line, expected) in [
+        ("offheap capture 42 -d -5", "'-5'"),
+        ("offheap capture 42 -d=-5", "negative"),
+        ("offheap capture 42 -d 0", "longer than zero"),
+        ("offheap capture 42 -d 5y", "unknown unit `y`"),
+        ("offheap capture 42 -d 99999999999999999999s", "too large"),
+        ("offheap attach 42 --sample-bytes=-1k", "negative"),
+        ("offheap attach 42 --sample-bytes 1kb", "unknown unit `kb`"),
+        ("offheap attach 42 --min-size 99999999999g", "too large"),
+        (
+            "offheap attach 42 --hooks zlib,calloc",
+            "[possible values: zlib, mmap, malloc]",
+        ),
+        ("offheap attach 42 --top 0", "'0'"),
+        ("offheap attach java", "offheap list"),
+        ("offheap attach 0", "not a process id"),
+        ("offheap watch 42 --keep 0", "'0'"),
+        ("offheap 42", "offheap attach 42"),
+        ("offheap report", "<CAPTURE>"),
+        (
+            "offheap report x.json -f png",
+            "[possible values: text, folded, svg, json]",
+        ),
+        ("offheap atach 42", "attach"),
+        ("offheap", "offheap list"),
+    ] {
+        let message = refused(line);
+        assert!(message.contains(expected), "{line}: {message}");
+        assert!(
+            !message.contains('\n') && !message.contains("Usage"),
+            "{line}: {message}"
+        );
+        assert!(!message.starts_with("error"), "{line}: {message}");
+    }
+}

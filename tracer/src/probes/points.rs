@@ -1,0 +1,111 @@
+//! Attach points: which program goes where, with which cookie.
+
+use tracer_common::cookie::{Cookie, Fields};
+
+use super::placement::{Needs, Placement, place};
+use crate::functions::resolve::Found;
+use crate::functions::{Function, Shape};
+use crate::stack::ModuleId;
+
+/// A place where a function of the table is, or should have been, probed.
+#[derive(Clone, Debug)]
+pub struct Point {
+    pub function: &'static Function,
+    /// As the file spells it.
+    pub symbol: String,
+    pub module: ModuleId,
+    /// File offset of the function's entry.
+    pub entry: u64,
+    pub placement: Placement,
+    pub leaf: bool,
+    /// Seconds from the first attach; 0 for what was mapped then.
+    pub attached_after: f64,
+    /// Why the point has no probe, if it has none.
+    pub error: Option<String>,
+}
+
+impl Point {
+    pub fn new(module: ModuleId, found: Found) -> Point {
+        let needs = Needs {
+            arguments: arguments(found.function),
+            return_address: found.function.shape.returns(),
+        };
+        let placement = if cfg!(target_arch = "x86_64") {
+            place(&found.code, needs)
+        } else {
+            Placement {
+                offset: 0,
+                instruction: "entry".into(),
+                emulated: true,
+            }
+        };
+        Point {
+            function: found.function,
+            symbol: found.symbol,
+            module,
+            entry: found.offset,
+            placement,
+            leaf: found.leaf,
+            attached_after: 0.0,
+            error: None,
+        }
+    }
+
+    /// File offset of the probed instruction.
+    pub fn offset(&self) -> u64 {
+        self.entry.saturating_add(self.placement.offset)
+    }
+
+    pub fn cookie(&self, index: usize) -> Cookie {
+        let row = self.function;
+        Cookie::new(Fields {
+            point: index as u32,
+            key: row.key,
+            size: row.size,
+            count: row.count,
+            out: row.out,
+            window_bits: row.window_bits,
+            mem_level: row.mem_level,
+            leaf: self.leaf as u32,
+        })
+    }
+
+    /// The programs at this point: the one for the entry, and the one for the return where the result is needed.
+    pub fn programs(&self) -> (&'static str, Option<&'static str>) {
+        match self.function.shape {
+            Shape::Allocate => ("allocate_enter", Some("allocate_return")),
+            Shape::Reallocate => ("reallocate_enter", Some("allocate_return")),
+            Shape::Free => ("free_enter", None),
+            Shape::Map => ("map_enter", Some("map_return")),
+            Shape::Remap => ("remap_enter", Some("remap_return")),
+            Shape::Unmap => ("unmap_enter", None),
+            Shape::StreamOpen => ("stream_open", None),
+            Shape::StreamOpenReturn => ("stream_enter", Some("stream_return")),
+            Shape::StreamClose => ("stream_close", None),
+        }
+    }
+}
+
+/// How many arguments have to be intact where the probe is.
+fn arguments(row: &Function) -> u32 {
+    let used = [
+        row.key,
+        row.size,
+        row.count,
+        row.out,
+        row.window_bits,
+        row.mem_level,
+    ];
+    let named = used
+        .into_iter()
+        .filter(|&n| n != tracer_common::cookie::NO_ARGUMENT)
+        .map(|n| n + 1)
+        .max()
+        .unwrap_or(0);
+    match row.shape {
+        Shape::Map => 5,
+        Shape::Remap => 4,
+        Shape::Unmap => 2,
+        _ => named,
+    }
+}

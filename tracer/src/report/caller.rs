@@ -1,0 +1,125 @@
+//! Who is to be named for a site: the first frame that belongs to the application.
+
+use std::fmt;
+
+use crate::capture::{Frame, FrameKind, Site};
+use crate::report::clean;
+
+/// The frame that a verdict names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Caller {
+    /// A Java method: the nearest one outside the JDK, else the nearest one at all.
+    Java(String),
+    /// A native function, where the stack has no Java frame.
+    Native {
+        name: String,
+        module: Option<String>,
+    },
+    /// Nothing on the stack has a name; with the word for where the stack ended.
+    Unknown { stack_end: String },
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Caller::Java(name) | Caller::Native { name, module: None } => out.write_str(name),
+            Caller::Native {
+                name,
+                module: Some(module),
+            } => write!(out, "{name} ({module})"),
+            Caller::Unknown { stack_end } => write!(out, "an unknown caller (stack: {stack_end})"),
+        }
+    }
+}
+
+/// Finds the frame to name.
+pub fn of(site: &Site) -> Caller {
+    let java = || site.frames.iter().filter(|frame| is_java(frame));
+    if let Some(frame) = java()
+        .find(|frame| !is_jdk(&frame.name))
+        .or_else(|| java().next())
+    {
+        return Caller::Java(clean::name(&frame.name).into_owned());
+    }
+    let named = || site.frames.iter().filter(|frame| is_native(frame));
+    match named()
+        .find(|frame| !is_plumbing(frame))
+        .or_else(|| named().next_back())
+    {
+        Some(frame) => native(frame),
+        None => Caller::Unknown {
+            stack_end: clean::name(&site.stack_end).into_owned(),
+        },
+    }
+}
+
+/// The native function through which a Java caller came to allocate, where it says more than `malloc`.
+pub fn via(site: &Site) -> Option<String> {
+    site.frames
+        .iter()
+        .take_while(|frame| !is_java(frame))
+        .find(|frame| is_native(frame) && !is_plumbing(frame))
+        .map(|frame| clean::name(&frame.name).into_owned())
+}
+
+/// Java methods have no module: neither compiled nor native ones.
+pub fn is_java(frame: &Frame) -> bool {
+    match frame.kind {
+        FrameKind::C1 | FrameKind::C2 | FrameKind::Interpreted => true,
+        FrameKind::Inlined | FrameKind::Native => frame.module.is_none(),
+        FrameKind::Stub | FrameKind::Unknown => false,
+    }
+}
+
+fn native(frame: &Frame) -> Caller {
+    Caller::Native {
+        name: clean::name(&frame.name).into_owned(),
+        module: frame
+            .module
+            .as_deref()
+            .map(|module| clean::name(module).into_owned()),
+    }
+}
+
+fn is_native(frame: &Frame) -> bool {
+    matches!(frame.kind, FrameKind::Native | FrameKind::Inlined) && frame.module.is_some()
+}
+
+fn is_jdk(name: &str) -> bool {
+    ["java.", "jdk.", "sun."]
+        .iter()
+        .any(|package| name.starts_with(package))
+}
+
+/// Frames that every allocation passes: they say how memory was asked for, not who asked.
+fn is_plumbing(frame: &Frame) -> bool {
+    const LIBRARIES: [&str; 10] = [
+        "libc.so",
+        "libc-2",
+        "libc.musl",
+        "ld-linux",
+        "ld-musl",
+        "libz.so",
+        "libstdc++",
+        "libjemalloc",
+        "libtcmalloc",
+        "libmimalloc",
+    ];
+    const FUNCTIONS: [&str; 9] = [
+        "operator new",
+        "os::malloc",
+        "os::realloc",
+        "AllocateHeap",
+        "ReallocateHeap",
+        "Unsafe_AllocateMemory",
+        "__gnu_cxx::",
+        "std::",
+        "Java_java_util_zip_",
+    ];
+    let module = frame.module.as_deref().unwrap_or_default();
+    LIBRARIES.iter().any(|library| module.starts_with(library))
+        || FUNCTIONS
+            .iter()
+            .any(|function| frame.name.starts_with(function))
+        || crate::symbolize::owner::is_allocator_function(&frame.name)
+}

@@ -1,0 +1,146 @@
+//! Whole outputs, compared with files. `OFFHEAP_BLESS=1 cargo test -p offheap` writes them anew.
+
+use std::path::PathBuf;
+
+use super::fixture;
+use crate::capture::Capture;
+use crate::report::{Filter, Format, Options, render};
+
+fn rendered(capture: &Capture, format: Format, options: &Options) -> String {
+    let mut out = Vec::new();
+    render(capture, format, options, &mut out).expect("writing to memory");
+    String::from_utf8(out).expect("reports are UTF-8")
+}
+
+fn compare(name: &str, actual: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
+    if std::env::var_os("OFFHEAP_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("create the folder");
+        return std::fs::write(&path, actual).expect("write the golden file");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        expected == actual,
+        "{name} differs; look at the change, then bless it with OFFHEAP_BLESS=1\n{actual}"
+    );
+}
+
+/// Proves that the text report of a busy server says what it must, word for word.
+#[test]
+fn text_of_a_server() {
+    compare(
+        "server.txt",
+        &rendered(&fixture::server(), Format::Text, &Options::default()),
+    );
+}
+
+/// Proves that a capture of nothing is a whole report, too.
+#[test]
+fn text_of_nothing() {
+    compare(
+        "empty.txt",
+        &rendered(&fixture::empty(), Format::Text, &Options::default()),
+    );
+}
+
+/// Proves that hostile names reach the text without controls and within bounds.
+#[test]
+fn text_of_hostile_names() {
+    compare(
+        "hostile.txt",
+        &rendered(&fixture::hostile(), Format::Text, &Options::default()),
+    );
+}
+
+/// Proves that filters, order and length of the list are obeyed, and that the report says what is hidden.
+#[test]
+fn text_filtered() {
+    let filter = Filter {
+        exclude: Some("Deflater".parse().expect("a regex")),
+        min_count: 13,
+        ..Filter::default()
+    };
+    let options = Options {
+        filter,
+        top: 1,
+        sort: crate::report::Sort::Count,
+        color: true,
+    };
+    compare(
+        "filtered.txt",
+        &rendered(&fixture::server(), Format::Text, &options),
+    );
+}
+
+/// Proves the folded lines of a busy server: each byte once, annotations, incomplete stacks under their reason.
+#[test]
+fn folded_of_a_server() {
+    compare(
+        "server.folded",
+        &rendered(&fixture::server(), Format::Folded, &Options::default()),
+    );
+}
+
+/// Proves that stream sites carry their bytes where malloc is not hooked.
+#[test]
+fn folded_without_malloc() {
+    let mut capture = fixture::server();
+    capture.settings.hooks = vec!["zlib".to_owned()];
+    capture
+        .sites
+        .retain(|site| site.kind == crate::capture::SiteKind::Deflate);
+    compare(
+        "zlib-only.folded",
+        &rendered(&capture, Format::Folded, &Options::default()),
+    );
+}
+
+/// Proves that hostile names cannot add lines, frames or columns.
+#[test]
+fn folded_of_hostile_names() {
+    compare(
+        "hostile.folded",
+        &rendered(&fixture::hostile(), Format::Folded, &Options::default()),
+    );
+}
+
+/// Proves that the schema of `capture.json` is what it was.
+#[test]
+fn json_of_a_server() {
+    compare(
+        "server.json",
+        &rendered(&fixture::server(), Format::Json, &Options::default()),
+    );
+}
+
+/// Writes whole pictures to a folder of choice, for eyes: `OFFHEAP_PICTURES=DIR`.
+#[test]
+fn pictures() {
+    let Some(folder) = std::env::var_os("OFFHEAP_PICTURES").map(PathBuf::from) else {
+        return;
+    };
+    for (name, capture) in [
+        ("server", fixture::server()),
+        ("hostile", fixture::hostile()),
+        ("empty", fixture::empty()),
+    ] {
+        let svg = rendered(&capture, Format::Svg, &Options::default());
+        std::fs::write(folder.join(name).with_extension("svg"), svg).expect("write the picture");
+    }
+}
+
+/// Proves that the flame graph of a busy server is drawn as it was, without inferno's script and style.
+#[test]
+fn svg_of_a_server() {
+    let svg = rendered(&fixture::server(), Format::Svg, &Options::default());
+    let frames = svg
+        .split("<g>")
+        .skip(1)
+        .map(|group| group.split("</g>").next().unwrap_or_default());
+    compare(
+        "server.svg-frames",
+        &(frames.collect::<Vec<_>>().join("\n") + "\n"),
+    );
+}

@@ -1,0 +1,4 @@
+mod fixture;
+mod golden;
+mod shape;
+mod verdicts;

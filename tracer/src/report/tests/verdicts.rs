@@ -1,0 +1,190 @@
+//! The sentences of a verdict, each from the smallest capture that causes it.
+
+use super::fixture::{deflater_stack, empty, frame, server, site};
+use crate::capture::*;
+use crate::report::{Filter, verdict};
+
+fn sentences(capture: &Capture) -> Vec<String> {
+    let shown = Filter::default().select(capture);
+    verdict::findings(capture, &shown)
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn with(sites: Vec<Site>) -> Capture {
+    Capture { sites, ..empty() }
+}
+
+/// Proves that open Deflaters are named by the first application method, with exact count and marked bytes.
+#[test]
+fn deflaters_are_named_by_their_caller() {
+    let mut site = site(
+        SiteKind::Deflate,
+        322_922_432,
+        1_204,
+        deflater_stack(&["deflateInit2_"]),
+    );
+    site.estimated = true;
+    assert_eq!(
+        sentences(&with(vec![site])),
+        [
+            "1,204 Deflaters (~308 MiB) opened by com.acme.GzipHandler.handle and not ended, of 2,408 opened; \
+          the oldest 29.8 s ago"
+        ]
+    );
+}
+
+/// Proves that sites of one caller are added up, and that the rest is counted once three callers are named.
+#[test]
+fn callers_are_grouped_and_bounded() {
+    let opened_by = |method: &str, count: u64| {
+        let frames = vec![
+            frame("java.util.zip.Inflater.init", FrameKind::Native, None, None),
+            frame(method, FrameKind::C2, None, None),
+        ];
+        site(SiteKind::Inflate, count * 1_000, count, frames)
+    };
+    let sites = vec![
+        opened_by("a.A.a", 1),
+        opened_by("b.B.b", 20),
+        opened_by("b.B.b", 22),
+        opened_by("c.C.c", 30),
+        opened_by("d.D.d", 40),
+        opened_by("e.E.e", 3),
+    ];
+    let lines = sentences(&with(sites));
+    assert!(
+        lines[0].starts_with("42 Inflaters (41 KiB) opened by b.B.b and not ended"),
+        "{lines:?}"
+    );
+    assert!(lines[2].starts_with("30 Inflaters"), "{lines:?}");
+    assert_eq!(
+        lines[3],
+        "4 Inflaters more (3.91 KiB) opened from 2 other places and not ended"
+    );
+}
+
+/// Proves that a stream without Java is a stream, named by the native function that opened it.
+#[test]
+fn native_streams_are_named_by_native_callers() {
+    let frames = vec![
+        frame("deflateInit2_", FrameKind::Native, Some("libz.so.1"), None),
+        frame("gzopen64", FrameKind::Native, Some("libz.so.1"), None),
+        frame("write_log", FrameKind::Native, Some("logger"), None),
+        frame("main", FrameKind::Native, Some("logger"), None),
+    ];
+    let lines = sentences(&with(vec![site(SiteKind::Deflate, 268_208, 1, frames)]));
+    assert!(
+        lines[0]
+            .starts_with("1 deflate stream (262 KiB) opened by write_log (logger) and not ended"),
+        "{lines:?}"
+    );
+}
+
+/// Proves that JDK methods are skipped only while there is an application method.
+#[test]
+fn jdk_frames_are_named_when_nothing_else_is_there() {
+    let frames = vec![
+        frame("java.util.zip.Deflater.init", FrameKind::Native, None, None),
+        frame("java.lang.Thread.run", FrameKind::C1, None, None),
+    ];
+    let lines = sentences(&with(vec![site(SiteKind::Deflate, 1, 1, frames)]));
+    assert!(
+        lines[0].contains("opened by java.util.zip.Deflater.init and"),
+        "{lines:?}"
+    );
+}
+
+/// Proves that streams that only the cleaner ended are told from streams that the program sometimes ended.
+#[test]
+fn the_cleaner_is_told_from_the_program() {
+    let mut left = site(SiteKind::Deflate, 0, 0, deflater_stack(&["deflateInit2_"]));
+    (left.freed_count, left.freed_by_cleaner) = (17, 17);
+    assert_eq!(
+        sentences(&with(vec![left.clone()]))[1],
+        "17 Deflaters were ended only by the Cleaner thread: opened by com.acme.GzipHandler.handle, never ended by \
+         the program"
+    );
+    left.freed_count = 100;
+    assert_eq!(
+        sentences(&with(vec![left]))[1],
+        "17 Deflaters were left to the Cleaner thread, of 100 ended: opened by com.acme.GzipHandler.handle"
+    );
+}
+
+/// Proves that the largest other site is named with its share and native way, and the zlib blocks not twice.
+#[test]
+fn the_largest_site_is_not_the_streams_again() {
+    let lines = sentences(&server());
+    assert_eq!(
+        lines[2],
+        "~41 MiB in ~41 blocks of malloc by org.rocksdb.RocksDB.put (via rocksdb::Arena::AllocateNewBlock) are \
+         outstanding: ~9.9 % of all"
+    );
+    assert!(
+        lines[3].starts_with("64 MiB were committed by the JVM itself"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[4].starts_with("128 MiB were mapped by the allocator"),
+        "{lines:?}"
+    );
+}
+
+/// Proves that nothing outstanding is said, and that a filter that hides everything is not mistaken for it.
+#[test]
+fn nothing_is_told_from_nothing_shown() {
+    assert_eq!(
+        sentences(&empty()),
+        ["Nothing that was allocated in this window is outstanding"]
+    );
+    let capture = server();
+    let filter = Filter {
+        min_count: u64::MAX,
+        ..Filter::default()
+    };
+    let findings = verdict::findings(&capture, &filter.select(&capture));
+    assert_eq!(
+        findings[0].to_string(),
+        "Nothing outstanding passes the filter; it hides 6 sites"
+    );
+}
+
+/// Proves that incomplete stacks, an unknown JVM and an ended target are part of the verdict.
+#[test]
+fn what_limits_the_answer_is_said() {
+    let mut capture = empty();
+    capture.completeness = Completeness {
+        stacks: 200,
+        complete: 100,
+        ..Completeness::default()
+    };
+    capture.completeness.ends.insert("truncated".to_owned(), 80);
+    capture.completeness.ends.insert("lost".to_owned(), 20);
+    capture.target.ended = true;
+    if let Some(jvm) = &mut capture.target.jvm {
+        jvm.unsupported = Some("no vmStructs in libjvm.so".to_owned());
+    }
+    assert_eq!(
+        sentences(&capture)[1..],
+        [
+            "Only 50 % of 200 stacks reached the thread's root (mostly: truncated): callers may be missing or wrong",
+            "Java frames are missing: no vmStructs in libjvm.so",
+            "The target ended in the window: this is what was outstanding then",
+        ]
+    );
+}
+
+/// Proves that a site without any name is said to be so.
+#[test]
+fn unknown_callers_have_a_reason() {
+    let mut lost = site(SiteKind::Malloc, 4_096, 1, Vec::new());
+    lost.stack_end = "lost".to_owned();
+    assert_eq!(
+        sentences(&with(vec![lost])),
+        [
+            "4 KiB in 1 block of malloc by an unknown caller (stack: lost) is outstanding: 100 % of all"
+        ]
+    );
+}

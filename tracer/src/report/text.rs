@@ -1,0 +1,79 @@
+//! The report for people: the verdict, the top sites with their stacks, and how it was measured.
+//!
+//! See `docs/formats/text.md`.
+
+mod honesty;
+mod sites;
+
+use std::io::{self, Write};
+
+use crate::capture::Capture;
+use crate::report::units::{Bytes, Count, Seconds};
+use crate::report::verdict::{self, Finding, mark};
+use crate::report::{Options, accounting, clean};
+
+/// Writes the whole report.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    let paint = Paint {
+        color: options.color,
+    };
+    let shown = options.filter.select(capture);
+    for finding in verdict::findings(capture, &shown) {
+        let style = match finding {
+            Finding::OpenStreams { .. } | Finding::EndedByCleaner { .. } => Style::Alarm,
+            Finding::StacksIncomplete { .. }
+            | Finding::NoJavaFrames { .. }
+            | Finding::TargetEnded => Style::Warning,
+            _ => Style::Strong,
+        };
+        writeln!(out, "{}.", paint.apply(style, &finding.to_string()))?;
+    }
+    let (bytes, estimated) = accounting::total(capture, &shown);
+    writeln!(
+        out,
+        "\n{} (pid {}), {} window: {}{} outstanding at {} of {} sites.",
+        clean::name(&capture.target.comm),
+        capture.target.pid,
+        Seconds(capture.window.seconds),
+        mark(estimated),
+        Bytes(bytes),
+        Count(shown.len() as u64),
+        Count(capture.sites.len() as u64),
+    )?;
+    sites::write(capture, shown, options, paint, out)?;
+    honesty::write(capture, paint, out)
+}
+
+/// What a piece of text is, for its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    Alarm,
+    Warning,
+    Strong,
+    Faint,
+}
+
+/// Colours, or none.
+#[derive(Clone, Copy, Debug)]
+struct Paint {
+    color: bool,
+}
+
+impl Paint {
+    fn apply(self, style: Style, text: &str) -> String {
+        let code = match style {
+            Style::Alarm => "1;31",
+            Style::Warning => "33",
+            Style::Strong => "1",
+            Style::Faint => "2",
+        };
+        if self.color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}

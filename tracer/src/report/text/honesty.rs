@@ -1,0 +1,340 @@
+//! The honesty block: how the numbers came about and what they may miss.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use super::{Paint, Style};
+use crate::capture::{Capture, Fill, Function};
+use crate::report::units::{Bytes, Count, Delta, Seconds, Share};
+use crate::report::verdict::{counted, mark};
+use crate::report::{accounting, clean};
+
+pub(super) fn write(capture: &Capture, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\n{}",
+        paint.apply(Style::Strong, "How this was measured")
+    )?;
+    for (label, text) in lines(capture) {
+        writeln!(out, "  {label:<12}{text}")?;
+    }
+    write_functions(&capture.functions, paint, out)?;
+    if !capture.notes.is_empty() {
+        writeln!(out, "\n{}", paint.apply(Style::Strong, "Notes"))?;
+        for note in &capture.notes {
+            writeln!(out, "  {}", clean::name(note))?;
+        }
+    }
+    Ok(())
+}
+
+fn lines(capture: &Capture) -> Vec<(&'static str, String)> {
+    vec![
+        ("target", target(capture)),
+        (
+            "command",
+            clean::name(&capture.target.cmdline.join(" ")).into_owned(),
+        ),
+        ("host", host(capture)),
+        ("window", window(capture)),
+        ("recorded", recorded(capture)),
+        ("events", events(&capture.functions)),
+        ("losses", losses(&capture.losses)),
+        ("high water", high_water(&capture.tracer.high_water)),
+        ("stacks", stacks(capture)),
+        ("frames", frames(capture)),
+        ("memory", memory(capture)),
+        ("", difference(capture)),
+        ("cost", cost(capture)),
+        ("tracer", tracer(capture)),
+    ]
+}
+
+fn target(capture: &Capture) -> String {
+    let target = &capture.target;
+    let jvm = match &target.jvm {
+        None => "not a HotSpot JVM".to_owned(),
+        Some(jvm) => format!("{} {}", clean::name(&jvm.name), clean::name(&jvm.version)),
+    };
+    let ended = if target.ended {
+        ", ended in the window"
+    } else {
+        ""
+    };
+    format!(
+        "pid {} ({}), {jvm}{ended}",
+        target.pid,
+        clean::name(&target.comm)
+    )
+}
+
+fn host(capture: &Capture) -> String {
+    let (kernel, arch) = (
+        clean::name(&capture.host.kernel),
+        clean::name(&capture.host.arch),
+    );
+    format!(
+        "Linux {kernel}, {arch}; offheap {}",
+        clean::name(&capture.tool.version)
+    )
+}
+
+fn window(capture: &Capture) -> String {
+    let window = &capture.window;
+    let (start, end) = (clean::name(&window.start), clean::name(&window.end));
+    format!(
+        "attached {start}, until {end} ({}); memory older than the attach is unknown",
+        Seconds(window.seconds)
+    )
+}
+
+fn recorded(capture: &Capture) -> String {
+    let settings = &capture.settings;
+    let mut parts: Vec<String> = settings
+        .hooks
+        .iter()
+        .map(|hook| hook_text(hook, settings.sample_bytes))
+        .collect();
+    if let Some(size) = settings.min_size {
+        parts.push(format!("sizes from {}", Bytes(size)));
+    }
+    if let Some(size) = settings.max_size {
+        parts.push(format!("sizes up to {}", Bytes(size)));
+    }
+    if let Some(age) = settings.older_seconds {
+        parts.push(format!("only what is older than {}", Seconds(age)));
+    }
+    parts.push(format!(
+        "up to {} of each stack",
+        Bytes(settings.stack_bytes)
+    ));
+    parts.join("; ")
+}
+
+fn hook_text(hook: &str, sample_bytes: u64) -> String {
+    match (hook, sample_bytes) {
+        ("malloc", 0) | ("zlib" | "mmap", _) => format!("{hook} exact"),
+        ("malloc", interval) => format!(
+            "malloc sampled by bytes, mean interval {} (~ marks estimates)",
+            Bytes(interval)
+        ),
+        (other, _) => clean::name(other).into_owned(),
+    }
+}
+
+/// Every call that reached a probe, by what became of it. What does not add up is said.
+fn events(functions: &[Function]) -> String {
+    let sum = |field: fn(&Function) -> u64| {
+        functions
+            .iter()
+            .fold(0u64, |sum, f| sum.saturating_add(field(f)))
+    };
+    let (seen, failed, lost) = (sum(|f| f.seen), sum(|f| f.failed), sum(|f| f.lost));
+    let (recorded, filtered, unsampled) = (
+        sum(|f| f.recorded),
+        sum(|f| f.filtered),
+        sum(|f| f.unsampled),
+    );
+    let mut text = format!(
+        "{} seen = {} recorded + {} filtered + {} not sampled + {} failed + {} lost",
+        Count(seen),
+        Count(recorded),
+        Count(filtered),
+        Count(unsampled),
+        Count(failed),
+        Count(lost),
+    );
+    let known: i128 = [recorded, filtered, unsampled, failed, lost]
+        .into_iter()
+        .map(i128::from)
+        .sum();
+    match i128::from(seen) - known {
+        0 => {}
+        rest => text += &format!("; {rest} unaccounted for"),
+    }
+    text
+}
+
+fn losses(losses: &BTreeMap<String, u64>) -> String {
+    let lost: Vec<String> = losses
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{} {}", Count(*count), clean::name(reason)))
+        .collect();
+    if lost.is_empty() {
+        "none".to_owned()
+    } else {
+        lost.join(", ")
+    }
+}
+
+fn high_water(fills: &BTreeMap<String, Fill>) -> String {
+    let fill = |(name, fill): (&String, &Fill)| {
+        let (used, capacity) = (Count(fill.used), Count(fill.capacity));
+        format!(
+            "{} {used} of {capacity} ({})",
+            clean::name(name),
+            Share::of(fill.used, fill.capacity)
+        )
+    };
+    match fills.is_empty() {
+        true => "not measured".to_owned(),
+        false => fills.iter().map(fill).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn stacks(capture: &Capture) -> String {
+    let completeness = &capture.completeness;
+    let mut text = format!(
+        "{} taken, {} to the thread's root ({})",
+        Count(completeness.stacks),
+        Count(completeness.complete),
+        Share::of(completeness.complete, completeness.stacks),
+    );
+    for (end, count) in &completeness.ends {
+        text += &format!(", {} {}", Count(*count), clean::name(end));
+    }
+    text
+}
+
+fn frames(capture: &Capture) -> String {
+    let completeness = &capture.completeness;
+    let share = Share::of(completeness.symbolized_frames, completeness.frames);
+    format!(
+        "{} of {} named ({share})",
+        Count(completeness.symbolized_frames),
+        Count(completeness.frames)
+    )
+}
+
+fn rss_delta(capture: &Capture) -> i128 {
+    i128::from(capture.memory.rss_end) - i128::from(capture.memory.rss_start)
+}
+
+fn memory(capture: &Capture) -> String {
+    let memory = &capture.memory;
+    format!(
+        "RSS {} at the start, {} at the end ({}); outstanding from this window: {}{}",
+        Bytes(memory.rss_start),
+        Bytes(memory.rss_end),
+        Delta(rss_delta(capture)),
+        mark(estimated(capture)),
+        Bytes(memory.outstanding_bytes),
+    )
+}
+
+/// RSS cannot tell outstanding from retained memory; the difference is stated, not explained away.
+fn difference(capture: &Capture) -> String {
+    let rest = rss_delta(capture) - i128::from(capture.memory.outstanding_bytes);
+    format!(
+        "RSS delta minus outstanding: {}{} (older memory, pages not touched yet, what the allocator keeps after a free)",
+        mark(estimated(capture)),
+        Delta(rest)
+    )
+}
+
+fn estimated(capture: &Capture) -> bool {
+    accounting::total(capture, &capture.sites.iter().collect::<Vec<_>>()).1
+}
+
+fn cost(capture: &Capture) -> String {
+    let tracer = &capture.tracer;
+    let hits = counted(tracer.probe_hits, "probe hit");
+    let Some(trap) = tracer.trap_ns else {
+        return format!("{hits}; the cost of a hit was not measured");
+    };
+    let stepped = |f: &&Function| !f.emulated;
+    let stepped = capture
+        .functions
+        .iter()
+        .filter(stepped)
+        .fold(0u64, |sum, f| sum.saturating_add(f.seen));
+    let stepped = stepped.min(tracer.probe_hits);
+    let emulated = tracer.probe_hits - stepped;
+    let seconds = (emulated as f64 * trap.emulated + stepped as f64 * trap.single_step) / 1e9;
+    let mut text = format!(
+        "{hits}: {} emulated × {:.0} ns",
+        Count(emulated),
+        trap.emulated
+    );
+    if stepped > 0 {
+        text += &format!(
+            " + {} single-stepped × {:.0} ns",
+            Count(stepped),
+            trap.single_step
+        );
+    }
+    let share = Share {
+        part: seconds,
+        whole: capture.window.seconds,
+    };
+    text + &format!(
+        " = ~{} of the target's CPU time (~{share} of one core)",
+        Seconds(seconds)
+    )
+}
+
+fn tracer(capture: &Capture) -> String {
+    let tracer = &capture.tracer;
+    format!(
+        "{} CPU ({} of one core), peak RSS {}; first probe live after {:.0} ms, all after {:.0} ms",
+        Seconds(tracer.cpu_seconds),
+        Share {
+            part: tracer.cpu_seconds,
+            whole: capture.window.seconds
+        },
+        Bytes(tracer.max_rss),
+        tracer.first_probe_ms,
+        tracer.all_probes_ms,
+    )
+}
+
+/// The probes, by the file that they are in.
+fn write_functions(functions: &[Function], paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+    let mut files: BTreeMap<(&str, Option<&str>), Vec<&Function>> = BTreeMap::new();
+    for function in functions {
+        files
+            .entry((&function.file, function.build_id.as_deref()))
+            .or_default()
+            .push(function);
+    }
+    let title = format!(
+        "Probes ({} in {})",
+        functions.len(),
+        counted(files.len() as u64, "file")
+    );
+    writeln!(out, "\n{}", paint.apply(Style::Strong, &title))?;
+    for ((file, build_id), mut probes) in files {
+        let build_id = build_id.map_or("none".into(), clean::name);
+        writeln!(out, "  {} (build id {build_id})", clean::name(file))?;
+        probes.sort_by_key(|probe| (&probe.group, probe.offset));
+        for probe in probes {
+            writeln!(out, "    {}", function_row(probe))?;
+        }
+    }
+    Ok(())
+}
+
+fn function_row(probe: &Function) -> String {
+    let how = if probe.emulated {
+        "emulated"
+    } else {
+        "single-stepped"
+    };
+    let mut row = format!(
+        "{:<20} {:<10} {:<22} {how:<15} {:>13} seen",
+        clean::name(&probe.name),
+        format!("{:#x}", probe.offset),
+        clean::name(&probe.instruction),
+        Count(probe.seen),
+    );
+    for (count, what) in [(probe.failed, "failed"), (probe.lost, "lost")] {
+        if count > 0 {
+            row += &format!(", {} {what}", Count(count));
+        }
+    }
+    if probe.attached_after_seconds > 0.0 {
+        row += &format!(", attached after {}", Seconds(probe.attached_after_seconds));
+    }
+    row
+}

@@ -1,0 +1,386 @@
+//! What was typed, as what it means: one struct, made once at the edge and passed down.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::Regex;
+
+use crate::cli::{self, Hook, Sort};
+use crate::exit::Usage;
+use crate::target::Pid;
+
+/// Everything that a traced run needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub pid: Pid,
+    pub mode: Mode,
+    pub hooks: Hooks,
+    pub sampling: SampleInterval,
+    pub stack_cap: StackCap,
+    pub sizes: SizeFilter,
+    pub grouping: Grouping,
+    pub view: View,
+    pub capacity: Capacity,
+    pub verbosity: Verbosity,
+}
+
+/// The way of working.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// `duration`: None runs until a signal.
+    Attach {
+        interval: Duration,
+        duration: Option<Duration>,
+    },
+    Capture {
+        duration: Duration,
+        output: OutputPattern,
+    },
+    Watch {
+        every: Duration,
+        keep: u32,
+        output: OutputPattern,
+    },
+}
+
+/// The groups of functions to hook; at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    pub zlib: bool,
+    pub mmap: bool,
+    pub malloc: bool,
+}
+
+impl Hooks {
+    /// The names of the selected groups, as `--hooks` takes them.
+    pub fn names(self) -> Vec<&'static str> {
+        [
+            (self.zlib, "zlib"),
+            (self.mmap, "mmap"),
+            (self.malloc, "malloc"),
+        ]
+        .into_iter()
+        .filter_map(|(selected, name)| selected.then_some(name))
+        .collect()
+    }
+}
+
+/// Mean distance of two samples of the malloc family, in allocated bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleInterval {
+    /// Every allocation is recorded.
+    Exact,
+    Bytes(NonZeroU64),
+}
+
+impl SampleInterval {
+    /// Beyond this a sample says nothing about anything.
+    const LONGEST: u64 = 1 << 30;
+
+    /// Bytes, 0 for exact: the form of `capture.json` and of the probes' configuration.
+    pub fn bytes(self) -> u64 {
+        match self {
+            SampleInterval::Exact => 0,
+            SampleInterval::Bytes(bytes) => bytes.get(),
+        }
+    }
+}
+
+/// Cap of the copied stack: a power of two from 4 KiB to 64 KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackCap(u32);
+
+impl StackCap {
+    pub const CLASSES: [u32; 5] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10];
+
+    /// None when it is not one of [`StackCap::CLASSES`].
+    pub fn new(bytes: u64) -> Option<StackCap> {
+        StackCap::CLASSES
+            .into_iter()
+            .find(|class| u64::from(*class) == bytes)
+            .map(StackCap)
+    }
+
+    pub fn bytes(self) -> u32 {
+        self.0
+    }
+}
+
+/// Sizes in bytes, both ends included, that are traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeFilter {
+    pub min: Option<u64>,
+    pub max: Option<u64>,
+}
+
+/// What makes two allocations the same site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grouping {
+    Stack,
+    StackAndThread,
+}
+
+/// What of a snapshot is shown.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Only sites outstanding for longer.
+    pub older: Option<Duration>,
+    pub top: usize,
+    pub sort: Sort,
+    /// Matched against each frame's name.
+    pub include: Option<Regex>,
+    pub exclude: Option<Regex>,
+}
+
+/// Sizes of what is allocated in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// A power of two and a multiple of the page size. When the ring is full, stacks and lifetimes are lost and
+    /// counted, outstanding bytes are not.
+    pub ring_bytes: u32,
+    /// Entries of the map of outstanding allocations. When it is full, further allocations are lost and counted.
+    pub max_outstanding: u32,
+}
+
+/// How much is said on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    Normal,
+    Verbose,
+    /// Also the messages of the probes.
+    Probes,
+}
+
+/// A directory name in which `%p` is the pid, `%t` the time and `%%` a percent sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputPattern(String);
+
+impl OutputPattern {
+    fn new(pattern: &str) -> Result<OutputPattern, Usage> {
+        let mut letters = pattern.chars();
+        while let Some(letter) = letters.next() {
+            if letter == '%' && !matches!(letters.next(), Some('p' | 't' | '%')) {
+                return Err(Usage(format!(
+                    "--output `{pattern}`: only %p (pid), %t (time) and %% are known"
+                )));
+            }
+        }
+        match pattern {
+            "" => Err(Usage("--output is empty: give a directory".to_owned())),
+            _ => Ok(OutputPattern(pattern.to_owned())),
+        }
+    }
+
+    /// The directory. `time` must be fit for a file name, for example `20250131T081500Z`.
+    pub fn expand(&self, pid: Pid, time: &str) -> PathBuf {
+        let mut path = String::with_capacity(self.0.len() + time.len());
+        let mut letters = self.0.chars();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '%' => match letters.next() {
+                    Some('p') => path.push_str(&pid.to_string()),
+                    Some('t') => path.push_str(time),
+                    other => path.extend(other),
+                },
+                plain => path.push(plain),
+            }
+        }
+        PathBuf::from(path)
+    }
+}
+
+impl fmt::Display for OutputPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Settings {
+    /// # Errors
+    /// When what was typed can't be meant.
+    pub fn attach(args: &cli::Attach, verbose: u8) -> Result<Settings, Usage> {
+        at_least("--interval", args.interval, Duration::from_millis(100))?;
+        let mode = Mode::Attach {
+            interval: args.interval,
+            duration: args.duration,
+        };
+        Settings::new(
+            "attach",
+            mode,
+            &args.target,
+            &args.trace,
+            &args.view,
+            verbose,
+        )
+    }
+
+    /// # Errors
+    /// When what was typed can't be meant.
+    pub fn capture(args: &cli::CaptureArgs, verbose: u8) -> Result<Settings, Usage> {
+        let mode = Mode::Capture {
+            duration: args.duration,
+            output: OutputPattern::new(&args.output)?,
+        };
+        Settings::new(
+            "capture",
+            mode,
+            &args.target,
+            &args.trace,
+            &args.view,
+            verbose,
+        )
+    }
+
+    /// # Errors
+    /// When what was typed can't be meant.
+    pub fn watch(args: &cli::Watch, verbose: u8) -> Result<Settings, Usage> {
+        at_least("--every", args.every, Duration::from_secs(1))?;
+        let output = OutputPattern::new(&args.output)?;
+        let mode = Mode::Watch {
+            every: args.every,
+            keep: args.keep,
+            output,
+        };
+        Settings::new(
+            "watch",
+            mode,
+            &args.target,
+            &args.trace,
+            &args.view,
+            verbose,
+        )
+    }
+
+    fn new(
+        command: &str,
+        mode: Mode,
+        target: &cli::TargetArg,
+        trace: &cli::Trace,
+        view: &cli::View,
+        verbose: u8,
+    ) -> Result<Settings, Usage> {
+        let pid = target.given().ok_or_else(|| {
+            Usage(format!("which process? As in `offheap {command} 4242`; `offheap list` shows the JVMs on this host"))
+        })?;
+        let sampling = sampling(trace.sample_bytes)?;
+        Ok(Settings {
+            pid,
+            mode,
+            hooks: hooks(&trace.hooks),
+            sampling,
+            stack_cap: StackCap::new(trace.stack_bytes).ok_or_else(|| {
+                Usage("--stack-bytes: only 4k, 8k, 16k, 32k and 64k can be had".to_owned())
+            })?,
+            sizes: sizes(trace)?,
+            grouping: if trace.threads {
+                Grouping::StackAndThread
+            } else {
+                Grouping::Stack
+            },
+            view: View::new(view)?,
+            capacity: capacity(trace, sampling)?,
+            verbosity: match verbose {
+                0 => Verbosity::Normal,
+                1 => Verbosity::Verbose,
+                _ => Verbosity::Probes,
+            },
+        })
+    }
+}
+
+impl View {
+    /// # Errors
+    /// When a pattern is not a regular expression.
+    pub fn new(view: &cli::View) -> Result<View, Usage> {
+        Ok(View {
+            older: view.older,
+            top: view.top as usize,
+            sort: view.sort,
+            include: pattern("--include", view.include.as_deref())?,
+            exclude: pattern("--exclude", view.exclude.as_deref())?,
+        })
+    }
+}
+
+fn hooks(typed: &[Hook]) -> Hooks {
+    let selected = |hook| typed.contains(&hook);
+    Hooks {
+        zlib: selected(Hook::Zlib),
+        mmap: selected(Hook::Mmap),
+        malloc: selected(Hook::Malloc),
+    }
+}
+
+fn sampling(bytes: u64) -> Result<SampleInterval, Usage> {
+    if bytes > SampleInterval::LONGEST {
+        return Err(Usage(
+            "--sample-bytes: at most 1g; beyond that a sample says nothing".to_owned(),
+        ));
+    }
+    Ok(NonZeroU64::new(bytes).map_or(SampleInterval::Exact, SampleInterval::Bytes))
+}
+
+fn sizes(trace: &cli::Trace) -> Result<SizeFilter, Usage> {
+    match (trace.min_size, trace.max_size) {
+        (Some(min), Some(max)) if min > max => Err(Usage(format!(
+            "--min-size {min} is above --max-size {max}: no allocation can be both"
+        ))),
+        (min, max) => Ok(SizeFilter { min, max }),
+    }
+}
+
+fn capacity(trace: &cli::Trace, sampling: SampleInterval) -> Result<Capacity, Usage> {
+    const DEFAULT_RING: u64 = 16 << 20;
+    // Room for one full capture is the least; above 1 GiB the kernel refuses or the host suffers.
+    const RING: std::ops::RangeInclusive<u64> = 128 << 10..=1 << 30;
+    const MOST_OUTSTANDING: u32 = 64 << 20;
+
+    let ring = trace.ring_bytes.unwrap_or(DEFAULT_RING);
+    let ring_bytes = u32::try_from(ring)
+        .ok()
+        .filter(|_| ring.is_power_of_two() && RING.contains(&ring))
+        .ok_or_else(|| Usage("--ring-bytes: a power of two from 128k to 1g".to_owned()))?;
+    let max_outstanding = trace.max_outstanding.unwrap_or(match sampling {
+        SampleInterval::Exact => 4 << 20,
+        SampleInterval::Bytes(_) => 1 << 20,
+    });
+    if max_outstanding > MOST_OUTSTANDING {
+        return Err(Usage(format!(
+            "--max-outstanding: at most {MOST_OUTSTANDING}, which takes gigabytes of kernel memory"
+        )));
+    }
+    Ok(Capacity {
+        ring_bytes,
+        max_outstanding,
+    })
+}
+
+fn at_least(flag: &str, given: Duration, least: Duration) -> Result<(), Usage> {
+    if given < least {
+        Err(Usage(format!("{flag}: at least {}ms", least.as_millis())))
+    } else {
+        Ok(())
+    }
+}
+
+/// The regular expression, compiled within the crate's default bounds on memory.
+fn pattern(flag: &str, typed: Option<&str>) -> Result<Option<Regex>, Usage> {
+    typed.map(Regex::new).transpose().map_err(|error| {
+        // The crate's message draws a picture of several lines; the last one is the reason.
+        let text = error.to_string();
+        let reason = text
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        Usage(format!(
+            "{flag} `{}` is not a regular expression: {reason}",
+            typed.unwrap_or_default()
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! Names for stacks.
+
+pub mod owner;
