@@ -30,6 +30,7 @@ fn every_function_is_exact() {
         "nothing is lost: {:?}",
         capture.losses
     );
+    assert!(capture.target.jvm.is_none(), "a C program is no JVM");
     // One impossible malloc, two overflowing callocs, one realloc and one reallocarray, EINVAL and an impossible size.
     for (name, failed) in [("malloc", 1), ("calloc", 2), ("posix_memalign", 2)] {
         let counted: u64 = functions(&capture, name)

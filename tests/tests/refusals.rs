@@ -90,7 +90,7 @@ fn bad_arguments() {
     let pid = target.pid().to_string();
     let bad = [
         (&["-d", "5 parsecs"][..], "parsecs"),
-        (&["-d", "-1s"], "-1s"),
+        (&["-d", "-1s"], "-1"),
         (&["-d", "99999999999999999999s"], "99999999999999999999"),
         (&["-d", "nan"], "nan"),
         (&["--sample-bytes", "1q"], "1q"),
