@@ -37,24 +37,23 @@ impl Truth {
             .zip(self.outstanding_count)
             .map(|(allocated, outstanding)| allocated - outstanding);
         [
-            ("outstanding_bytes", self.outstanding_bytes, |sum| {
-                sum.outstanding_bytes
+            ("outstanding_bytes", self.outstanding_bytes, |s| {
+                s.outstanding_bytes
             }),
-            ("outstanding_count", self.outstanding_count, |sum| {
-                sum.outstanding_count
+            ("outstanding_count", self.outstanding_count, |s| {
+                s.outstanding_count
             }),
-            ("allocated_bytes", self.allocated_bytes, |sum| {
-                sum.allocated_bytes
+            ("allocated_bytes", self.allocated_bytes, |s| {
+                s.allocated_bytes
             }),
-            ("allocated_count", self.allocated_count, |sum| {
-                sum.allocated_count
+            ("allocated_count", self.allocated_count, |s| {
+                s.allocated_count
             }),
-            ("reserved_bytes", self.reserved_bytes, |sum| {
-                sum.reserved_bytes
-            }),
-            ("blocks", self.blocks, |sum| sum.blocks),
-            ("freed_by_cleaner", self.freed_by_cleaner, |sum| {
-                sum.freed_by_cleaner
+            ("freed_count", freed, |s| s.freed_count),
+            ("reserved_bytes", self.reserved_bytes, |s| s.reserved_bytes),
+            ("blocks", self.blocks, |s| s.blocks),
+            ("freed_by_cleaner", self.freed_by_cleaner, |s| {
+                s.freed_by_cleaner
             }),
         ]
     }

@@ -12,8 +12,8 @@ public final class Growth {
     public static void main(String[] arguments) throws Exception {
         Truth.ready();
         long before = Runtime.getRuntime().totalMemory();
-        for (int i = 0; i < 32; i++) {
-            KEPT.add(new byte[1 << 20]);
+        for (int i = 0; i < 512; i++) {
+            KEPT.add(new byte[64 << 10]);
         }
         long after = Runtime.getRuntime().totalMemory();
         Truth.say("committed " + (after - before));
