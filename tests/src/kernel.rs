@@ -123,10 +123,9 @@ fn ids(command: u32) -> io::Result<BTreeSet<u32>> {
 pub fn objects_of_tool(pid: u32) -> Objects {
     let held = Objects::of(pid).expect("fdinfo of an own child");
     let listed = held.also_in(&Objects::listed().expect("bpf(2) as root"));
-    assert_eq!(listed, held, "the kernel does not list what the tool holds");
     assert!(
-        !held.programs.is_empty() && !held.maps.is_empty(),
-        "the tool holds no BPF object: {held:?}"
+        !listed.programs.is_empty() && !listed.maps.is_empty(),
+        "the kernel lists nothing of what the tool holds: {held:?}"
     );
     held
 }

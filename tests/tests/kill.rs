@@ -99,11 +99,11 @@ fn interrupted_at_any_moment() {
         std::thread::sleep(moment);
         let held = Objects::of(tool.pid()).unwrap_or_default();
         let finished = tool.interrupted();
-        assert_eq!(
-            finished.code,
-            Some(0),
-            "after {moment:?}: {:#?}",
-            finished.stderr
+        // The signal may come before the tool has run its first instruction; then nothing was attached.
+        let too_early = finished.code.is_none() && finished.stderr.is_empty() && held.is_empty();
+        assert!(
+            finished.code == Some(0) || too_early,
+            "after {moment:?}: {finished:#?}"
         );
         assert_gone(&held);
         assert_restored(&points, target.pid());

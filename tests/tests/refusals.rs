@@ -1,7 +1,9 @@
 //! What can't be traced: one clear line, the exit code of its kind, and no stack trace.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use offheap_tests::session::skip;
@@ -126,28 +128,44 @@ fn bad_arguments() {
     }
 }
 
-/// A user without privileges is told which capabilities are missing, with exit code 3.
+/// A user without privileges is told which capabilities are missing, with exit code 3, also for a target of their own;
+/// somebody else's process is refused as such.
 #[test]
 fn without_privileges() {
     let Some(_session) = session() else { return };
-    let target = Target::start(&mut Command::new(c_program("reuse", CFlags::default())));
     let folder = TempDir::new().expect("a temporary directory");
-    // Where the binary lies another user may not look.
-    let copy = folder.path().join("offheap");
-    fs::copy(binary().expect("a session was begun"), &copy).expect("a copy of the binary");
     open_to_all(folder.path());
-    let mut command = Command::new(copy);
-    command
-        .args(["capture", &target.pid().to_string(), "-d", "1s"])
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .current_dir("/");
-    let finished = Tool::spawn(&mut command, folder).ended();
-    assert_one_line(&finished, NOT_ALLOWED, "CAP_");
+    // Where the binaries lie another user may not look.
+    let tool = copy_to(folder.path(), &binary().expect("a session was begun"));
+    let program = copy_to(folder.path(), &c_program("reuse", CFlags::default()));
+    let own = Target::start(
+        Command::new(&program)
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .current_dir("/"),
+    );
+    let of_root = Target::start(&mut Command::new(&program));
+    for (target, mentions) in [(&own, "CAP_"), (&of_root, "root")] {
+        let mut command = Command::new(&tool);
+        let pid = target.pid().to_string();
+        command.args(["capture", &pid, "-d", "1s"]);
+        command.uid(NOBODY).gid(NOBODY).current_dir("/");
+        let out = TempDir::new().expect("a temporary directory");
+        assert_one_line(
+            &Tool::spawn(&mut command, out).ended(),
+            NOT_ALLOWED,
+            mentions,
+        );
+    }
 }
 
-fn open_to_all(folder: &std::path::Path) {
-    use std::os::unix::fs::PermissionsExt;
+fn copy_to(folder: &Path, file: &Path) -> PathBuf {
+    let copy = folder.join(file.file_name().expect("a file"));
+    fs::copy(file, &copy).unwrap_or_else(|error| panic!("can't copy {}: {error}", file.display()));
+    copy
+}
+
+fn open_to_all(folder: &Path) {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
         .expect("the mode of an own folder");
 }

@@ -109,7 +109,7 @@ fn bundles_are_whole_and_bounded() {
     let (tool, out) = watch(target.pid());
     let held = objects_of_tool(tool.pid());
     let truths = target.work();
-    look_until(&out, KEPT + 3);
+    let seen = look_until(&out, KEPT + 3);
 
     tool.signal(libc::SIGTERM);
     let finished = tool.ended();
@@ -117,6 +117,11 @@ fn bundles_are_whole_and_bounded() {
     assert_gone(&held);
     let left = bundles(&out);
     assert_eq!(left.len(), KEPT, "{left:?}");
+    let oldest = &seen[..seen.len() - KEPT];
+    assert!(
+        left.iter().all(|bundle| !oldest.contains(bundle)),
+        "the newest are kept: {left:?}"
+    );
     let captures: Vec<_> = left
         .iter()
         .map(|bundle| read_capture(bundle).expect("a whole bundle"))
