@@ -13,13 +13,10 @@ pub const MAX_POINTS: u32 = 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Config {
-    /// Process that is traced, as numbered in the namespace below; uprobes also fire in its `vfork` children.
+    /// Process that is traced, as the kernel's first pid namespace numbers it.
     pub tgid: u32,
     /// Cap of the copied stack in pages, one of [`STACK_CLASSES`].
     pub stack_pages: u32,
-    /// Device and inode of the pid namespace that `tgid` is counted in; inode 0 is the initial namespace.
-    pub pid_namespace_device: u64,
-    pub pid_namespace_inode: u64,
     /// Mean sampling interval of the malloc family in bytes; 0 records every allocation.
     pub sample_interval: u64,
     /// Smallest and biggest requested size that is recorded, in bytes.
@@ -27,7 +24,7 @@ pub struct Config {
     pub max_size: u64,
 }
 
-const _: () = assert!(size_of::<Config>() == 48);
+const _: () = assert!(size_of::<Config>() == 32);
 
 /// State that changes while the programs run: the one element of the map `CONTROL`.
 #[derive(Clone, Copy, Debug, Default)]

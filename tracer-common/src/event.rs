@@ -22,7 +22,7 @@ pub mod kind {
 
 /// The kernel's map was full: userspace has to keep this allocation.
 pub const FLAG_SPILLED: u32 = 1;
-/// There is more stack than was copied.
+/// The stack is known to be longer than the cap.
 pub const FLAG_TRUNCATED: u32 = 2;
 /// A stream was opened where another was open and never closed; `arguments[2]` is the older one's time.
 pub const FLAG_REPLACED: u32 = 4;

@@ -84,10 +84,8 @@ pub fn leave(ctx: &RetProbeContext, hit: Hit) {
     if failed {
         return hit.count(Outcome::Failed);
     }
-    hit.count(Outcome::Recorded);
-    if address != 0 {
-        record(ctx, &hit, address, call.size);
-    }
+    // realloc(p, 0) has ended the old block and made no new one.
+    hit.count(if address == 0 { Outcome::Recorded } else { record(ctx, &hit, address, call.size) });
 }
 
 /// Entry of `free` and `cfree`.
@@ -244,7 +242,7 @@ fn end_old(hit: &Hit, call: &Allocating, failed: bool) {
 }
 
 #[inline(always)]
-fn record(ctx: &RetProbeContext, hit: &Hit, address: u64, size: u64) {
+fn record(ctx: &RetProbeContext, hit: &Hit, address: u64, size: u64) -> Outcome {
     let block = LiveBlock {
         time: now(),
         size,
@@ -268,12 +266,13 @@ fn record(ctx: &RetProbeContext, hit: &Hit, address: u64, size: u64) {
         time: block.time,
     };
     if send(&mut captured(hit, header, [0; 3])).is_ok() {
-        return;
+        return Outcome::Recorded;
+    }
+    if flags & FLAG_SPILLED != 0 {
+        return Outcome::Untracked;
     }
     hit.count(Outcome::StackLost);
-    if flags & FLAG_SPILLED != 0 {
-        hit.count(Outcome::Untracked);
-    }
+    Outcome::Recorded
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tracer_common::config::{PAGE, STACK_CLASSES};
 use tracer_common::event::{Captured, FLAG_TRUNCATED, Freed, Header, ReplacedReturn};
 
-use crate::maps::{allocating, config, events, opening};
+use crate::maps::{allocating, config, events, opening, stack_tops};
 use crate::probe::{Hit, user_word};
 
 #[repr(C)]
@@ -66,21 +66,43 @@ fn pending_opening(tid: u32) -> ReplacedReturn {
 /// Sends the capture with the stack behind it, in the smallest record that holds what is used.
 #[inline(never)]
 pub fn send(captured: &mut Captured) -> Result<(), Full> {
-    let cap = config().stack_pages;
     let page = captured.sp & !(PAGE - 1);
-    if cap <= STACK_CLASSES[0] || !is_mapped(page, STACK_CLASSES[0]) {
-        return emit::<{ STACK_CLASSES[0] as usize }>(captured);
+    let wanted = wanted_pages(captured, page);
+    if fits(page, wanted, STACK_CLASSES[0]) {
+        return emit::<{ STACK_CLASSES[0] as usize }>(captured, wanted);
     }
-    if cap <= STACK_CLASSES[1] || !is_mapped(page, STACK_CLASSES[1]) {
-        return emit::<{ STACK_CLASSES[1] as usize }>(captured);
+    if fits(page, wanted, STACK_CLASSES[1]) {
+        return emit::<{ STACK_CLASSES[1] as usize }>(captured, wanted);
     }
-    if cap <= STACK_CLASSES[2] || !is_mapped(page, STACK_CLASSES[2]) {
-        return emit::<{ STACK_CLASSES[2] as usize }>(captured);
+    if fits(page, wanted, STACK_CLASSES[2]) {
+        return emit::<{ STACK_CLASSES[2] as usize }>(captured, wanted);
     }
-    emit::<{ STACK_CLASSES[3] as usize }>(captured)
+    emit::<{ STACK_CLASSES[3] as usize }>(captured, wanted)
 }
 
-/// Is there more stack `pages` above `page`? The pages above a stack are not mapped, or guard another one.
+/// Pages from `page` to the end of the stack, where userspace has learnt it from an earlier one of this thread, else to
+/// the cap; a stack that is longer than the cap is marked.
+#[inline(always)]
+fn wanted_pages(captured: &mut Captured, page: u64) -> u32 {
+    let cap = config().stack_pages;
+    let top = match unsafe { stack_tops().get(captured.header.tid) } {
+        Some(top) if *top > captured.sp => *top,
+        _ => return cap,
+    };
+    let used = (top - page).div_ceil(PAGE);
+    if used > cap as u64 {
+        captured.header.flags |= FLAG_TRUNCATED;
+        return cap;
+    }
+    used as u32
+}
+
+/// Does a record of `class` pages do? The pages above a stack are often not mapped, or guard another stack.
+#[inline(always)]
+fn fits(page: u64, wanted: u32, class: u32) -> bool {
+    wanted <= class || !is_mapped(page, class)
+}
+
 #[inline(always)]
 fn is_mapped(page: u64, pages: u32) -> bool {
     let mut byte = 0u8;
@@ -89,17 +111,13 @@ fn is_mapped(page: u64, pages: u32) -> bool {
 }
 
 #[inline(always)]
-fn emit<const PAGES: usize>(captured: &mut Captured) -> Result<(), Full> {
+fn emit<const PAGES: usize>(captured: &mut Captured, wanted: u32) -> Result<(), Full> {
     let Some(mut entry) = events().reserve::<Record<PAGES>>(0) else {
         return Err(Full);
     };
     let record = entry.as_mut_ptr();
-    let page = captured.sp & !(PAGE - 1);
-    if is_mapped(page, PAGES as u32) {
-        captured.header.flags |= FLAG_TRUNCATED;
-    }
     unsafe {
-        captured.pages = copy::<PAGES>(&raw mut (*record).stack, captured.sp);
+        captured.pages = copy::<PAGES>(&raw mut (*record).stack, captured.sp, wanted);
         (&raw mut (*record).captured).write(*captured);
     }
     entry.submit(BPF_RB_NO_WAKEUP as u64);
@@ -108,21 +126,21 @@ fn emit<const PAGES: usize>(captured: &mut Captured) -> Result<(), Full> {
 
 /// Copies page by page, since a read that touches a missing page fails as a whole; returns the pages copied.
 #[inline(always)]
-unsafe fn copy<const PAGES: usize>(stack: *mut [[u8; PAGE as usize]; PAGES], sp: u64) -> u32 {
+unsafe fn copy<const PAGES: usize>(
+    stack: *mut [[u8; PAGE as usize]; PAGES],
+    sp: u64,
+    wanted: u32,
+) -> u32 {
     let skipped = sp & (PAGE - 1);
     let first = PAGE - skipped;
     let bytes = stack.cast::<u8>();
     unsafe {
-        if bpf_probe_read_user(
-            bytes.add(skipped as usize).cast(),
-            first as u32,
-            sp as *const _,
-        ) != 0
-        {
+        let to = bytes.add(skipped as usize).cast();
+        if bpf_probe_read_user(to, first as u32, sp as *const _) != 0 {
             return 0;
         }
         let mut pages = 1;
-        while pages < PAGES {
+        while pages < PAGES && pages < wanted as usize {
             let offset = pages * PAGE as usize;
             let from = sp - skipped + offset as u64;
             if bpf_probe_read_user(bytes.add(offset).cast(), PAGE as u32, from as *const _) != 0 {

@@ -1,10 +1,7 @@
 //! From a hit to its logic: is this the target, which attach point is it, what do the registers say.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::bpf_pidns_info;
-use aya_ebpf::helpers::generated::{
-    bpf_get_attach_cookie, bpf_get_ns_current_pid_tgid, bpf_ktime_get_ns,
-};
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::cookie::Cookie;
@@ -49,32 +46,17 @@ pub fn returned(ctx: &RetProbeContext, logic: impl FnOnce(&RetProbeContext, Hit)
 
 #[inline(always)]
 fn hit(ctx: &impl EbpfContext, registers: Registers) -> Option<Hit> {
-    let tid = bpf_get_current_pid_tgid();
-    if tgid(tid) != config().tgid {
+    let thread = bpf_get_current_pid_tgid();
+    // A vfork child runs in the target's memory, with its breakpoints.
+    if (thread >> 32) as u32 != config().tgid {
         return None;
     }
     let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     Some(Hit {
         cookie,
         registers,
-        tid: tid as u32,
+        tid: thread as u32,
     })
-}
-
-/// The process, as the tracer's own pid namespace numbers it.
-#[inline(always)]
-fn tgid(pid_tgid: u64) -> u32 {
-    let config = config();
-    if config.pid_namespace_inode == 0 {
-        return (pid_tgid >> 32) as u32;
-    }
-    let mut info = bpf_pidns_info { pid: 0, tgid: 0 };
-    let size = size_of::<bpf_pidns_info>() as u32;
-    let (device, inode) = (config.pid_namespace_device, config.pid_namespace_inode);
-    match unsafe { bpf_get_ns_current_pid_tgid(device, inode, &mut info, size) } {
-        0 => info.tgid,
-        _ => 0,
-    }
 }
 
 #[inline(always)]

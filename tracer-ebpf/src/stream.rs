@@ -129,13 +129,13 @@ fn record(hit: &Hit, address: u64, window_bits: i32, mem_level: i32, flags: u32)
         hit.count(Outcome::Spilled);
         header.flags |= FLAG_SPILLED;
     }
-    hit.count(Outcome::Recorded);
     let arguments = [window_bits as i64 as u64, mem_level as i64 as u64, replaced];
     if send(&mut captured(hit, header, arguments)).is_ok() {
-        return;
+        return hit.count(Outcome::Recorded);
+    }
+    if header.flags & FLAG_SPILLED != 0 {
+        return hit.count(Outcome::Untracked);
     }
     hit.count(Outcome::StackLost);
-    if header.flags & FLAG_SPILLED != 0 {
-        hit.count(Outcome::Untracked);
-    }
+    hit.count(Outcome::Recorded);
 }

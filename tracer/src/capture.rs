@@ -121,6 +121,12 @@ pub struct Function {
     /// Calls that could not be recorded.
     #[serde(default)]
     pub lost: u64,
+    /// Calls that had begun and not ended: seen = recorded + unsampled + filtered + failed + lost + in flight.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// Why there is no probe, if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// Seconds from the attach to this probe, for libraries mapped later; 0 for the first ones.
     #[serde(default)]
     pub attached_after_seconds: f64,
@@ -175,6 +181,9 @@ pub struct Site {
     /// For streams: malloc blocks that they hold; 0 where it is not known.
     #[serde(default)]
     pub blocks: u64,
+    /// The thread, where sites are split by thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
     /// `root`, `truncated`, `no-unwind-info`, `lost` …
     pub stack_end: String,
     /// Leaf first.

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::target::{Pid, Tid};
@@ -76,7 +75,7 @@ pub enum Refusal {
     )]
     MainThreadEnded(Pid),
     #[error("process {pid} is a 32-bit program ({exe}): only 64-bit programs can be traced")]
-    ThirtyTwoBit { pid: Pid, exe: PathBuf },
+    ThirtyTwoBit { pid: Pid, exe: String },
     #[error("process {pid} of {owner} can't be read by {us}: {remedy}")]
     NotOurs {
         pid: Pid,
@@ -106,9 +105,13 @@ pub fn report(outcome: anyhow::Result<Exit>) -> ExitCode {
 }
 
 fn complain(error: &anyhow::Error) -> ExitCode {
-    // Nothing is left to tell it to when stderr is gone.
-    let _ = writeln!(io::stderr(), "offheap: {}", message(error));
+    hint(&message(error));
     code(error).into()
+}
+
+/// Writes one line to stderr. When stderr is gone nobody is left to tell.
+pub fn hint(line: &str) {
+    let _ = writeln!(io::stderr(), "offheap: {line}");
 }
 
 /// The exit code that an error stands for.

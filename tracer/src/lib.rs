@@ -1,15 +1,24 @@
 //! offheap: which Java and native stacks hold the outstanding native memory of a live JVM.
 
+pub mod accounts;
 pub mod bundle;
 pub mod capture;
 pub mod cli;
+pub mod doctor;
+pub mod events;
 pub mod exit;
 pub mod functions;
+pub mod ledger;
+pub mod list;
 pub mod probes;
+pub mod regions;
 pub mod report;
 pub mod run;
 pub mod settings;
+pub mod snapshot;
 pub mod stack;
+pub mod streams;
 pub mod symbolize;
 pub mod target;
+pub mod trace;
 pub mod unwind;

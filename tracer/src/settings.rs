@@ -1,15 +1,22 @@
 //! What was typed, as what it means: one struct, made once at the edge and passed down.
 
-use std::fmt;
+mod console;
+mod output;
+mod values;
+
 use std::num::NonZeroU64;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use regex::Regex;
 
+use crate::capture;
 use crate::cli::{self, Hook, Sort};
 use crate::exit::Usage;
 use crate::target::Pid;
+
+pub use console::Console;
+pub use output::OutputPattern;
+pub use values::{Capacity, Grouping, Hooks, SampleInterval, SizeFilter, StackCap, Verbosity};
 
 /// Everything that a traced run needs to know.
 #[derive(Clone, Debug)]
@@ -45,83 +52,6 @@ pub enum Mode {
     },
 }
 
-/// The groups of functions to hook; at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hooks {
-    pub zlib: bool,
-    pub mmap: bool,
-    pub malloc: bool,
-}
-
-impl Hooks {
-    /// The names of the selected groups, as `--hooks` takes them.
-    pub fn names(self) -> Vec<&'static str> {
-        [
-            (self.zlib, "zlib"),
-            (self.mmap, "mmap"),
-            (self.malloc, "malloc"),
-        ]
-        .into_iter()
-        .filter_map(|(selected, name)| selected.then_some(name))
-        .collect()
-    }
-}
-
-/// Mean distance of two samples of the malloc family, in allocated bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SampleInterval {
-    /// Every allocation is recorded.
-    Exact,
-    Bytes(NonZeroU64),
-}
-
-impl SampleInterval {
-    /// Beyond this a sample says nothing about anything.
-    const LONGEST: u64 = 1 << 30;
-
-    /// Bytes, 0 for exact: the form of `capture.json` and of the probes' configuration.
-    pub fn bytes(self) -> u64 {
-        match self {
-            SampleInterval::Exact => 0,
-            SampleInterval::Bytes(bytes) => bytes.get(),
-        }
-    }
-}
-
-/// Cap of the copied stack: a power of two from 4 KiB to 64 KiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StackCap(u32);
-
-impl StackCap {
-    pub const CLASSES: [u32; 5] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10];
-
-    /// None when it is not one of [`StackCap::CLASSES`].
-    pub fn new(bytes: u64) -> Option<StackCap> {
-        StackCap::CLASSES
-            .into_iter()
-            .find(|class| u64::from(*class) == bytes)
-            .map(StackCap)
-    }
-
-    pub fn bytes(self) -> u32 {
-        self.0
-    }
-}
-
-/// Sizes in bytes, both ends included, that are traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SizeFilter {
-    pub min: Option<u64>,
-    pub max: Option<u64>,
-}
-
-/// What makes two allocations the same site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grouping {
-    Stack,
-    StackAndThread,
-}
-
 /// What of a snapshot is shown.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -132,69 +62,6 @@ pub struct View {
     /// Matched against each frame's name.
     pub include: Option<Regex>,
     pub exclude: Option<Regex>,
-}
-
-/// Sizes of what is allocated in the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// A power of two and a multiple of the page size. When the ring is full, stacks and lifetimes are lost and
-    /// counted, outstanding bytes are not.
-    pub ring_bytes: u32,
-    /// Entries of the map of outstanding allocations. When it is full, further allocations are lost and counted.
-    pub max_outstanding: u32,
-}
-
-/// How much is said on stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
-    Normal,
-    Verbose,
-    /// Also the messages of the probes.
-    Probes,
-}
-
-/// A directory name in which `%p` is the pid, `%t` the time and `%%` a percent sign.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutputPattern(String);
-
-impl OutputPattern {
-    fn new(pattern: &str) -> Result<OutputPattern, Usage> {
-        let mut letters = pattern.chars();
-        while let Some(letter) = letters.next() {
-            if letter == '%' && !matches!(letters.next(), Some('p' | 't' | '%')) {
-                return Err(Usage(format!(
-                    "--output `{pattern}`: only %p (pid), %t (time) and %% are known"
-                )));
-            }
-        }
-        match pattern {
-            "" => Err(Usage("--output is empty: give a directory".to_owned())),
-            _ => Ok(OutputPattern(pattern.to_owned())),
-        }
-    }
-
-    /// The directory. `time` must be fit for a file name, for example `20250131T081500Z`.
-    pub fn expand(&self, pid: Pid, time: &str) -> PathBuf {
-        let mut path = String::with_capacity(self.0.len() + time.len());
-        let mut letters = self.0.chars();
-        while let Some(letter) = letters.next() {
-            match letter {
-                '%' => match letters.next() {
-                    Some('p') => path.push_str(&pid.to_string()),
-                    Some('t') => path.push_str(time),
-                    other => path.extend(other),
-                },
-                plain => path.push(plain),
-            }
-        }
-        PathBuf::from(path)
-    }
-}
-
-impl fmt::Display for OutputPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 impl Settings {
@@ -287,6 +154,25 @@ impl Settings {
                 _ => Verbosity::Probes,
             },
         })
+    }
+}
+
+/// The part of the settings that a capture keeps.
+impl From<&Settings> for capture::Settings {
+    fn from(settings: &Settings) -> capture::Settings {
+        capture::Settings {
+            hooks: settings
+                .hooks
+                .names()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            sample_bytes: settings.sampling.bytes(),
+            stack_bytes: settings.stack_cap.bytes().into(),
+            min_size: settings.sizes.min,
+            max_size: settings.sizes.max,
+            older_seconds: settings.view.older.map(|age| age.as_secs_f64()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ the target is only read. Tracing takes root.
 Start here:
   offheap list                     which JVMs are there
   sudo offheap doctor 4242         can this one be traced
-  sudo offheap capture 4242       what holds its native memory
+  sudo offheap capture 4242        what holds its native memory
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the target or the kernel does not allow it,
 4 the target ended before tracing began";

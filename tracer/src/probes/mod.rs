@@ -22,10 +22,12 @@ mod detach;
 mod log;
 pub mod placement;
 pub mod points;
+mod stack_tops;
 
 use batch::HashMap;
 pub use calibrate::calibrate;
 pub use points::Point;
+use stack_tops::StackTops;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OFFHEAP_BPF_OBJECT"));
 
@@ -53,6 +55,7 @@ pub struct Probes {
     allocating: HashMap<u32, Allocating>,
     mapping: HashMap<u32, Mapping>,
     control: Array<MapData, Control>,
+    pub stack_tops: StackTops,
     _log: Option<log::Forwarder>,
 }
 
@@ -73,6 +76,7 @@ impl Probes {
             allocating: take(&mut ebpf, "ALLOCATING")?,
             mapping: take(&mut ebpf, "MAPPING")?,
             control: take(&mut ebpf, "CONTROL")?,
+            stack_tops: StackTops(take(&mut ebpf, "STACK_TOPS")?),
             _log: log,
             ebpf,
         })

@@ -89,5 +89,8 @@ fn is_zlib_function(name: &str) -> bool {
             | "inflate"
             | "inflateSetDictionary"
             | "updatewindow"
+            // Hooked where zlib's own symbols are stripped.
+            | "Java_java_util_zip_Deflater_init"
+            | "Java_java_util_zip_Inflater_init"
     )
 }

@@ -1,7 +1,7 @@
 //! Folded stacks: one line per stack, root first, `;` between frames, one space, outstanding bytes.
 //!
 //! See `docs/formats/folded.md`. Each outstanding byte is in one line, by the rule of
-//! [`accounting`](crate::report::accounting).
+//! [`accounting`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ pub fn fold(site: &Site) -> String {
 fn names(site: &Site) -> Vec<String> {
     let mut names = Vec::with_capacity(site.frames.len() + 2);
     if !accounting::end_is_told(site) {
-        names.push(segment(&format!("[{}]", site.stack_end)).into_owned());
+        names.push(end_marker(site));
     }
     names.extend(site.frames.iter().rev().map(frame));
     match site.kind {
@@ -62,6 +62,11 @@ fn names(site: &Site) -> Vec<String> {
         names.push("[no frames]".to_owned());
     }
     names
+}
+
+/// What stands at the root of an incomplete stack: why it ended.
+pub fn end_marker(site: &Site) -> String {
+    segment(&format!("[{}]", site.stack_end)).into_owned()
 }
 
 /// One frame with the annotation of its kind, as async-profiler writes them.

@@ -7,13 +7,15 @@ pub mod caller;
 pub mod clean;
 pub mod folded;
 pub mod json;
+pub mod listing;
 pub mod svg;
+pub mod table;
 pub mod text;
 pub mod units;
 pub mod verdict;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io::{self, Write};
 
@@ -61,6 +63,16 @@ pub enum Sort {
     Count,
     /// Oldest outstanding allocation first.
     Age,
+}
+
+impl Sort {
+    fn words(self) -> &'static str {
+        match self {
+            Sort::Bytes => "outstanding bytes",
+            Sort::Count => "outstanding count",
+            Sort::Age => "age of the oldest",
+        }
+    }
 }
 
 /// Which sites are shown.

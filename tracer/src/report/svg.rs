@@ -59,7 +59,7 @@ fn lines(stacks: &BTreeMap<String, u64>) -> (Vec<String>, f64) {
     (stacks.iter().map(line).collect(), (1u128 << shift) as f64)
 }
 
-/// `offheap: outstanding bytes of java (pid 4242)`.
+/// `outstanding bytes of java (pid 4242), window 30 s, malloc sampled every 512 KiB`.
 fn title(capture: &Capture) -> String {
     let comm = clean::name(&capture.target.comm);
     format!(
@@ -101,10 +101,7 @@ fn palette(capture: &Capture) -> PaletteMap {
         }
     }
     for site in &capture.sites {
-        palette.insert(
-            format!("[{}]", clean::name(&site.stack_end)),
-            shade(GREY, &site.stack_end),
-        );
+        palette.insert(folded::end_marker(site), shade(GREY, &site.stack_end));
     }
     for name in ["deflate stream", "inflate stream", "[no frames]"] {
         palette.insert(name, shade(GREY, name));

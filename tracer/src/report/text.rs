@@ -3,6 +3,7 @@
 //! See `docs/formats/text.md`.
 
 mod honesty;
+mod probes;
 mod sites;
 
 use std::io::{self, Write};
@@ -43,7 +44,7 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
         Count(shown.len() as u64),
         Count(capture.sites.len() as u64),
     )?;
-    sites::write(capture, shown, options, paint, out)?;
+    sites::write(capture, &shown, options, paint, out)?;
     honesty::write(capture, paint, out)
 }
 

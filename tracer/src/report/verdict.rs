@@ -3,13 +3,16 @@
 //! Each sentence states what was counted. "Leak" is not among the words: that memory is outstanding is a fact, that it
 //! will never be freed is not.
 
+mod words;
+
 use std::collections::BTreeMap;
-use std::fmt;
 
 use crate::capture::{Capture, Owner, Site, SiteKind};
 use crate::report::caller::{self, Caller};
-use crate::report::units::{Bytes, Count, Seconds, Share};
+use crate::report::units::Share;
 use crate::report::{accounting, clean};
+
+pub use words::{counted, mark, unit};
 
 /// Callers named per kind of stream.
 const NAMED_CALLERS: usize = 3;
@@ -25,16 +28,10 @@ pub enum Finding {
     MoreStreams { streams: Streams, callers: u64 },
     /// Streams that the program left to the collector.
     EndedByCleaner { streams: Streams, caller: Caller },
+    /// The same for further callers, too many to name.
+    MoreEndedByCleaner { streams: u64, callers: u64 },
     /// The malloc or mmap site that holds most, beside streams and the JVM's own memory.
-    LargestSite {
-        kind: SiteKind,
-        bytes: u64,
-        count: u64,
-        estimated: bool,
-        share: Share,
-        caller: Caller,
-        via: Option<String>,
-    },
+    LargestSite(Largest),
     /// What the JVM itself committed: Java heap, metaspace, code cache.
     JvmMemory { bytes: u64 },
     /// What the allocator mapped for its arenas and big blocks, beside the sites that it serves.
@@ -51,6 +48,19 @@ pub enum Finding {
     NoJavaFrames { reason: String },
     /// The target ended before the window did.
     TargetEnded,
+}
+
+/// The site that holds most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Largest {
+    pub kind: SiteKind,
+    pub bytes: u64,
+    pub count: u64,
+    pub estimated: bool,
+    pub share: Share,
+    pub caller: Caller,
+    /// The native function through which a Java caller came to allocate.
+    pub via: Option<String>,
 }
 
 /// Numbers of the streams of one kind and one caller.
@@ -140,48 +150,55 @@ fn noun(site: &Site) -> Option<&'static str> {
 fn open_streams(groups: &Groups) -> Vec<Finding> {
     let mut findings = Vec::new();
     for noun in ["Deflater", "deflate stream", "Inflater", "inflate stream"] {
-        let open = || {
-            groups
-                .iter()
-                .filter(|(_, streams)| streams.noun == noun && streams.open > 0)
-        };
-        findings.extend(
-            open()
-                .take(NAMED_CALLERS)
-                .map(|(caller, streams)| Finding::OpenStreams {
-                    streams: streams.clone(),
-                    caller: caller.clone(),
-                }),
-        );
-        let mut rest = Streams {
-            noun,
-            ..Streams::default()
-        };
-        for (_, streams) in open().skip(NAMED_CALLERS) {
-            rest.open = rest.open.saturating_add(streams.open);
-            rest.bytes = rest.bytes.saturating_add(streams.bytes);
-            rest.estimated |= streams.estimated;
-        }
-        let callers = open().skip(NAMED_CALLERS).count() as u64;
-        if callers > 0 {
-            findings.push(Finding::MoreStreams {
-                streams: rest,
-                callers,
-            });
+        let open: Vec<_> = groups
+            .iter()
+            .filter(|(_, streams)| streams.noun == noun && streams.open > 0)
+            .collect();
+        let (named, more) = open.split_at(open.len().min(NAMED_CALLERS));
+        findings.extend(named.iter().map(|(caller, streams)| Finding::OpenStreams {
+            streams: streams.clone(),
+            caller: caller.clone(),
+        }));
+        if !more.is_empty() {
+            let (streams, callers) = (sum(noun, more), more.len() as u64);
+            findings.push(Finding::MoreStreams { streams, callers });
         }
     }
     findings
 }
 
-fn ended_by_cleaner(groups: &Groups) -> impl Iterator<Item = Finding> {
-    groups
+fn sum(noun: &'static str, groups: &[&(Caller, Streams)]) -> Streams {
+    let mut sum = Streams {
+        noun,
+        ..Streams::default()
+    };
+    for (_, streams) in groups {
+        sum.open = sum.open.saturating_add(streams.open);
+        sum.bytes = sum.bytes.saturating_add(streams.bytes);
+        sum.estimated |= streams.estimated;
+    }
+    sum
+}
+
+fn ended_by_cleaner(groups: &Groups) -> Vec<Finding> {
+    let left: Vec<_> = groups
         .iter()
         .filter(|(_, streams)| streams.ended_by_cleaner > 0)
-        .take(NAMED_CALLERS)
-        .map(|(caller, streams)| Finding::EndedByCleaner {
-            streams: streams.clone(),
-            caller: caller.clone(),
-        })
+        .collect();
+    let (named, more) = left.split_at(left.len().min(NAMED_CALLERS));
+    let finding = |(caller, streams): &&(Caller, Streams)| Finding::EndedByCleaner {
+        streams: streams.clone(),
+        caller: caller.clone(),
+    };
+    let mut findings: Vec<_> = named.iter().map(finding).collect();
+    if !more.is_empty() {
+        let ended = more.iter().map(|(_, streams)| streams.ended_by_cleaner);
+        findings.push(Finding::MoreEndedByCleaner {
+            streams: ended.fold(0, u64::saturating_add),
+            callers: more.len() as u64,
+        });
+    }
+    findings
 }
 
 fn largest_site(capture: &Capture, sites: &[&Site]) -> Option<Finding> {
@@ -201,7 +218,7 @@ fn largest_site(capture: &Capture, sites: &[&Site]) -> Option<Finding> {
         Caller::Java(_) => caller::via(site),
         Caller::Native { .. } | Caller::Unknown { .. } => None,
     };
-    Some(Finding::LargestSite {
+    Some(Finding::LargestSite(Largest {
         kind: site.kind,
         bytes: site.outstanding_bytes,
         count: site.outstanding_count,
@@ -209,7 +226,7 @@ fn largest_site(capture: &Capture, sites: &[&Site]) -> Option<Finding> {
         share: Share::of(site.outstanding_bytes, total),
         caller,
         via,
-    })
+    }))
 }
 
 fn mapped_by(sites: &[&Site], owner: Owner) -> Option<u64> {
@@ -245,156 +262,4 @@ fn limits(capture: &Capture) -> Vec<Finding> {
         findings.push(Finding::TargetEnded);
     }
     findings
-}
-
-/// `1 Deflater`, `1,204 Deflaters`.
-pub fn counted(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", Count(count))
-}
-
-/// The sign before an estimated number.
-pub fn mark(estimated: bool) -> &'static str {
-    if estimated { "~" } else { "" }
-}
-
-/// What one allocation of the kind is called.
-pub fn unit(kind: SiteKind) -> &'static str {
-    match kind {
-        SiteKind::Deflate | SiteKind::Inflate => "stream",
-        SiteKind::Malloc => "block",
-        SiteKind::Mmap => "region",
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Finding::OpenStreams { streams, caller } => open_text(out, streams, caller),
-            Finding::MoreStreams { streams, callers } => {
-                let Streams {
-                    open,
-                    bytes,
-                    noun,
-                    estimated,
-                    ..
-                } = *streams;
-                let (open, bytes, mark) = (counted(open, noun), Bytes(bytes), mark(estimated));
-                write!(
-                    out,
-                    "{open} more ({mark}{bytes}) opened from {} and not ended",
-                    counted(*callers, "other place")
-                )
-            }
-            Finding::EndedByCleaner { streams, caller } => cleaner_text(out, streams, caller),
-            Finding::LargestSite {
-                kind,
-                bytes,
-                count,
-                estimated,
-                share,
-                caller,
-                via,
-            } => {
-                let (mark, what) = (
-                    mark(*estimated),
-                    if *kind == SiteKind::Malloc {
-                        "malloc"
-                    } else {
-                        "mmap"
-                    },
-                );
-                let blocks = counted(*count, unit(*kind));
-                write!(
-                    out,
-                    "{mark}{} in {mark}{blocks} of {what} by {caller}",
-                    Bytes(*bytes)
-                )?;
-                if let Some(via) = via {
-                    write!(out, " (via {via})")?;
-                }
-                write!(
-                    out,
-                    " {} outstanding: {mark}{share} of all",
-                    if *count == 1 { "is" } else { "are" }
-                )
-            }
-            Finding::JvmMemory { bytes } => write!(
-                out,
-                "{} were committed by the JVM itself (Java heap, metaspace, code cache): not native memory of the program",
-                Bytes(*bytes)
-            ),
-            Finding::AllocatorMaps { bytes } => write!(
-                out,
-                "{} were mapped by the allocator for its arenas and big blocks, which serve the sites below",
-                Bytes(*bytes)
-            ),
-            Finding::NothingOutstanding { hidden: 0 } => {
-                out.write_str("Nothing that was allocated in this window is outstanding")
-            }
-            Finding::NothingOutstanding { hidden } => {
-                write!(
-                    out,
-                    "Nothing outstanding passes the filter; it hides {}",
-                    counted(*hidden, "site")
-                )
-            }
-            Finding::StacksIncomplete {
-                stacks,
-                complete,
-                mostly,
-            } => {
-                write!(
-                    out,
-                    "Only {} of {}",
-                    Share::of(*complete, *stacks),
-                    counted(*stacks, "stack")
-                )?;
-                write!(out, " reached the thread's root")?;
-                if let Some(end) = mostly {
-                    write!(out, " (mostly: {end})")?;
-                }
-                out.write_str(": callers may be missing or wrong")
-            }
-            Finding::NoJavaFrames { reason } => write!(out, "Java frames are missing: {reason}"),
-            Finding::TargetEnded => {
-                out.write_str("The target ended in the window: this is what was outstanding then")
-            }
-        }
-    }
-}
-
-fn open_text(out: &mut fmt::Formatter<'_>, streams: &Streams, caller: &Caller) -> fmt::Result {
-    let (open, mark) = (counted(streams.open, streams.noun), mark(streams.estimated));
-    write!(
-        out,
-        "{open} ({mark}{}) opened by {caller} and not ended",
-        Bytes(streams.bytes)
-    )?;
-    let opened = Count(streams.opened);
-    write!(
-        out,
-        ", of {opened} opened; the oldest {} ago",
-        Seconds(streams.oldest_seconds)
-    )
-}
-
-fn cleaner_text(out: &mut fmt::Formatter<'_>, streams: &Streams, caller: &Caller) -> fmt::Result {
-    let by_cleaner = counted(streams.ended_by_cleaner, streams.noun);
-    let verb = if streams.ended_by_cleaner == 1 {
-        "was"
-    } else {
-        "were"
-    };
-    if streams.ended_by_cleaner >= streams.ended {
-        return write!(
-            out,
-            "{by_cleaner} {verb} ended only by the Cleaner thread: opened by {caller}, never ended by the program"
-        );
-    }
-    let ended = Count(streams.ended);
-    write!(
-        out,
-        "{by_cleaner} {verb} left to the Cleaner thread, of {ended} ended: opened by {caller}"
-    )
 }

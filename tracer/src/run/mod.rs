@@ -3,6 +3,7 @@
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::settings::{Settings, View};
+use crate::{doctor, list};
 
 /// Does what was asked.
 ///
@@ -14,17 +15,23 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Capture(args) => trace(Settings::capture(&args, cli.verbose)?),
         Command::Watch(args) => trace(Settings::watch(&args, cli.verbose)?),
         Command::Report(args) => render(&args, &View::new(&args.view)?),
-        Command::List => Ok(Exit::Done),
-        Command::Doctor(_) => Ok(Exit::Done),
+        Command::List => list::run(),
+        Command::Doctor(args) => doctor::run(args.target.given()),
     }
 }
 
 /// The traced commands are wired here.
 fn trace(settings: Settings) -> anyhow::Result<Exit> {
-    anyhow::bail!("tracing process {} is not built yet", settings.pid)
+    let target = doctor::preflight(settings.pid)?;
+    anyhow::bail!("tracing process {} is not built yet", target.pid)
 }
 
 /// The renderers of `report` are wired here.
 fn render(args: &crate::cli::Report, _view: &View) -> anyhow::Result<Exit> {
-    anyhow::bail!("rendering {} is not built yet", args.capture.display())
+    let file = if args.capture.is_dir() {
+        args.capture.join("capture.json")
+    } else {
+        args.capture.clone()
+    };
+    anyhow::bail!("rendering {} is not built yet", file.display())
 }

@@ -1,5 +1,7 @@
 use clap::Parser as _;
 
+use std::path::PathBuf;
+
 use super::*;
 use crate::cli::{Cli, Command};
 
@@ -165,4 +167,54 @@ fn refusals() {
         assert!(message.contains(expected), "{line}: {message}");
         assert!(!message.contains('\n'), "{line}: {message}");
     }
+}
+
+/// Colours need a terminal and no `NO_COLOR`; a progress bar needs a terminal on stderr.
+#[test]
+fn console() {
+    assert_eq!(
+        Console::new(true, true, false),
+        Console {
+            colour: true,
+            redraw: true,
+            progress: true
+        }
+    );
+    assert_eq!(
+        Console::new(true, true, true),
+        Console {
+            colour: false,
+            redraw: true,
+            progress: true
+        }
+    );
+    assert_eq!(
+        Console::new(false, true, false),
+        Console {
+            colour: false,
+            redraw: false,
+            progress: true
+        }
+    );
+    assert_eq!(
+        Console::new(false, false, false),
+        Console {
+            colour: false,
+            redraw: false,
+            progress: false
+        }
+    );
+}
+
+/// A capture keeps the settings that its numbers depend on.
+#[test]
+fn kept_by_captures() {
+    let line = "offheap attach 42 --hooks zlib,malloc --sample-bytes 64k --stack-bytes 16k -z 1k --older 90s";
+    let kept = capture::Settings::from(&settings(line).unwrap());
+    assert_eq!(kept.hooks, ["zlib", "malloc"]);
+    assert_eq!((kept.sample_bytes, kept.stack_bytes), (64 << 10, 16 << 10));
+    assert_eq!(
+        (kept.min_size, kept.max_size, kept.older_seconds),
+        (Some(1024), None, Some(90.0))
+    );
 }

@@ -15,13 +15,15 @@ pub fn owner(frames: &[Frame]) -> Owner {
 }
 
 fn of_frame(frame: &Frame) -> Option<Owner> {
+    // A stripped allocator has no names, but its file has one.
+    if is_allocator_library(frame.module.as_deref().unwrap_or_default()) {
+        return Some(Owner::Allocator);
+    }
     if !matches!(frame.kind, FrameKind::Native | FrameKind::Inlined) {
         return None;
     }
     let name = frame.name.as_str();
-    if is_allocator_function(name)
-        || is_allocator_library(frame.module.as_deref().unwrap_or_default())
-    {
+    if is_allocator_function(name) {
         return Some(Owner::Allocator);
     }
     if is_thread_creation(name) {
@@ -31,58 +33,29 @@ fn of_frame(frame: &Frame) -> Option<Owner> {
 }
 
 /// Functions of the malloc family and the insides of glibc, musl, jemalloc, tcmalloc and mimalloc.
+///
+/// glibc's debug symbols name its functions by their internal aliases (`__GI___libc_malloc`), and GCC appends the
+/// names of clones (`.part.0`).
+#[rustfmt::skip]
 pub fn is_allocator_function(name: &str) -> bool {
-    const EXACT: [&str; 33] = [
-        "malloc",
-        "calloc",
-        "realloc",
-        "reallocarray",
-        "posix_memalign",
-        "aligned_alloc",
-        "memalign",
-        "valloc",
-        "pvalloc",
-        "free",
-        "cfree",
-        "sysmalloc",
-        "sysmalloc_mmap",
-        "sysmalloc_mmap_fallback",
-        "sysmalloc.part.0",
-        "new_heap",
-        "alloc_new_heap",
-        "heap_max_size",
-        "grow_heap",
-        "shrink_heap",
-        "arena_get2",
-        "arena_get2.part.0",
-        "_int_new_arena",
-        "_int_malloc",
-        "_int_realloc",
-        "_int_memalign",
-        "mremap_chunk",
-        "munmap_chunk",
-        "tcache_init",
-        "tcache_init.part.0",
-        "__malloc_alloc_meta",
-        "__expand_heap",
-        "get_meta",
+    const EXACT: [&str; 28] = [
+        "malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "aligned_alloc", "memalign", "valloc",
+        "pvalloc", "free", "cfree", "sysmalloc", "sysmalloc_mmap", "sysmalloc_mmap_fallback", "new_heap",
+        "alloc_new_heap", "grow_heap", "shrink_heap", "arena_get2", "_int_new_arena", "_int_malloc", "_int_realloc",
+        "_int_memalign", "mremap_chunk", "tcache_init", "__malloc_alloc_meta", "__expand_heap", "__libc_free",
     ];
     const PREFIXES: [&str; 12] = [
-        "__libc_malloc",
-        "__libc_calloc",
-        "__libc_realloc",
-        "__libc_memalign",
-        "__libc_valloc",
-        "__libc_pvalloc",
-        "__posix_memalign",
-        "je_",
-        "tc_",
-        "mi_",
-        "_mi_",
-        "tcmalloc::",
+        "__libc_malloc", "__libc_calloc", "__libc_realloc", "__libc_memalign", "__libc_valloc", "__libc_pvalloc",
+        "__posix_memalign", "je_", "tc_", "mi_", "_mi_", "tcmalloc::",
     ];
-    let base = name.split(['(', '@']).next().unwrap_or(name);
+    let base = base_name(name);
     EXACT.contains(&base) || PREFIXES.iter().any(|prefix| base.starts_with(prefix))
+}
+
+/// Without internal prefix, symbol version and clone suffix.
+fn base_name(name: &str) -> &str {
+    let name = name.strip_prefix("__GI_").unwrap_or(name);
+    name.split(['(', '@', '.']).next().unwrap_or(name)
 }
 
 fn is_allocator_library(module: &str) -> bool {
@@ -92,10 +65,8 @@ fn is_allocator_library(module: &str) -> bool {
 }
 
 fn is_thread_creation(name: &str) -> bool {
-    let base = name.split('@').next().unwrap_or(name);
-    base.contains("pthread_create")
-        || base == "allocate_stack"
-        || base == "__pthread_allocate_stack"
+    let base = base_name(name);
+    base.contains("pthread_create") || base.contains("allocate_stack")
 }
 
 fn is_libjvm(frame: &Frame) -> bool {

@@ -12,7 +12,7 @@ pub struct Container {
 }
 
 /// None outside of containers, and when the cgroup can't be read.
-pub(super) fn of(directory: &procfs::process::Process) -> Option<Container> {
+pub fn of(directory: &procfs::process::Process) -> Option<Container> {
     let mut text = Vec::new();
     directory
         .open_relative("cgroup")
@@ -58,6 +58,8 @@ fn runtime(path: &str, segment: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The paths of the common runtimes, with both versions of cgroups, are recognized.
@@ -109,6 +111,18 @@ mod tests {
             "",
         ] {
             assert_eq!(parse(line), None, "{line}");
+        }
+    }
+
+    proptest! {
+        /// Any path is survived, and an id is always twelve hexadecimal digits.
+        #[test]
+        fn any_path(path in "[ -~é]*", digits in "[0-9a-f]{60,68}") {
+            for line in [format!("0::{path}"), format!("0::/{path}/docker-{digits}.scope{path}")] {
+                if let Some(container) = parse(&line) {
+                    prop_assert!(container.id.len() == 12 && container.id.bytes().all(|b| b.is_ascii_hexdigit()));
+                }
+            }
         }
     }
 }

@@ -2,9 +2,12 @@
 
 pub mod container;
 mod id;
+pub mod jvm;
+pub mod launcher;
 pub mod modules;
 pub mod namespaces;
 pub mod process;
+pub mod root;
 pub mod text;
 pub mod user;
 

@@ -1,18 +1,19 @@
 //! The process behind a pid, held so that the pid can't come to mean another one.
 
+mod refuse;
+
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use procfs::ProcError;
-use procfs::process::{Stat, StatFlags, Status};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::container::{self, Container};
 use super::namespaces::Namespaces;
-use super::{Pid, Tid, text, user};
-use crate::exit::{Refusal, TargetEnded};
+use super::{Pid, Tid, text};
+use crate::exit::Refusal;
 
 /// Most that is read of a command line. Class paths of a few hundred kilobytes are seen in practice.
 const CMDLINE_BYTES: u64 = 1 << 20;
@@ -43,12 +44,12 @@ impl Process {
     /// Opens a process that can be traced as far as `/proc` tells.
     ///
     /// # Errors
-    /// A [`Refusal`] or [`TargetEnded`] (for [`anyhow::Error::downcast_ref`]), or an error of `/proc` itself.
+    /// A [`Refusal`] or [`TargetEnded`](crate::exit::TargetEnded) (for [`anyhow::Error::downcast_ref`]), or an error of `/proc` itself.
     pub fn open(pid: Pid) -> anyhow::Result<Process> {
-        let directory = open_directory(pid)?;
+        let directory = refuse::open_directory(pid)?;
         let status = directory
             .status()
-            .map_err(|e| proc_error(pid, "status", e))?;
+            .map_err(|e| refuse::proc_error(pid, "status", e))?;
         if status.tgid != status.pid {
             return Err(Refusal::IsThread {
                 tid: Tid(pid.0),
@@ -57,15 +58,17 @@ impl Process {
             .into());
         }
         // The directory is bound to one process. As it could still be read after the pidfd was made, both are the same.
-        let pidfd = pidfd_open(pid).map_err(|e| ended_or(pid, e, "pidfd_open"))?;
-        let stat = directory.stat().map_err(|e| proc_error(pid, "stat", e))?;
-        refuse_untraceable(pid, &stat)?;
-        refuse_unreadable(pid, &directory, &status)?;
-        refuse_32_bit(pid, &directory)?;
+        let pidfd = refuse::pidfd_open(pid).map_err(|e| refuse::ended_or(pid, e, "pidfd_open"))?;
+        let stat = directory
+            .stat()
+            .map_err(|e| refuse::proc_error(pid, "stat", e))?;
+        refuse::untraceable(pid, &stat)?;
+        refuse::unreadable(pid, &directory, &status)?;
+        refuse::thirty_two_bit(pid, &directory)?;
         Ok(Process {
             pid,
             comm: text::printable(stat.comm.as_bytes()),
-            cmdline: read_cmdline(&directory).map_err(|e| ended_or(pid, e, "cmdline"))?,
+            cmdline: read_cmdline(&directory).map_err(|e| refuse::ended_or(pid, e, "cmdline"))?,
             exe: directory.exe().ok(),
             uid: status.euid,
             start_ticks: stat.starttime,
@@ -106,14 +109,7 @@ impl Process {
     /// # Errors
     /// When the process has ended.
     pub fn rss(&self) -> io::Result<u64> {
-        let statm = self.read("statm", 4096)?;
-        let pages = statm
-            .split_whitespace()
-            .nth(1)
-            .and_then(|field| field.parse::<u64>().ok());
-        pages
-            .map(|pages| pages.saturating_mul(procfs::page_size()))
-            .ok_or_else(|| io::Error::other("statm has no resident pages"))
+        rss(&self.directory)
     }
 
     /// The threads, as this host numbers them.
@@ -170,6 +166,11 @@ impl Process {
         self.directory.open_relative(name).map_err(into_io)
     }
 
+    /// The process's `/proc` directory.
+    pub fn directory(&self) -> &procfs::process::Process {
+        &self.directory
+    }
+
     fn read(&self, name: impl AsRef<Path>, most: u64) -> io::Result<String> {
         let mut bytes = Vec::new();
         self.open_file(name)?.take(most).read_to_end(&mut bytes)?;
@@ -184,83 +185,20 @@ impl AsFd for Process {
     }
 }
 
-fn open_directory(pid: Pid) -> anyhow::Result<procfs::process::Process> {
-    let number = i32::try_from(pid.0).map_err(|_| Refusal::NoSuchProcess(pid))?;
-    procfs::process::Process::new(number).map_err(|error| match error {
-        // With hidepid=2 the processes of others seem not to exist; a pidfd can be had for them all the same.
-        ProcError::NotFound(_) if pidfd_open(pid).is_ok() => {
-            not_ours(pid, "another user".to_owned()).into()
-        }
-        ProcError::NotFound(_) => Refusal::NoSuchProcess(pid).into(),
-        ProcError::PermissionDenied(_) => not_ours(pid, "another user".to_owned()).into(),
-        other => anyhow::Error::new(into_io(other)).context(format!("can't open /proc/{pid}")),
-    })
+/// Resident bytes of a process; see [`Process::rss`].
+///
+/// # Errors
+/// When the process has ended.
+pub fn rss(directory: &procfs::process::Process) -> io::Result<u64> {
+    let statm = directory.statm().map_err(into_io)?;
+    Ok(statm.resident.saturating_mul(procfs::page_size()))
 }
 
-/// Kernel threads, zombies, and processes whose main thread has left the others alone.
-fn refuse_untraceable(pid: Pid, stat: &Stat) -> anyhow::Result<()> {
-    // Bits that the crate doesn't know must not hide the one that is looked for.
-    if StatFlags::from_bits_truncate(stat.flags).contains(StatFlags::PF_KTHREAD) {
-        return Err(Refusal::KernelThread {
-            pid,
-            comm: text::printable(stat.comm.as_bytes()),
-        }
-        .into());
-    }
-    match stat.state {
-        'Z' if stat.num_threads > 1 => Err(Refusal::MainThreadEnded(pid).into()),
-        'Z' | 'X' | 'x' => Err(TargetEnded::zombie(pid).into()),
-        _ => Ok(()),
-    }
-}
-
-/// Opening `maps` asks the kernel for the access that all later reads need.
-fn refuse_unreadable(
-    pid: Pid,
-    directory: &procfs::process::Process,
-    status: &Status,
-) -> anyhow::Result<()> {
-    match directory.open_relative("maps") {
-        Ok(_) => Ok(()),
-        Err(ProcError::PermissionDenied(_)) => {
-            Err(not_ours(pid, user::describe(status.euid)).into())
-        }
-        Err(other) => Err(proc_error(pid, "maps", other)),
-    }
-}
-
-fn refuse_32_bit(pid: Pid, directory: &procfs::process::Process) -> anyhow::Result<()> {
-    // e_ident[EI_CLASS] of the ELF header: 1 is ELFCLASS32. An executable that can't be read is let pass.
-    let mut ident = [0; 5];
-    let read = directory
-        .open_relative("exe")
-        .map_err(into_io)
-        .and_then(|mut exe| exe.read_exact(&mut ident));
-    if read.is_ok() && ident == *b"\x7fELF\x01" {
-        let exe = directory.exe().unwrap_or_default();
-        return Err(Refusal::ThirtyTwoBit { pid, exe }.into());
-    }
-    Ok(())
-}
-
-fn not_ours(pid: Pid, owner: String) -> Refusal {
-    // SAFETY: geteuid has no preconditions and can't fail.
-    let us = unsafe { libc::geteuid() };
-    let remedy = match us {
-        0 => {
-            "root lacks CAP_SYS_PTRACE here: start offheap on the host, or give its container that capability"
-        }
-        _ => "run offheap as root, with sudo",
-    };
-    Refusal::NotOurs {
-        pid,
-        owner,
-        us: user::describe(us),
-        remedy: remedy.to_owned(),
-    }
-}
-
-fn read_cmdline(directory: &procfs::process::Process) -> io::Result<Vec<String>> {
+/// The command line, bounded; empty for kernel threads and processes that have overwritten it.
+///
+/// # Errors
+/// When the process has ended.
+pub fn read_cmdline(directory: &procfs::process::Process) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
     directory
         .open_relative("cmdline")
@@ -284,30 +222,8 @@ fn innermost_id(status: &str) -> Option<u32> {
     line.split_whitespace().last()?.parse().ok()
 }
 
-fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
-    // SAFETY: pidfd_open(2) takes a pid and flags, no pointers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.0, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it. It fits, as all descriptors do.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
-}
-
-fn proc_error(pid: Pid, file: &str, error: ProcError) -> anyhow::Error {
-    ended_or(pid, into_io(error), file)
-}
-
-/// A process that vanishes between two reads has ended; all else is an error of its own.
-fn ended_or(pid: Pid, error: io::Error, what: &str) -> anyhow::Error {
-    match error.raw_os_error() {
-        Some(libc::ESRCH | libc::ENOENT) => TargetEnded::before_first_probe(pid).into(),
-        _ => anyhow::Error::new(error).context(format!("process {pid}: {what}")),
-    }
-}
-
 /// The crate's error as the kernel's, as far as it kept it.
-fn into_io(error: ProcError) -> io::Error {
+pub fn into_io(error: ProcError) -> io::Error {
     match error {
         ProcError::PermissionDenied(_) => io::Error::from_raw_os_error(libc::EACCES),
         ProcError::NotFound(_) => io::Error::from_raw_os_error(libc::ENOENT),

@@ -27,6 +27,8 @@ fn steers(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Escape sequences and newlines don't reach the terminal, and the length is bounded.
@@ -36,5 +38,15 @@ mod tests {
         assert_eq!(printable("x\u{202e}y".as_bytes()), "x\u{fffd}y");
         assert_eq!(printable(&vec![b'a'; 1 << 20]).chars().count(), LONGEST + 1);
         assert_eq!(printable(&[0xff, b'a']), "\u{fffd}a");
+    }
+
+    proptest! {
+        /// Whatever comes in, what goes out is short and has nothing that steers a terminal.
+        #[test]
+        fn any_bytes(raw in proptest::collection::vec(any::<u8>(), 0..4096)) {
+            let safe = printable(&raw);
+            prop_assert!(safe.chars().count() <= LONGEST + 1);
+            prop_assert!(!safe.chars().any(steers));
+        }
     }
 }

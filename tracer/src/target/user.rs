@@ -26,6 +26,12 @@ pub fn name(uid: u32) -> Option<String> {
     Some(super::text::printable(name.to_bytes()))
 }
 
+/// Our own effective user id.
+pub fn effective() -> u32 {
+    // SAFETY: geteuid has no preconditions and can't fail.
+    unsafe { libc::geteuid() }
+}
+
 /// `alice (uid 1000)`, or `uid 1000` when there is no name.
 pub fn describe(uid: u32) -> String {
     name(uid).map_or_else(

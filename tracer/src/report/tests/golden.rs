@@ -54,6 +54,18 @@ fn text_of_hostile_names() {
     );
 }
 
+/// Proves the lines of a live view: widths, marks and callers.
+#[test]
+fn table_of_a_server() {
+    let mut out = Vec::new();
+    crate::report::table::write(&fixture::server(), &Options::default(), &mut out)
+        .expect("writing to memory");
+    compare(
+        "server.table",
+        &String::from_utf8(out).expect("tables are UTF-8"),
+    );
+}
+
 /// Proves that filters, order and length of the list are obeyed, and that the report says what is hidden.
 #[test]
 fn text_filtered() {
@@ -115,22 +127,6 @@ fn json_of_a_server() {
     );
 }
 
-/// Writes whole pictures to a folder of choice, for eyes: `OFFHEAP_PICTURES=DIR`.
-#[test]
-fn pictures() {
-    let Some(folder) = std::env::var_os("OFFHEAP_PICTURES").map(PathBuf::from) else {
-        return;
-    };
-    for (name, capture) in [
-        ("server", fixture::server()),
-        ("hostile", fixture::hostile()),
-        ("empty", fixture::empty()),
-    ] {
-        let svg = rendered(&capture, Format::Svg, &Options::default());
-        std::fs::write(folder.join(name).with_extension("svg"), svg).expect("write the picture");
-    }
-}
-
 /// Proves that the flame graph of a busy server is drawn as it was, without inferno's script and style.
 #[test]
 fn svg_of_a_server() {
@@ -143,4 +139,46 @@ fn svg_of_a_server() {
         "server.svg-frames",
         &(frames.collect::<Vec<_>>().join("\n") + "\n"),
     );
+}
+
+/// Proves that the examples in the documentation are what is really written.
+#[test]
+fn documented_examples_are_real() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/formats");
+    for (page, format) in [
+        ("text.md", Format::Text),
+        ("folded.md", Format::Folded),
+        ("flame.svg", Format::Svg),
+    ] {
+        let written = rendered(&fixture::server(), format, &Options::default());
+        let path = folder.join(page);
+        let documented = std::fs::read_to_string(&path).expect("a page of the documentation");
+        let expected = with_example(&documented, &written);
+        if std::env::var_os("OFFHEAP_BLESS").is_some() {
+            std::fs::write(&path, &expected).expect("write the page");
+        } else {
+            assert!(
+                documented == expected,
+                "{page} shows something else; bless it with OFFHEAP_BLESS=1"
+            );
+        }
+    }
+    let page = std::fs::read_to_string(folder.join("capture-json.md"))
+        .expect("a page of the documentation");
+    let example = page
+        .split("```json")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("an example");
+    let capture = crate::report::json::parse(example.as_bytes()).expect("a capture");
+    assert_eq!(capture.sites[0].outstanding_count, 1_204);
+}
+
+/// The page with its fenced block replaced; the whole, where there is none.
+fn with_example(page: &str, example: &str) -> String {
+    let mut parts = page.split("```\n");
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(before), Some(_), Some(after)) => format!("{before}```\n{example}```\n{after}"),
+        _ => example.to_owned(),
+    }
 }

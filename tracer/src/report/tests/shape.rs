@@ -235,3 +235,79 @@ fn formats_have_names() {
         Err("unknown format `pdf`: use text, folded, svg or json".to_owned())
     );
 }
+
+mod any_capture {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::capture::{Frame, FrameKind, Site};
+
+    fn frames() -> impl Strategy<Value = Vec<Frame>> {
+        let kind = prop::sample::select(vec![
+            FrameKind::Native,
+            FrameKind::C2,
+            FrameKind::Inlined,
+            FrameKind::Unknown,
+        ]);
+        let text = || prop_oneof!["[ab;# ]{0,3}[0-9.]{0,2}", any::<String>()];
+        let frame = (
+            text(),
+            kind,
+            prop::option::of(text()),
+            prop::option::of(any::<u32>()),
+        );
+        let frame = frame.prop_map(|(name, kind, text, line)| Frame {
+            name,
+            kind,
+            module: text.clone(),
+            file: text.clone(),
+            line,
+            reason: text,
+        });
+        prop::collection::vec(frame, 0..6)
+    }
+
+    fn site() -> impl Strategy<Value = Site> {
+        let kind = prop::sample::select(vec![
+            SiteKind::Deflate,
+            SiteKind::Inflate,
+            SiteKind::Malloc,
+            SiteKind::Mmap,
+        ]);
+        let bytes = prop_oneof![Just(0), 1u64..100, any::<u64>()];
+        (
+            kind,
+            bytes,
+            any::<u64>(),
+            any::<f64>(),
+            any::<bool>(),
+            frames(),
+            any::<String>(),
+        )
+            .prop_map(|(kind, bytes, count, age, estimated, frames, end)| {
+                let mut site = fixture::site(kind, bytes, count, frames);
+                (site.oldest_seconds, site.estimated, site.stack_end) = (age, estimated, end);
+                site
+            })
+    }
+
+    proptest! {
+        /// Proves that whatever a capture holds, every format is written, well formed, and adds up.
+        #[test]
+        fn is_rendered(sites in prop::collection::vec(site(), 0..8), malloc in any::<bool>()) {
+            let mut capture = fixture::empty();
+            capture.sites = sites;
+            if !malloc {
+                capture.settings.hooks.pop();
+            }
+            rendered(&capture, Format::Text);
+            let svg = rendered(&capture, Format::Svg);
+            let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+            prop_assert!(roxmltree::Document::parse_with_options(&svg, options).is_ok());
+            let lines = rendered(&capture, Format::Folded);
+            let bytes = lines.lines().map(|line| line.rsplit_once(' ').and_then(|(_, bytes)| bytes.parse::<u64>().ok()));
+            let sum = bytes.map(|bytes| bytes.expect("a number")).fold(0, u64::saturating_add);
+            prop_assert_eq!(sum, accounting::outstanding_bytes(&capture.sites, &capture.settings.hooks));
+        }
+    }
+}

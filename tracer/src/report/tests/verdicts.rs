@@ -113,6 +113,42 @@ fn the_cleaner_is_told_from_the_program() {
     );
 }
 
+/// Proves that streams that may be in use are told from those that are old, and that further callers are counted.
+#[test]
+fn young_streams_may_be_in_use() {
+    let mut young = site(
+        SiteKind::Deflate,
+        268_208,
+        1,
+        deflater_stack(&["deflateInit2_"]),
+    );
+    young.oldest_seconds = 0.005;
+    let lines = sentences(&with(vec![young]));
+    assert!(
+        lines[0].contains("and not ended yet, of 2 opened; the oldest 5 ms ago"),
+        "{lines:?}"
+    );
+    let left = |method: &str| {
+        let mut left = site(
+            SiteKind::Inflate,
+            0,
+            0,
+            vec![frame(method, FrameKind::C1, None, None)],
+        );
+        (left.freed_count, left.freed_by_cleaner) = (1, 1);
+        left
+    };
+    let lines = sentences(&with(
+        ["a.A.a", "b.B.b", "c.C.c", "d.D.d", "e.E.e"]
+            .map(left)
+            .to_vec(),
+    ));
+    assert_eq!(
+        lines[4],
+        "2 streams more, opened from 2 other places, were left to the Cleaner thread"
+    );
+}
+
 /// Proves that the largest other site is named with its share and native way, and the zlib blocks not twice.
 #[test]
 fn the_largest_site_is_not_the_streams_again() {

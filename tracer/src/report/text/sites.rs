@@ -1,83 +1,44 @@
 //! The list of top sites.
 
-use std::cmp::Reverse;
-use std::collections::HashSet;
 use std::io::{self, Write};
 
 use super::{Paint, Style};
 use crate::capture::{Capture, Frame, FrameKind, Owner, Site, SiteKind};
+use crate::report::listing::{Listing, count_estimated, is_stream, kind_word};
 use crate::report::units::{Bytes, Count, Seconds, Share};
 use crate::report::verdict::{counted, mark, unit};
-use crate::report::{Options, Sort, accounting, caller, clean};
+use crate::report::{Options, accounting, caller, clean};
 
 pub(super) fn write(
     capture: &Capture,
-    mut sites: Vec<&Site>,
+    shown: &[&Site],
     options: &Options,
     paint: Paint,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    if sites.is_empty() || options.top == 0 {
+    let listing = Listing::new(capture, shown, options.sort);
+    if listing.sites.is_empty() || options.top == 0 {
         return Ok(());
     }
-    let total = accounting::total(capture, &sites);
-    let hidden = hide_blocks_of_streams(&mut sites);
-    sort(capture, &mut sites, options.sort);
-    let by = match options.sort {
-        Sort::Bytes => "outstanding bytes",
-        Sort::Count => "outstanding count",
-        Sort::Age => "age of the oldest",
-    };
-    let listed = options.top.min(sites.len());
-    let title = format!("Top {listed} of {} sites by {by}", sites.len());
+    let total = accounting::total(capture, shown);
+    let listed = options.top.min(listing.sites.len());
+    let title = format!(
+        "Top {listed} of {} sites by {}",
+        listing.sites.len(),
+        options.sort.words()
+    );
     writeln!(out, "\n{}", paint.apply(Style::Strong, &title))?;
-    for (rank, site) in sites.iter().take(listed).enumerate() {
+    for (rank, site) in listing.sites.iter().take(listed).enumerate() {
         write_site(capture, rank + 1, site, total, paint, out)?;
     }
-    if hidden > 0 {
-        let hidden = counted(hidden, "malloc site");
+    if listing.hidden > 0 {
+        let hidden = counted(listing.hidden, "malloc site");
         writeln!(
             out,
             "\nNot listed: {hidden} with the blocks of streams that have the same callers"
         )?;
     }
     Ok(())
-}
-
-/// Takes out the malloc sites that a stream site with the same callers stands for: a Deflater takes its blocks at six.
-fn hide_blocks_of_streams(sites: &mut Vec<&Site>) -> u64 {
-    let streams: HashSet<&[Frame]> = sites
-        .iter()
-        .filter(|site| is_stream(site) && site.outstanding_count > 0)
-        .filter_map(|site| accounting::below_zlib(site))
-        .collect();
-    let before = sites.len();
-    sites.retain(|site| {
-        let callers = accounting::below_zlib(site);
-        !(accounting::is_zlib_memory(site) && callers.is_some_and(|c| streams.contains(c)))
-    });
-    (before - sites.len()) as u64
-}
-
-fn is_stream(site: &Site) -> bool {
-    matches!(site.kind, SiteKind::Deflate | SiteKind::Inflate)
-}
-
-/// By bytes, what the allocator maps for itself comes last: its contents are other sites.
-fn sort(capture: &Capture, sites: &mut [&Site], order: Sort) {
-    let hooks = &capture.settings.hooks;
-    let (bytes, count) = (
-        |s: &Site| s.outstanding_bytes,
-        |s: &Site| s.outstanding_count,
-    );
-    match order {
-        Sort::Bytes => sites.sort_by_key(|site| {
-            let arena = site.kind == SiteKind::Mmap && !accounting::counts(site, hooks);
-            (arena, Reverse((bytes(site), count(site))))
-        }),
-        Sort::Count => sites.sort_by_key(|site| Reverse((count(site), bytes(site)))),
-        Sort::Age => sites.sort_by(|a, b| b.oldest_seconds.total_cmp(&a.oldest_seconds)),
-    }
 }
 
 fn write_site(
@@ -107,7 +68,7 @@ fn headline(capture: &Capture, site: &Site, (total, total_estimated): (u64, bool
     let sign = mark(site.estimated);
     let mut text = format!(
         "{}: {sign}{} in {}{}",
-        kind(site.kind),
+        kind_word(site.kind),
         Bytes(site.outstanding_bytes),
         mark(count_estimated(site)),
         counted(site.outstanding_count, unit(site.kind)),
@@ -124,20 +85,6 @@ fn headline(capture: &Capture, site: &Site, (total, total_estimated): (u64, bool
         );
     }
     text
-}
-
-/// Streams are always counted; sampling estimates blocks.
-fn count_estimated(site: &Site) -> bool {
-    site.estimated && !is_stream(site)
-}
-
-fn kind(kind: SiteKind) -> &'static str {
-    match kind {
-        SiteKind::Deflate => "deflate",
-        SiteKind::Inflate => "inflate",
-        SiteKind::Malloc => "malloc",
-        SiteKind::Mmap => "mmap",
-    }
 }
 
 fn details(capture: &Capture, site: &Site) -> Vec<String> {

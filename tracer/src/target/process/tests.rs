@@ -3,6 +3,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
+use crate::exit::TargetEnded;
+use crate::target::user;
 
 /// A process of this test, ended with it.
 struct Spawned(Child);
@@ -48,8 +50,7 @@ fn refusal(pid: Pid) -> Refusal {
 }
 
 fn is_root() -> bool {
-    // SAFETY: geteuid has no preconditions.
-    unsafe { libc::geteuid() == 0 }
+    user::effective() == 0
 }
 
 /// The facts of a process that we started are the ones that we gave it.
@@ -266,7 +267,7 @@ fn thirty_two_bit() {
     // `spawn` returns after the exec, so that the child is the program already.
     let refused = refusal(child.pid());
     assert!(
-        matches!(&refused, Refusal::ThirtyTwoBit { exe: found, .. } if *found == exe),
+        matches!(&refused, Refusal::ThirtyTwoBit { exe: found, .. } if exe == Path::new(found)),
         "{refused}"
     );
 }

@@ -1,0 +1,343 @@
+//! Records of the ring as typed events. Bytes that are no record give `None`, never a panic.
+
+use bytes::Bytes;
+use tracer_common::config::PAGE;
+use tracer_common::event::{
+    Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_TRUNCATED, Freed, Header,
+    ReplacedReturn, kind,
+};
+
+/// Names one allocation: an address is handed out again only after it was freed, at a later time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AllocationKey {
+    pub address: u64,
+    /// Nanoseconds of the monotonic clock.
+    pub time: u64,
+}
+
+/// What the target did.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Allocated(Allocation),
+    Mapped {
+        protection: u32,
+        region: Allocation,
+    },
+    Remapped {
+        old_address: u64,
+        old_length: u64,
+        keeps_old: bool,
+        region: Allocation,
+    },
+    Opened {
+        stream: Allocation,
+        window_bits: i32,
+        mem_level: i32,
+        replaced: Option<u64>,
+    },
+    Freed(End),
+    /// A block that the kernel does not track, after its map had been full.
+    FreedUnknown(End),
+    Closed {
+        end: End,
+        comm: [u8; 16],
+    },
+    Unmapped {
+        address: u64,
+        length: u64,
+    },
+}
+
+impl Event {
+    /// The thread whose stack it carries.
+    pub fn tid(&self) -> Option<u32> {
+        match self {
+            Event::Allocated(made)
+            | Event::Mapped { region: made, .. }
+            | Event::Remapped { region: made, .. }
+            | Event::Opened { stream: made, .. } => Some(made.tid),
+            Event::Freed(_)
+            | Event::FreedUnknown(_)
+            | Event::Closed { .. }
+            | Event::Unmapped { .. } => None,
+        }
+    }
+}
+
+/// A block, region or stream, with the stack that made it.
+#[derive(Clone, Debug)]
+pub struct Allocation {
+    pub key: AllocationKey,
+    /// Requested bytes.
+    pub size: u64,
+    /// Index of the attach point.
+    pub point: u32,
+    /// Thread, as the kernel's first namespace numbers it.
+    pub tid: u32,
+    /// The kernel's map had no room for it.
+    pub spilled: bool,
+    pub stack: RawStack,
+}
+
+/// What the kernel copied of a stack.
+#[derive(Clone, Debug)]
+pub struct RawStack {
+    pub ip: u64,
+    pub sp: u64,
+    pub fp: u64,
+    pub lr: u64,
+    /// `ip` is a return address.
+    pub at_return: bool,
+    /// The stack is known to be longer than the cap.
+    pub truncated: bool,
+    pub replaced: [ReplacedReturn; 2],
+    /// From `sp` upwards.
+    pub bytes: Bytes,
+}
+
+/// The end of an allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    pub key: AllocationKey,
+    pub size: u64,
+    /// Attach point of the freeing function.
+    pub point: u32,
+    pub tid: u32,
+    /// Nanoseconds of the monotonic clock.
+    pub now: u64,
+}
+
+/// `MREMAP_DONTUNMAP` of linux/mman.h: the old mapping stays, empty.
+const MREMAP_DONTUNMAP: u64 = 4;
+
+/// Copies what is used of a record out of the ring: later stages share these bytes.
+pub fn copy_used(record: &[u8]) -> Bytes {
+    let used = match read::<Captured>(record) {
+        Some(captured) if is_captured(captured.header.kind) => {
+            size_of::<Captured>() + captured.pages as usize * PAGE as usize
+        }
+        _ => size_of::<Freed>(),
+    };
+    Bytes::copy_from_slice(&record[..used.min(record.len())])
+}
+
+/// Reads one record.
+pub fn parse(record: Bytes) -> Option<Event> {
+    let header = read::<Header>(&record)?;
+    if is_captured(header.kind) {
+        return parse_captured(record);
+    }
+    let freed = read::<Freed>(&record)?;
+    let key = AllocationKey {
+        address: header.address,
+        time: header.time,
+    };
+    let end = End {
+        key,
+        size: header.size,
+        point: header.point,
+        tid: header.tid,
+        now: freed.now,
+    };
+    match header.kind {
+        kind::FREED => Some(Event::Freed(end)),
+        kind::FREED_UNKNOWN => Some(Event::FreedUnknown(end)),
+        kind::CLOSED => Some(Event::Closed {
+            end,
+            comm: freed.comm,
+        }),
+        kind::UNMAPPED => Some(Event::Unmapped {
+            address: header.address,
+            length: header.size,
+        }),
+        _ => None,
+    }
+}
+
+fn is_captured(kind: u32) -> bool {
+    matches!(
+        kind,
+        kind::ALLOCATED | kind::MAPPED | kind::REMAPPED | kind::OPENED
+    )
+}
+
+fn parse_captured(record: Bytes) -> Option<Event> {
+    let captured = read::<Captured>(&record)?;
+    let [first, second, third] = captured.arguments;
+    let allocation = allocation(&captured, record);
+    match captured.header.kind {
+        kind::ALLOCATED => Some(Event::Allocated(allocation)),
+        kind::MAPPED => Some(Event::Mapped {
+            protection: first as u32,
+            region: allocation,
+        }),
+        kind::REMAPPED => Some(Event::Remapped {
+            old_address: first,
+            old_length: second,
+            keeps_old: third & MREMAP_DONTUNMAP != 0,
+            region: allocation,
+        }),
+        kind::OPENED => Some(Event::Opened {
+            stream: allocation,
+            window_bits: first as i32,
+            mem_level: second as i32,
+            replaced: (captured.header.flags & FLAG_REPLACED != 0).then_some(third),
+        }),
+        _ => None,
+    }
+}
+
+fn allocation(captured: &Captured, record: Bytes) -> Allocation {
+    let header = captured.header;
+    Allocation {
+        key: AllocationKey {
+            address: header.address,
+            time: header.time,
+        },
+        size: header.size,
+        point: header.point,
+        tid: header.tid,
+        spilled: header.flags & FLAG_SPILLED != 0,
+        stack: RawStack {
+            ip: captured.ip,
+            sp: captured.sp,
+            fp: captured.fp,
+            lr: captured.lr,
+            at_return: header.flags & FLAG_AT_RETURN != 0,
+            truncated: header.flags & FLAG_TRUNCATED != 0,
+            replaced: captured.replaced,
+            bytes: stack_bytes(captured, record),
+        },
+    }
+}
+
+/// The copied pages begin with the one that `sp` is in; what is below `sp` was not copied.
+fn stack_bytes(captured: &Captured, record: Bytes) -> Bytes {
+    let start = size_of::<Captured>() + (captured.sp % PAGE) as usize;
+    let end = size_of::<Captured>() + captured.pages as usize * PAGE as usize;
+    match start < end && end <= record.len() {
+        true => record.slice(start..end),
+        false => Bytes::new(),
+    }
+}
+
+/// The struct at the start of `bytes`.
+fn read<T: Record>(bytes: &[u8]) -> Option<T> {
+    let bytes = bytes.get(..size_of::<T>())?;
+    // SAFETY: `bytes` is as long as `T`, and `Record` types are valid for every bit pattern.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// Plain structs of the contract with the BPF side.
+///
+/// # Safety
+/// Valid for every bit pattern.
+unsafe trait Record: Copy {}
+// SAFETY: integers only.
+unsafe impl Record for Header {}
+// SAFETY: integers only.
+unsafe impl Record for Captured {}
+// SAFETY: integers only.
+unsafe impl Record for Freed {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes_of<T: Copy>(value: &T) -> Vec<u8> {
+        let pointer = (value as *const T).cast::<u8>();
+        // SAFETY: the structs of the contract have no padding, so that every byte is initialised.
+        unsafe { std::slice::from_raw_parts(pointer, size_of::<T>()) }.to_vec()
+    }
+
+    fn captured(pages: u32, sp: u64) -> Vec<u8> {
+        let header = Header {
+            kind: kind::ALLOCATED,
+            size: 97,
+            address: 0x1000,
+            time: 7,
+            ..Header::default()
+        };
+        let mut record = bytes_of(&Captured {
+            header,
+            sp,
+            pages,
+            ..Captured::default()
+        });
+        record.extend((0..2 * PAGE as usize).map(|i| i as u8));
+        record
+    }
+
+    /// The stack begins at the stack pointer and ends with the copied pages.
+    #[test]
+    fn stack_bytes_begin_at_the_stack_pointer() {
+        let Some(Event::Allocated(block)) = parse(copy_used(&captured(2, 0x7000_0ff8))) else {
+            panic!("no event")
+        };
+        assert_eq!(
+            (block.key, block.size),
+            (
+                AllocationKey {
+                    address: 0x1000,
+                    time: 7
+                },
+                97
+            )
+        );
+        assert_eq!(block.stack.bytes.len(), PAGE as usize + 8);
+        assert_eq!(block.stack.bytes[0], 0xf8);
+    }
+
+    /// A record whose pages could not be copied is an allocation with an empty stack.
+    #[test]
+    fn an_empty_copy_is_an_empty_stack() {
+        let Some(Event::Allocated(block)) = parse(copy_used(&captured(0, 0x7000_0ff8))) else {
+            panic!("no event")
+        };
+        assert!(block.stack.bytes.is_empty());
+    }
+
+    /// A freed block is named by its address and the time of its allocation.
+    #[test]
+    fn ends_name_their_allocation() {
+        let header = Header {
+            kind: kind::FREED,
+            address: 0x2000,
+            time: 11,
+            size: 101,
+            ..Header::default()
+        };
+        let record = bytes_of(&Freed {
+            header,
+            now: 13,
+            comm: [0; 16],
+        });
+        let Some(Event::Freed(end)) = parse(copy_used(&record)) else {
+            panic!("no event")
+        };
+        assert_eq!(
+            (end.key, end.size, end.now),
+            (
+                AllocationKey {
+                    address: 0x2000,
+                    time: 11
+                },
+                101,
+                13
+            )
+        );
+    }
+
+    proptest! {
+        /// No bytes make the parser panic.
+        #[test]
+        fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..512), kind in 0u32..10) {
+            if bytes.len() >= 4 {
+                bytes[..4].copy_from_slice(&kind.to_ne_bytes());
+            }
+            let _ = parse(copy_used(&bytes));
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Who made what: allocations by the stack that made them.
+//!
+//! What is outstanding is the kernel's to say (its maps are the truth); the ledger knows the stack of each allocation,
+//! what was allocated and freed in all, and the few allocations that the kernel's maps had no room for.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use tracer_common::sampling;
+
+use crate::capture::SiteKind;
+use crate::events::AllocationKey;
+use crate::stack::Stack;
+
+/// Index of a stack in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StackId(pub u32);
+
+/// Index of a site in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SiteId(pub u32);
+
+/// All allocations of one kind with one stack, and, where sites are split by thread, of one thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SiteKey {
+    pub kind: SiteKind,
+    pub stack: StackId,
+    pub tid: Option<u32>,
+}
+
+/// What a site has done since the attach, by sample weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    pub allocated_bytes: f64,
+    pub allocated_count: f64,
+    pub freed_count: f64,
+    pub freed_by_cleaner: f64,
+}
+
+/// How many objects a sampled allocation stands for; exact ones stand for themselves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weight(pub f64);
+
+impl Weight {
+    pub const ONE: Weight = Weight(1.0);
+
+    /// The weight of an allocation of `size` bytes that was kept at this mean interval (0: all are kept).
+    pub fn of(size: u64, interval: u64) -> Weight {
+        let kept = sampling::probability(size, interval);
+        Weight(sampling::ONE as f64 / kept as f64)
+    }
+}
+
+/// A block, or stream, that userspace keeps because the kernel's map was full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spilled {
+    pub time: u64,
+    pub size: u64,
+    pub site: SiteId,
+}
+
+/// A block and a stream may have the same address: a `z_stream` is often a block of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Space {
+    Blocks,
+    Streams,
+}
+
+/// Stacks, sites, and the site of each outstanding allocation.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub stacks: Vec<Arc<Stack>>,
+    stack_ids: HashMap<Arc<Stack>, StackId>,
+    pub sites: Vec<(SiteKey, Totals)>,
+    site_ids: HashMap<SiteKey, SiteId>,
+    open: HashMap<AllocationKey, SiteId>,
+    pub spilled: HashMap<(Space, u64), Spilled>,
+}
+
+impl Ledger {
+    /// The site of `stack`; made when it is new.
+    pub fn site(&mut self, kind: SiteKind, stack: Stack, tid: Option<u32>) -> SiteId {
+        let stack = self.intern(stack);
+        let key = SiteKey { kind, stack, tid };
+        *self.site_ids.entry(key).or_insert_with(|| {
+            self.sites.push((key, Totals::default()));
+            SiteId(self.sites.len() as u32 - 1)
+        })
+    }
+
+    fn intern(&mut self, stack: Stack) -> StackId {
+        match self.stack_ids.entry(Arc::new(stack)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                let id = StackId(self.stacks.len() as u32);
+                self.stacks.push(new.key().clone());
+                *new.insert(id)
+            }
+        }
+    }
+
+    /// An allocation was made.
+    pub fn begin(&mut self, key: AllocationKey, size: u64, site: SiteId, weight: Weight) {
+        self.open.insert(key, site);
+        self.add(site, size, weight);
+    }
+
+    /// An allocation was made that the kernel could not keep.
+    pub fn begin_spilled(
+        &mut self,
+        space: Space,
+        key: AllocationKey,
+        size: u64,
+        site: SiteId,
+        weight: Weight,
+    ) {
+        self.spilled.insert(
+            (space, key.address),
+            Spilled {
+                time: key.time,
+                size,
+                site,
+            },
+        );
+        self.add(site, size, weight);
+    }
+
+    /// Counts what a site has allocated, where nothing is kept open for it.
+    pub fn add(&mut self, site: SiteId, size: u64, weight: Weight) {
+        if let Some((_, totals)) = self.sites.get_mut(site.0 as usize) {
+            totals.allocated_bytes += size as f64 * weight.0;
+            totals.allocated_count += weight.0;
+        }
+    }
+
+    /// An allocation has ended; returns its site, unless its stack was lost.
+    pub fn end(&mut self, key: AllocationKey, weight: Weight, by: Freed) -> Option<SiteId> {
+        let site = self.open.remove(&key)?;
+        self.count_end(site, weight, by);
+        Some(site)
+    }
+
+    /// A block or stream has ended that the kernel did not track.
+    pub fn end_unknown(&mut self, space: Space, address: u64, now: u64, interval: u64, by: Freed) {
+        let key = (space, address);
+        if self
+            .spilled
+            .get(&key)
+            .is_some_and(|spilled| spilled.time <= now)
+            && let Some(spilled) = self.spilled.remove(&key)
+        {
+            self.count_end(spilled.site, Weight::of(spilled.size, interval), by);
+        }
+    }
+
+    fn count_end(&mut self, site: SiteId, weight: Weight, by: Freed) {
+        if let Some((_, totals)) = self.sites.get_mut(site.0 as usize) {
+            totals.freed_count += weight.0;
+            if by == Freed::ByCleaner {
+                totals.freed_by_cleaner += weight.0;
+            }
+        }
+    }
+
+    /// The site of an outstanding allocation; none if its event was lost.
+    pub fn site_of(&self, key: AllocationKey) -> Option<SiteId> {
+        self.open.get(&key).copied()
+    }
+
+    /// Takes an allocation out of the books without counting its end.
+    pub fn forget(&mut self, key: AllocationKey) {
+        self.open.remove(&key);
+    }
+
+    /// Forgets allocations that are no longer outstanding but whose end was never heard of.
+    pub fn retain(&mut self, is_outstanding: impl Fn(&AllocationKey) -> bool) {
+        self.open.retain(|key, _| is_outstanding(key));
+    }
+}
+
+/// Which thread ended an allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freed {
+    ByProgram,
+    /// The JVM's `Common-Cleaner` or `Finalizer`: the program forgot it and the collector found it.
+    ByCleaner,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::{Frame, ModuleId, StackEnd};
+
+    fn stack(offset: u64) -> Stack {
+        Stack {
+            frames: vec![Frame::Native {
+                module: ModuleId(0),
+                offset,
+            }],
+            end: StackEnd::Root,
+        }
+    }
+
+    fn key(address: u64, time: u64) -> AllocationKey {
+        AllocationKey { address, time }
+    }
+
+    /// Equal stacks share a site; another kind or thread is another site.
+    #[test]
+    fn sites_are_interned() {
+        let mut ledger = Ledger::default();
+        let first = ledger.site(SiteKind::Malloc, stack(1), None);
+        assert_eq!(first, ledger.site(SiteKind::Malloc, stack(1), None));
+        assert_ne!(first, ledger.site(SiteKind::Malloc, stack(2), None));
+        assert_ne!(first, ledger.site(SiteKind::Deflate, stack(1), None));
+        assert_ne!(first, ledger.site(SiteKind::Malloc, stack(1), Some(7)));
+        assert_eq!(ledger.stacks.len(), 2);
+    }
+
+    /// An address that is used again is another allocation: the end of the first leaves the second open.
+    #[test]
+    fn reused_addresses_are_told_apart_by_time() {
+        let mut ledger = Ledger::default();
+        let site = ledger.site(SiteKind::Malloc, stack(1), None);
+        ledger.begin(key(0x10, 1), 97, site, Weight::ONE);
+        ledger.begin(key(0x10, 2), 101, site, Weight::ONE);
+        assert_eq!(
+            ledger.end(key(0x10, 1), Weight::ONE, Freed::ByProgram),
+            Some(site)
+        );
+        assert_eq!(ledger.site_of(key(0x10, 1)), None);
+        assert_eq!(ledger.site_of(key(0x10, 2)), Some(site));
+        let totals = ledger.sites[0].1;
+        assert_eq!(
+            (
+                totals.allocated_bytes,
+                totals.allocated_count,
+                totals.freed_count
+            ),
+            (198.0, 2.0, 1.0)
+        );
+    }
+
+    /// A spilled block is ended by a free that the kernel knew nothing of, and by none from before it was made.
+    #[test]
+    fn spilled_blocks_end_by_address() {
+        let mut ledger = Ledger::default();
+        let site = ledger.site(SiteKind::Malloc, stack(1), None);
+        ledger.begin_spilled(Space::Blocks, key(0x10, 5), 97, site, Weight::ONE);
+        ledger.end_unknown(Space::Blocks, 0x10, 4, 0, Freed::ByProgram);
+        assert_eq!(ledger.spilled.len(), 1);
+        ledger.end_unknown(Space::Blocks, 0x10, 6, 0, Freed::ByProgram);
+        assert!(ledger.spilled.is_empty());
+        assert_eq!(ledger.sites[0].1.freed_count, 1.0);
+    }
+
+    /// A kept allocation stands for 1/p of its kind; one of the interval or more stands for itself.
+    #[test]
+    fn weights_are_inverse_probabilities() {
+        assert_eq!(Weight::of(97, 0), Weight::ONE);
+        assert_eq!(Weight::of(1 << 20, 1 << 19), Weight::ONE);
+        let half = Weight::of(363_409, 524_288).0;
+        assert!(
+            (half - 2.0).abs() < 0.001,
+            "p = 1 − e^(−0.69315) = 0.5, weight {half}"
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! One line per site: what a live view repeats.
+
+use std::io::{self, Write};
+
+use crate::capture::Capture;
+use crate::report::listing::{Listing, count_estimated, kind_word};
+use crate::report::units::{Bytes, Count, Delta, Seconds};
+use crate::report::verdict::mark;
+use crate::report::{Options, accounting, caller, clean};
+
+/// Writes a headline, the column names and a line for each of the top sites.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    let shown = options.filter.select(capture);
+    let (bytes, estimated) = accounting::total(capture, &shown);
+    let memory = &capture.memory;
+    writeln!(
+        out,
+        "{} (pid {}), {}: {}{} outstanding; RSS {} ({})",
+        clean::name(&capture.target.comm),
+        capture.target.pid,
+        Seconds(capture.window.seconds),
+        mark(estimated),
+        Bytes(bytes),
+        Bytes(memory.rss_end),
+        Delta(i128::from(memory.rss_end) - i128::from(memory.rss_start)),
+    )?;
+    writeln!(
+        out,
+        "{:>10} {:>12} {:>14}  {:<8} CALLER",
+        "BYTES", "COUNT", "OLDEST", "KIND"
+    )?;
+    for site in Listing::new(capture, &shown, options.sort)
+        .sites
+        .iter()
+        .take(options.top)
+    {
+        let count_mark = mark(count_estimated(site));
+        writeln!(
+            out,
+            "{:>10} {:>12} {:>14}  {:<8} {}",
+            format!("{}{}", mark(site.estimated), Bytes(site.outstanding_bytes)),
+            format!("{count_mark}{}", Count(site.outstanding_count)),
+            format!("{count_mark}{}", Seconds(site.oldest_seconds)),
+            kind_word(site.kind),
+            caller::of(site),
+        )?;
+    }
+    Ok(())
+}

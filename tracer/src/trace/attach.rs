@@ -1,0 +1,241 @@
+//! From a process to live probes.
+
+use std::collections::HashMap;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+use jiff::Timestamp;
+use tracer_common::config::Config;
+
+use super::{Start, Trace, mappings, open_memory};
+use crate::exit::TargetEnded;
+use crate::functions::Group;
+use crate::functions::resolve::resolve;
+use crate::probes::{self, Capacities, Point, Probes};
+use crate::settings::{Settings, Verbosity};
+use crate::stack::ModuleId;
+use crate::symbolize::NativeNames;
+use crate::target::modules::{Module, ModuleTable};
+use crate::target::process::Process;
+
+/// Streams that can be open at once. When the map is full, userspace keeps the rest.
+const STREAMS: u32 = 1 << 18;
+/// Threads that can be inside a hooked call at once. When the map is full, the call is counted as lost.
+const THREADS: u32 = 1 << 15;
+/// The page size that the programs copy stacks by.
+const PAGE: u32 = tracer_common::config::PAGE as u32;
+
+impl Trace {
+    /// Attaches to `process`. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`TargetEnded`] when it ended meanwhile, or why the kernel would not take the probes.
+    pub fn attach(process: Process, settings: &Settings, begin: Instant) -> Result<Trace> {
+        let pid = process.pid.0;
+        let ended = |error: anyhow::Error| match process.ended() {
+            true => TargetEnded::before_first_probe(process.pid).into(),
+            false => error,
+        };
+        let mut modules = ModuleTable::default();
+        modules.refresh(pid).map_err(|error| ended(error.into()))?;
+        let accounts = Trace::new_accounts(&process, settings).map_err(ended)?;
+        let memory = open_memory(&process).map_err(ended)?;
+        let probes = Probes::load(
+            pid,
+            config(pid, settings),
+            capacities(settings),
+            verbosity(settings),
+        )?;
+        let start = Start {
+            time: Timestamp::now(),
+            instant: begin,
+            rss: process.rss().unwrap_or(0),
+            mappings: mappings(&process).unwrap_or_default(),
+            first_probe_ms: 0.0,
+            all_probes_ms: 0.0,
+        };
+        let mut trace = Trace {
+            rss: start.rss,
+            start,
+            modules,
+            probes,
+            accounts,
+            memory,
+            names: NativeNames::default(),
+            settings: settings.clone(),
+            stack_tops: HashMap::new(),
+            inner_tids: HashMap::new(),
+            high_water: Default::default(),
+            trap_cost: None,
+            known_trap_cost: None,
+            trampoline: None,
+            notes: Vec::new(),
+            process,
+        };
+        trace.hook_first()?;
+        Ok(trace)
+    }
+
+    /// Hooks everything that is mapped now.
+    fn hook_first(&mut self) -> Result<()> {
+        let all: Vec<ModuleId> = self
+            .modules
+            .modules
+            .iter()
+            .map(|module| module.id)
+            .collect();
+        self.hook(&all);
+        if self.live_points() == 0 {
+            if self.process.ended() {
+                return Err(TargetEnded::before_first_probe(self.process.pid).into());
+            }
+            if let Some(error) = self
+                .probes
+                .points
+                .iter()
+                .find_map(|point| point.error.as_ref())
+            {
+                return Err(anyhow!("no probe could be attached: {error}"));
+            }
+            let what = self.settings.hooks.names().join(", ");
+            self.notes.push(format!(
+                "no function of {what} was found in any file that the target had mapped at the attach"
+            ));
+        }
+        self.start.time = Timestamp::now();
+        self.start.all_probes_ms = milliseconds(self.start.instant);
+        // What takes time and can wait: events wait in the ring meanwhile.
+        self.accounts.unwinder.modules_changed(&self.modules);
+        self.find_cleaners();
+        self.trap_cost = Some(tokio::task::spawn_blocking(probes::calibrate));
+        Ok(())
+    }
+
+    /// Hooks what was mapped later, and says since when.
+    pub(super) fn hook_later(&mut self, new: &[ModuleId]) {
+        let before = self.probes.points.len();
+        self.hook(new);
+        let after = self.start.instant.elapsed().as_secs_f64() - self.start.all_probes_ms / 1000.0;
+        let mut files: HashMap<ModuleId, usize> = HashMap::new();
+        for point in &mut self.probes.points[before..] {
+            point.attached_after = after;
+            *files.entry(point.module).or_default() += 1;
+        }
+        for (module, count) in files {
+            let path = self
+                .modules
+                .get(module)
+                .map(|module| module.path.display().to_string())
+                .unwrap_or_default();
+            self.notes.push(format!(
+                "{path} was mapped after the attach: its {count} functions are hooked since second {after:.1}, \
+                 calls in the half second before may have been missed"
+            ));
+        }
+    }
+
+    fn hook(&mut self, modules: &[ModuleId]) {
+        let mut modules: Vec<&Module> = modules
+            .iter()
+            .filter_map(|id| self.modules.get(*id))
+            .collect();
+        // Small files first: the biggest, libjvm, has no function of the table in most cases.
+        modules.sort_by_key(|module| {
+            module
+                .ranges
+                .iter()
+                .map(|range| range.end - range.start)
+                .sum::<u64>()
+        });
+        for module in modules {
+            let points = points_of(module, &self.settings);
+            if points.is_empty() {
+                continue;
+            }
+            self.probes.attach(points, &own_path(module));
+            if self.start.first_probe_ms == 0.0
+                && self.probes.points.iter().any(|point| point.error.is_none())
+            {
+                self.start.first_probe_ms = milliseconds(self.start.instant);
+            }
+        }
+    }
+
+    /// Attach points that have their probe.
+    pub fn live_points(&self) -> usize {
+        self.probes
+            .points
+            .iter()
+            .filter(|point| point.error.is_none())
+            .count()
+    }
+
+    /// The line that scripts wait for.
+    pub fn live_line(&self) -> String {
+        let files: std::collections::BTreeSet<ModuleId> = self
+            .probes
+            .points
+            .iter()
+            .map(|point| point.module)
+            .collect();
+        format!(
+            "probes live: {} functions in {} files of process {} ({}), the first after {:.0} ms, all after {:.0} ms",
+            self.live_points(),
+            files.len(),
+            self.process.pid,
+            self.process.comm,
+            self.start.first_probe_ms,
+            self.start.all_probes_ms,
+        )
+    }
+}
+
+fn points_of(module: &Module, settings: &Settings) -> Vec<Point> {
+    let found = resolve(&module.file).into_iter();
+    found
+        .filter(|found| match found.function.group {
+            Group::Zlib => settings.hooks.zlib,
+            Group::Mmap => settings.hooks.mmap,
+            Group::Malloc => settings.hooks.malloc,
+        })
+        .map(|found| Point::new(module.id, found))
+        .collect()
+}
+
+/// The module through our own descriptor: the file that the target has mapped, whatever its path leads to by now.
+fn own_path(module: &Module) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", module.file.as_raw_fd()))
+}
+
+fn config(pid: u32, settings: &Settings) -> Config {
+    Config {
+        tgid: pid,
+        stack_pages: settings.stack_cap.bytes() / PAGE,
+        sample_interval: settings.sampling.bytes(),
+        min_size: settings.sizes.min.unwrap_or(0),
+        max_size: settings.sizes.max.unwrap_or(u64::MAX),
+    }
+}
+
+fn capacities(settings: &Settings) -> Capacities {
+    Capacities {
+        ring_bytes: settings.capacity.ring_bytes,
+        blocks: settings.capacity.max_outstanding,
+        streams: STREAMS.min(settings.capacity.max_outstanding),
+        threads: THREADS,
+    }
+}
+
+fn verbosity(settings: &Settings) -> u8 {
+    match settings.verbosity {
+        Verbosity::Normal => 0,
+        Verbosity::Verbose => 1,
+        Verbosity::Probes => 2,
+    }
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}

@@ -1,0 +1,241 @@
+//! A running trace: the target, its probes, and the accounts of what they see.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use jiff::Timestamp;
+use tracer_common::config::PAGE;
+
+use crate::accounts::{Accounts, Rules, Scene, StackTop};
+use crate::capture::{Capture, Fill, TrapCost};
+use crate::events;
+use crate::probes::{self, Probes};
+use crate::settings::{Grouping, Settings};
+use crate::snapshot::Mapped;
+use crate::symbolize::NativeNames;
+use crate::target::Tid;
+use crate::target::modules::{ModuleTable, maps};
+use crate::target::process::Process;
+use crate::unwind::memory::ProcessMemory;
+use crate::unwind::{Jvm, Unwinder, hotspot::UnsupportedJvm};
+
+mod attach;
+mod facts;
+mod present;
+mod tally;
+
+/// Attached probes and everything that is known through them. Dropping it detaches.
+pub struct Trace {
+    pub process: Process,
+    settings: Settings,
+    modules: ModuleTable,
+    probes: Probes,
+    accounts: Accounts<ProcessMemory>,
+    memory: ProcessMemory,
+    names: NativeNames,
+    start: Start,
+    /// Stack ends that the programs have been told.
+    stack_tops: HashMap<u32, u64>,
+    /// Thread ids as the target sees them, where it lives in a pid namespace of its own.
+    inner_tids: HashMap<u32, u32>,
+    high_water: BTreeMap<&'static str, Fill>,
+    rss: u64,
+    trap_cost: Option<tokio::task::JoinHandle<Result<TrapCost>>>,
+    known_trap_cost: Option<TrapCost>,
+    trampoline: Option<u64>,
+    /// What the reader has to know that no number says.
+    notes: Vec<String>,
+}
+
+/// How things were at the attach.
+struct Start {
+    /// When all first probes were live.
+    time: Timestamp,
+    instant: Instant,
+    rss: u64,
+    mappings: Vec<Mapped>,
+    first_probe_ms: f64,
+    all_probes_ms: f64,
+}
+
+/// What became of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Alive,
+    Ended,
+}
+
+impl Trace {
+    /// Takes what the ring holds and books it.
+    pub fn drain(&mut self) -> Result<()> {
+        let mut records: Vec<Bytes> = Vec::new();
+        let mut waiting = 0;
+        self.probes.drain(|record| {
+            waiting += record.len() as u64;
+            records.push(events::copy_used(record));
+        });
+        self.note_fill(
+            "EVENTS",
+            waiting,
+            self.probes.capacities().ring_bytes.into(),
+        );
+        for record in records {
+            self.book(record)?;
+        }
+        Ok(())
+    }
+
+    fn book(&mut self, record: Bytes) -> Result<()> {
+        let Some(event) = events::parse(record) else {
+            self.accounts.malformed += 1;
+            return Ok(());
+        };
+        if self.process.namespaces.other_pid != Some(false)
+            && let Some(tid) = event.tid()
+        {
+            self.learn_inner_tid(tid);
+        }
+        let scene = Scene {
+            modules: &self.modules,
+            points: &self.probes.points,
+            inner_tids: &self.inner_tids,
+        };
+        match self.accounts.book(event, scene) {
+            Some(StackTop::Known { tid, top }) => self.learn_stack_top(tid, top),
+            Some(StackTop::Wrong { tid }) => {
+                if self.stack_tops.remove(&tid).is_some() {
+                    self.probes.stack_tops.forget(tid);
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn learn_stack_top(&mut self, tid: u32, top: u64) -> Result<()> {
+        let top = top.next_multiple_of(PAGE);
+        if self.stack_tops.insert(tid, top) != Some(top) {
+            self.probes.stack_tops.set(tid, top)?;
+        }
+        Ok(())
+    }
+
+    fn learn_inner_tid(&mut self, tid: u32) {
+        if !self.inner_tids.contains_key(&tid)
+            && let Ok(inner) = self.process.ns_tid(Tid(tid))
+        {
+            self.inner_tids.insert(tid, inner.0);
+        }
+    }
+
+    /// Looks at what the target has mapped since, and hooks it.
+    pub fn refresh(&mut self) -> Result<Target> {
+        if let Ok(rss) = self.process.rss() {
+            self.rss = rss;
+        }
+        let new = match self.modules.refresh(self.process.pid.0) {
+            Ok(new) => new,
+            Err(_) if self.process.ended() => return Ok(Target::Ended),
+            Err(error) => {
+                return Err(error).context(format!(
+                    "cannot read the mappings of process {}",
+                    self.process.pid
+                ));
+            }
+        };
+        let starting = matches!(
+            self.accounts.unwinder.jvm(),
+            Jvm::Unsupported(UnsupportedJvm::Starting)
+        );
+        if !new.is_empty() || starting {
+            self.accounts.unwinder.modules_changed(&self.modules);
+        }
+        self.hook_later(&new);
+        self.tell_trampoline()?;
+        if self.accounts.cleaners.is_empty() {
+            self.find_cleaners();
+        }
+        Ok(Target::Alive)
+    }
+
+    /// The programs recognise calls inside calls by the kernel's trampoline; it is mapped at the first return.
+    fn tell_trampoline(&mut self) -> Result<()> {
+        match self.modules.return_probe() {
+            Some(address) if self.trampoline != Some(address) => {
+                self.trampoline = Some(address);
+                self.probes.set_trampoline(address)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The threads of the JVM that end what the program forgot.
+    fn find_cleaners(&mut self) {
+        if matches!(self.accounts.unwinder.jvm(), Jvm::None) {
+            return;
+        }
+        for tid in self.process.threads().unwrap_or_default() {
+            let name = self.process.thread_comm(tid).unwrap_or_default();
+            if crate::accounts::CLEANERS.contains(&name.as_str()) {
+                self.accounts.cleaners.insert(tid.0);
+            }
+        }
+    }
+
+    fn note_fill(&mut self, name: &'static str, used: u64, capacity: u64) {
+        let fill = self
+            .high_water
+            .entry(name)
+            .or_insert(Fill { used, capacity });
+        fill.used = fill.used.max(used);
+    }
+
+    /// Everything that is outstanding now, as a capture.
+    pub fn capture(&mut self) -> Result<Capture> {
+        let state = self.tally()?;
+        self.present(state)
+    }
+
+    /// Detaches, and then makes the last capture: no call is under way in it.
+    pub async fn finish(mut self) -> Result<Capture> {
+        self.refresh()?;
+        let took = self.probes.detach();
+        log::debug!("detached in {took:?}");
+        if let Some(measured) = self.trap_cost.take() {
+            self.known_trap_cost = measured.await.ok().and_then(Result::ok);
+        }
+        self.capture()
+    }
+
+    fn rules(settings: &Settings) -> Rules {
+        Rules {
+            interval: settings.sampling.bytes(),
+            by_thread: settings.grouping == Grouping::StackAndThread,
+        }
+    }
+
+    fn new_accounts(process: &Process, settings: &Settings) -> Result<Accounts<ProcessMemory>> {
+        let memory = open_memory(process)?;
+        Ok(Accounts::new(Unwinder::new(memory), Trace::rules(settings)))
+    }
+}
+
+fn open_memory(process: &Process) -> Result<ProcessMemory> {
+    let pid = process.pid;
+    ProcessMemory::open(pid.0).with_context(|| format!("cannot read the memory of process {pid}"))
+}
+
+/// The target's mappings now; none when it has ended.
+fn mappings(process: &Process) -> Option<Vec<Mapped>> {
+    let text = maps::read(process.pid.0).ok()?;
+    let mapped = maps::parse(&text).map(|m| Mapped {
+        start: m.start,
+        end: m.end,
+        accessible: m.accessible,
+    });
+    Some(mapped.collect())
+}
+
+pub use probes::Point;

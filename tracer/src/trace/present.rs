@@ -1,0 +1,150 @@
+//! From a tally to a capture: names for everything.
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::Trace;
+use super::tally::Tally;
+use crate::capture::{self, Capture, Host, Memory, SCHEMA, SiteKind, Tool, Window};
+use crate::report::accounting;
+use crate::snapshot::SiteSnapshot;
+use crate::symbolize::{self, MethodNames, PerfMap, Sources};
+use crate::target::text;
+
+impl Trace {
+    pub(super) fn present(&mut self, tally: Tally) -> Result<Capture> {
+        let mut completeness = self.completeness();
+        let perf_map = self.perf_map();
+        let sites = self.sites(&tally, perf_map.as_ref(), &mut completeness);
+        let settings: capture::Settings = (&self.settings).into();
+        let outstanding_bytes = accounting::outstanding_bytes(&sites, &settings.hooks);
+        let end = Timestamp::now();
+        let mut notes = self.notes.clone();
+        notes.extend(self.names.notes(&self.modules));
+        Ok(Capture {
+            schema: SCHEMA.to_owned(),
+            tool: Tool {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            host: host(),
+            target: self.target(),
+            window: Window {
+                start: self.start.time.to_string(),
+                end: end.to_string(),
+                seconds: end.duration_since(self.start.time).as_secs_f64(),
+            },
+            settings,
+            functions: self.functions(&tally),
+            memory: Memory {
+                rss_start: self.start.rss,
+                rss_end: self.rss,
+                outstanding_bytes,
+            },
+            sites,
+            losses: self.losses(&tally),
+            completeness,
+            tracer: self.tracer(&tally),
+            notes,
+        })
+    }
+
+    fn target(&self) -> capture::Target {
+        capture::Target {
+            pid: self.process.pid.0,
+            comm: self.process.comm.clone(),
+            cmdline: self
+                .process
+                .cmdline
+                .iter()
+                .map(|word| text::printable(word.as_bytes()))
+                .collect(),
+            jvm: self.jvm(),
+            ended: self.process.ended(),
+        }
+    }
+
+    /// Names of code that another JIT compiler wrote down; a JVM's are read from itself.
+    fn perf_map(&mut self) -> Option<PerfMap> {
+        if self.jvm().is_some() {
+            return None;
+        }
+        PerfMap::of(self.process.pid.0 as i32).ok().flatten()
+    }
+
+    fn sites(
+        &mut self,
+        tally: &Tally,
+        perf_map: Option<&PerfMap>,
+        completeness: &mut capture::Completeness,
+    ) -> Vec<capture::Site> {
+        let methods = self.accounts.unwinder.methods();
+        let sources = Sources {
+            modules: &self.modules,
+            methods,
+            method_names: &MethodNames::new(methods),
+            perf_map,
+        };
+        let sites = &tally.snapshot.sites;
+        self.names
+            .resolve(sites.iter().map(|site| site.stack.as_ref()), &self.modules);
+        let mut named = Vec::with_capacity(sites.len());
+        for site in sites {
+            let stack = symbolize::name_stack(&site.stack, &sources, &mut self.names);
+            completeness.frames += stack.total;
+            completeness.symbolized_frames += stack.symbolized;
+            let thread = site.tid.map(|tid| thread_name(&self.process, tid));
+            named.push(capture_site(site, stack.frames, thread, tally.now));
+        }
+        named.sort_by_key(|site| std::cmp::Reverse(site.outstanding_bytes));
+        named
+    }
+}
+
+fn capture_site(
+    site: &SiteSnapshot,
+    frames: Vec<capture::Frame>,
+    thread: Option<String>,
+    now: u64,
+) -> capture::Site {
+    let held = &site.outstanding;
+    let age = |time: Option<u64>| time.map_or(0.0, |time| now.saturating_sub(time) as f64 / 1e9);
+    let bytes = |bytes: f64| bytes.round() as u64;
+    // A stream is charged with what it held while it was open; what it asked for in all is not known apart.
+    let allocated = match site.kind {
+        SiteKind::Deflate | SiteKind::Inflate => held.bytes,
+        SiteKind::Malloc | SiteKind::Mmap => site.totals.allocated_bytes,
+    };
+    capture::Site {
+        kind: site.kind,
+        estimated: held.estimated,
+        outstanding_bytes: bytes(held.bytes),
+        outstanding_count: bytes(held.count),
+        allocated_bytes: bytes(allocated),
+        allocated_count: bytes(site.totals.allocated_count),
+        oldest_seconds: age(held.oldest),
+        newest_seconds: age(held.newest),
+        freed_by_cleaner: bytes(site.totals.freed_by_cleaner),
+        freed_count: bytes(site.totals.freed_count),
+        owner: (site.kind == SiteKind::Mmap).then(|| symbolize::owner(&frames)),
+        reserved_bytes: held.reserved,
+        blocks: held.blocks,
+        thread,
+        stack_end: site.stack.end.as_str().to_owned(),
+        frames,
+    }
+}
+
+fn thread_name(process: &crate::target::process::Process, tid: u32) -> String {
+    let name = process
+        .thread_comm(crate::target::Tid(tid))
+        .unwrap_or_else(|_| "ended".to_owned());
+    format!("{name} ({tid})")
+}
+
+fn host() -> Host {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Host {
+        kernel: kernel.trim().to_owned(),
+        arch: std::env::consts::ARCH.to_owned(),
+    }
+}

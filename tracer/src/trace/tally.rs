@@ -1,0 +1,118 @@
+//! Reads the truth from the kernel's maps and the target, and adds it up.
+
+use std::collections::HashSet;
+
+use anyhow::Result;
+use tracer_common::outcome::Outcome;
+
+use super::{Trace, mappings};
+use crate::events::AllocationKey;
+use crate::functions::Group;
+use crate::probes::Counts;
+use crate::snapshot::{self, Live, Snapshot, Sources};
+
+/// One moment of a trace, before anything has a name.
+pub(super) struct Tally {
+    pub snapshot: Snapshot,
+    pub counts: Vec<Counts>,
+    pub in_flight: Vec<u64>,
+    /// Nanoseconds of the monotonic clock.
+    pub now: u64,
+}
+
+impl Trace {
+    /// The maps first, the ring after: whatever is in a map has its event in the ring by then.
+    pub(super) fn tally(&mut self) -> Result<Tally> {
+        let live = self.read_live()?;
+        self.drain()?;
+        let counts = self.probes.counts()?;
+        let in_flight = self.probes.in_flight()?;
+        self.forget_unheard(&live, &counts);
+        let alive = !self.process.ended();
+        let mappings = if alive { mappings(&self.process) } else { None };
+        let now = now();
+        let made_before = self
+            .settings
+            .view
+            .older
+            .map_or(u64::MAX, |age| now.saturating_sub(age.as_nanos() as u64));
+        let lost_mappings = self.lost(Group::Mmap, &counts) > 0;
+        let sources = Sources {
+            live: &live,
+            points: &self.probes.points,
+            mappings: mappings.as_deref(),
+            baseline: lost_mappings.then_some(self.start.mappings.as_slice()),
+            memory: alive.then_some(&self.memory),
+            interval: self.settings.sampling.bytes(),
+            malloc: self.settings.hooks.malloc,
+            made_before,
+        };
+        let snapshot = snapshot::take(&mut self.accounts, &sources);
+        Ok(Tally {
+            snapshot,
+            counts,
+            in_flight,
+            now,
+        })
+    }
+
+    fn read_live(&mut self) -> Result<Live> {
+        let mut live = Live::default();
+        self.probes
+            .live_blocks(|address, block| live.blocks.push((address, block)))?;
+        self.probes
+            .live_streams(|address, stream| live.streams.push((address, stream)))?;
+        let capacities = self.probes.capacities();
+        self.note_fill("LIVE", live.blocks.len() as u64, capacities.blocks.into());
+        self.note_fill(
+            "STREAMS",
+            live.streams.len() as u64,
+            capacities.streams.into(),
+        );
+        Ok(live)
+    }
+
+    /// Ends that were lost on the way leave allocations in the books that are long gone.
+    fn forget_unheard(&mut self, live: &Live, counts: &[Counts]) {
+        if counts
+            .iter()
+            .all(|counts| counts.get(Outcome::LifetimeLost) == 0)
+        {
+            return;
+        }
+        let blocks = live.blocks.iter().map(|&(address, block)| AllocationKey {
+            address,
+            time: block.time,
+        });
+        let streams = live.streams.iter().map(|&(address, stream)| AllocationKey {
+            address,
+            time: stream.time,
+        });
+        let outstanding: HashSet<AllocationKey> = blocks.chain(streams).collect();
+        // What was made after the maps were read is not in them.
+        let newest = outstanding.iter().map(|key| key.time).max().unwrap_or(0);
+        self.accounts
+            .ledger
+            .retain(|key| key.time > newest || outstanding.contains(key));
+    }
+
+    /// Calls of a group that could not be recorded.
+    pub(super) fn lost(&self, group: Group, counts: &[Counts]) -> u64 {
+        let points = self.probes.points.iter().zip(counts);
+        points
+            .filter(|(point, _)| point.function.group == group)
+            .map(|(_, counts)| counts.get(Outcome::Untracked) + counts.get(Outcome::InFlightFull))
+            .sum()
+    }
+}
+
+/// Nanoseconds of the clock that BPF programs read (`bpf_ktime_get_ns`).
+pub(super) fn now() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is one valid timespec. The monotonic clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
