@@ -169,6 +169,9 @@ pub struct Site {
     pub newest_seconds: f64,
     /// How many were ended by `Common-Cleaner` or `Finalizer` and not by the program.
     pub freed_by_cleaner: u64,
+    /// Outstanding bytes gained since the snapshot before; none in a first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth_bytes: Option<i64>,
     /// How many were freed by any thread.
     #[serde(default)]
     pub freed_count: u64,

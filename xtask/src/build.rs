@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     bpf_core::{self, TARGET},
     cargo::{self, Built},
-    linker, process,
+    cross, linker,
     setup::{self, Scope},
     workspace,
 };
@@ -42,14 +42,37 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         Profile::Dev
     };
-    bpf(architecture(args.target.as_deref()))?;
-    let binary = userspace(profile, args.target.as_deref())?;
+    let binary = offheap(profile, args.target.as_deref())?;
     println!("{}", binary.display());
     Ok(())
 }
 
+/// Builds the offheap binary with the BPF object in it, for this machine or for `target`, and returns its path.
+///
+/// Expects that [`setup::ensure`] has passed.
+pub fn offheap(profile: Profile, target: Option<&str>) -> Result<PathBuf> {
+    let mut command = cargo::host();
+    command.args(["build", "--package", "offheap"]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    if let Some(target) = target {
+        command.args(["--target", target]);
+        cross::prepare(&mut command, target)?;
+    }
+    bpf(architecture(target))?;
+    let built = cargo::build(&mut command)?;
+    let binary = built
+        .executables
+        .into_iter()
+        .find(|built| built.name == "offheap");
+    binary
+        .map(|built| built.path)
+        .context("cargo built no binary called offheap")
+}
+
 /// The architecture that a triple is for; this machine's without one.
-fn architecture(triple: Option<&str>) -> &str {
+pub fn architecture(triple: Option<&str>) -> &str {
     triple
         .and_then(|triple| triple.split('-').next())
         .unwrap_or(std::env::consts::ARCH)
@@ -58,7 +81,6 @@ fn architecture(triple: Option<&str>) -> &str {
 /// Builds the BPF programs for `arch` and puts the object where the userspace build embeds it from.
 ///
 /// The object's file is left alone when its content is the same, so that nothing is compiled again because of it.
-/// Expects that [`setup::ensure`] has passed.
 pub fn bpf(arch: &str) -> Result<Built> {
     let core = bpf_core::find().context("no core library for BPF: run `cargo xtask setup`")?;
     let linker = linker::find().context("no bpf-linker: run `cargo xtask setup`")?;
@@ -86,40 +108,6 @@ pub fn bpf(arch: &str) -> Result<Built> {
 fn flags(arch: &str) -> String {
     let arch = format!("--cfg=bpf_target_arch=\"{arch}\"");
     [arch.as_str(), "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f")
-}
-
-/// Builds the offheap binary and returns its path.
-pub fn userspace(profile: Profile, target: Option<&str>) -> Result<PathBuf> {
-    let mut command = cargo::host();
-    command.args(["build", "--package", "offheap"]);
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
-    if let Some(target) = target {
-        command.args(["--target", target]);
-        set_cross_linker(&mut command, target);
-    }
-    let built = cargo::build(&mut command)?;
-    let binary = built
-        .executables
-        .into_iter()
-        .find(|built| built.name == "offheap");
-    binary
-        .map(|built| built.path)
-        .context("cargo built no binary called offheap")
-}
-
-/// Names Debian's cross compiler as linker, unless the user names one or builds for this machine.
-fn set_cross_linker(command: &mut std::process::Command, target: &str) {
-    let variable = format!(
-        "CARGO_TARGET_{}_LINKER",
-        target.to_uppercase().replace('-', "_")
-    );
-    let cross = format!("{}-linux-gnu-gcc", architecture(Some(target)));
-    let native = architecture(Some(target)) == std::env::consts::ARCH;
-    if !native && std::env::var_os(&variable).is_none() && process::find_in_path(&cross).is_some() {
-        command.env(variable, cross);
-    }
 }
 
 /// Copies `from` to `to` by an atomic rename, unless both have the same content.

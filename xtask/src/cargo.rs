@@ -6,7 +6,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, IsTerminal},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -131,8 +131,14 @@ pub struct Executable {
 /// Runs a building cargo `command`, shows its diagnostics, and returns what it made.
 pub fn build(command: &mut Command) -> Result<Built> {
     eprintln!("$ {}", process::line(command));
+    let colored = std::io::stderr().is_terminal();
+    let format = if colored {
+        "json-diagnostic-rendered-ansi"
+    } else {
+        "json"
+    };
     command
-        .arg("--message-format=json-diagnostic-rendered-ansi")
+        .args(["--message-format", format])
         .stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot start cargo")?;
     let stdout = child.stdout.take().context("cargo has no stdout")?;

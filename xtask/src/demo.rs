@@ -22,8 +22,7 @@ const WINDOW: &str = "10s";
 
 pub fn run() -> Result<()> {
     setup::ensure(Scope::Demo)?;
-    build::bpf(std::env::consts::ARCH)?;
-    let offheap = build::userspace(Profile::Release, None)?;
+    let offheap = build::offheap(Profile::Release, None)?;
     let folder = workspace::target().join("demo");
     let bundle = folder.join("capture");
     remove(&bundle)?;

@@ -39,17 +39,20 @@ pub fn privilege() -> Privilege {
 }
 
 /// `program` as root with `environment` added to the user's own; refused where we cannot become root.
-///
-/// Under sudo the variables go through `env`, because sudo's policy may drop what its caller exports.
 pub fn as_root(
     program: impl AsRef<OsStr>,
     environment: &[(&str, String)],
 ) -> Result<Command, Refused> {
-    let program = program.as_ref();
-    let assignments = environment
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    match privilege() {
+    elevate(privilege(), program.as_ref(), environment)
+}
+
+/// Under sudo the variables go through `env`, because sudo's policy may drop what its caller exports.
+fn elevate(
+    privilege: Privilege,
+    program: &OsStr,
+    environment: &[(&str, String)],
+) -> Result<Command, Refused> {
+    match privilege {
         Privilege::None => {
             let program = program.to_string_lossy();
             Err(Refused(format!(
@@ -58,7 +61,13 @@ pub fn as_root(
         }
         Privilege::Sudo => {
             let mut command = Command::new("sudo");
-            command.args(["-E", "env"]).args(assignments).arg(program);
+            command.args(["-E", "env"]);
+            command.args(
+                environment
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}")),
+            );
+            command.arg(program);
             Ok(command)
         }
         Privilege::Root => {
@@ -66,5 +75,25 @@ pub fn as_root(
             command.envs(environment.iter().map(|(name, value)| (name, value)));
             Ok(command)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What sudo's policy would drop from the environment is on the command line instead.
+    #[test]
+    fn sudo_gets_the_environment_as_arguments() {
+        let environment = [("OFFHEAP_BIN", "/a b".to_owned())];
+        let line = |privilege| {
+            elevate(privilege, OsStr::new("./t"), &environment)
+                .map(|command| process::line(&command))
+        };
+        assert!(
+            line(Privilege::Sudo).is_ok_and(|line| line == "sudo -E env 'OFFHEAP_BIN=/a b' ./t")
+        );
+        assert!(line(Privilege::Root).is_ok_and(|line| line == "./t"));
+        assert!(line(Privilege::None).is_err_and(|refused| refused.0.contains("./t needs root")));
     }
 }

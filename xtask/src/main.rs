@@ -8,9 +8,11 @@ mod bpf_core;
 mod build;
 mod cargo;
 mod check;
+mod cross;
 mod demo;
 
 mod host;
+mod jdk;
 mod linker;
 mod llvm;
 mod packages;

@@ -3,16 +3,17 @@
 //! Says what it installs and why before it does. Where it may not install, it says what to run and exits with 3.
 
 mod remedy;
+mod report;
 
 use std::process::Command;
 
 use anyhow::Result;
 
-use self::remedy::{give_up, note_extras, remedy};
+use self::remedy::{give_up, note_extras};
 use crate::{
     apt, bpf_core,
-    host::{self, Privilege, Refused},
-    linker,
+    host::{self, Privilege},
+    jdk, linker,
     packages::{self, BPF_CORE, JDK, LINKER, Need, TEST_EXTRAS},
     process,
 };
@@ -22,6 +23,9 @@ pub struct Args {
     /// Only report what is there and what is missing
     #[arg(long)]
     check: bool,
+    /// Also download the JDKs that `test --full` uses
+    #[arg(long, conflicts_with = "check")]
+    jdks: bool,
 }
 
 /// How much has to be there.
@@ -52,9 +56,12 @@ impl Scope {
 
 pub fn run(args: &Args) -> Result<()> {
     if args.check {
-        return report();
+        return report::print();
     }
     ensure(Scope::Tests)?;
+    if args.jdks {
+        jdk::ensure()?;
+    }
     println!("set-up complete");
     Ok(())
 }
@@ -101,22 +108,15 @@ fn install(missing: &[&'static Need], extras: &[&'static Need]) -> Result<()> {
     if let Some(obstacle) = obstacle() {
         return give_up(obstacle, missing, extras);
     }
-    let mut packages = resolve(missing, extras)?;
-    if packages.covered < missing.len() || apt::has_no_lists() {
-        eprintln!("fetching the package lists: they do not name all that is needed");
-        apt::update()?;
-        packages = resolve(missing, extras)?;
-    }
-    if packages.covered < missing.len() {
-        return give_up("no package source has it", missing, extras);
-    }
-    announce(missing, extras);
-    if !packages.names.is_empty() {
-        apt::install(&packages.names)?;
+    if install_known(missing, Refresh::WhenIncomplete)? < missing.len() {
+        return give_up("no package source has it", missing, &[]);
     }
     let still = unmet(missing.iter().copied());
     if !still.is_empty() {
         return give_up("the installed packages did not bring it", &still, &[]);
+    }
+    if let Err(error) = install_known(extras, Refresh::WhenNone) {
+        eprintln!("note: {error:#}");
     }
     note_extras(&unmet(extras.iter().copied()));
     Ok(())
@@ -131,70 +131,51 @@ fn obstacle() -> Option<&'static str> {
         .then_some("installing it needs root, and there is no sudo")
 }
 
-/// What to install.
-struct Packages {
-    names: Vec<&'static str>,
-    /// How many of the missing needs the names bring.
-    covered: usize,
+/// When the package lists are fetched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refresh {
+    /// When they lack something that is needed.
+    WhenIncomplete,
+    /// When there are none: an extra that no source has must not fetch them on each run.
+    WhenNone,
 }
 
-fn resolve(missing: &[&'static Need], extras: &[&'static Need]) -> Result<Packages> {
-    let all: Vec<_> = missing
+/// Installs what the package sources have of `needs`, and returns how many of them that is.
+fn install_known(needs: &[&'static Need], refresh: Refresh) -> Result<usize> {
+    let mut found = resolve(needs)?;
+    let stale = if refresh == Refresh::WhenIncomplete {
+        found.len() < needs.len()
+    } else {
+        apt::has_no_lists()
+    };
+    if stale && !needs.is_empty() {
+        eprintln!("fetching the package lists: they do not name all that is needed");
+        apt::update()?;
+        found = resolve(needs)?;
+    }
+    for (need, _) in &found {
+        eprintln!("installing {}: {}", need.what, need.why);
+    }
+    let packages: Vec<_> = found
         .iter()
-        .chain(extras)
+        .flat_map(|(_, packages)| *packages)
+        .copied()
+        .collect();
+    if !packages.is_empty() {
+        apt::install(&packages)?;
+    }
+    Ok(found.len())
+}
+
+/// The packages for each of `needs` that the package lists know some for.
+fn resolve(needs: &[&'static Need]) -> Result<Vec<(&'static Need, &'static [&'static str])>> {
+    let all: Vec<_> = needs
+        .iter()
         .flat_map(|need| need.choices.concat())
         .collect();
     let known = apt::known(&all)?;
-    let choose = |needs: &[&'static Need]| -> Vec<_> {
-        needs
-            .iter()
-            .filter_map(|need| packages::choose(need, &known))
-            .collect()
-    };
-    let required = choose(missing);
-    let names = [required.concat(), choose(extras).concat()].concat();
-    Ok(Packages {
-        names,
-        covered: required.len(),
-    })
-}
-
-fn announce(missing: &[&Need], extras: &[&Need]) {
-    for need in missing.iter().chain(extras) {
-        eprintln!("installing {}: {}", need.what, need.why);
-    }
-}
-
-/// `--check`: one line per need, and 3 if one that is required is missing.
-fn report() -> Result<()> {
-    let required = Scope::Tests.required();
-    for need in required.iter().copied().chain(&TEST_EXTRAS) {
-        println!(
-            "{} {}: {}",
-            if (need.met)() { "ok     " } else { "missing" },
-            need.what,
-            need.why
-        );
-    }
-    match bpf_core::find() {
-        Some(core) => println!("        the BPF build takes {}", core.describe()),
-        None => println!("        the BPF build has no compiler to take"),
-    }
-    match linker::find() {
-        Some(path) => println!("ok      bpf-linker: {}", path.display()),
-        None => println!("missing bpf-linker: set-up builds it into target/tools"),
-    }
-    let missing = unmet(required);
-    if missing.is_empty() && linker::find().is_some() {
-        return Ok(());
-    }
-    let remedy = if missing.is_empty() {
-        String::new()
-    } else {
-        format!(", or:\n{}", remedy(&missing))
-    };
-    Err(Refused(format!(
-        "set-up is not complete: run `cargo xtask setup`{remedy}"
-    ))
-    .into())
+    let found = needs
+        .iter()
+        .filter_map(|need| Some((*need, packages::choose(need, &known)?)));
+    Ok(found.collect())
 }

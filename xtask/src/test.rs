@@ -15,7 +15,7 @@ use crate::{
     build::{self, Profile},
     cargo::{self, Executable},
     host::{self, Privilege, Refused},
-    process,
+    jdk, process,
     setup::{self, Scope},
     workspace,
 };
@@ -36,8 +36,10 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Refused(text.to_owned()).into());
     }
     setup::ensure(Scope::Tests)?;
-    build::bpf(std::env::consts::ARCH)?;
-    let offheap = build::userspace(Profile::Dev, None)?;
+    if args.full {
+        jdk::ensure()?;
+    }
+    let offheap = build::offheap(Profile::Dev, None)?;
     let mut no_run = cargo::host();
     let programs = cargo::build(no_run.args(["test", "--workspace", "--no-run"]))?.executables;
     let environment = environment(&offheap, args);
@@ -61,7 +63,7 @@ fn environment(offheap: &Path, args: &Args) -> Vec<(&'static str, String)> {
         ("OFFHEAP_BIN", offheap.display().to_string()),
         ("OFFHEAP_REQUIRE_PRIVILEGED", "1".to_owned()),
     ];
-    let jdks = workspace::target().join("jdks");
+    let jdks = jdk::folder();
     if jdks.is_dir() {
         environment.push(("OFFHEAP_JDKS", jdks.display().to_string()));
     }

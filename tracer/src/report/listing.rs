@@ -52,6 +52,7 @@ fn sort(capture: &Capture, sites: &mut [&Site], order: Sort) {
             (arena, Reverse((bytes(site), count(site))))
         }),
         Sort::Count => sites.sort_by_key(|site| Reverse((count(site), bytes(site)))),
+        Sort::Growth => sites.sort_by_key(|site| Reverse((site.growth_bytes, bytes(site)))),
         Sort::Age => sites.sort_by(|a, b| b.oldest_seconds.total_cmp(&a.oldest_seconds)),
     }
 }

@@ -61,6 +61,8 @@ pub enum Sort {
     Bytes,
     /// Most outstanding allocations first.
     Count,
+    /// Most bytes gained since the snapshot before first; falls back to bytes where there was none.
+    Growth,
     /// Oldest outstanding allocation first.
     Age,
 }

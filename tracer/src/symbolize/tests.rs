@@ -35,7 +35,7 @@ fn own_module(path: PathBuf, address: u64) -> (Module, u64) {
 }
 
 fn named(frames: Vec<Frame>, modules: Vec<Module>, methods: Vec<JavaMethod>) -> NamedStack {
-    let (modules, methods) = (ModuleTable { modules }, MethodTable { methods });
+    let (modules, methods) = (ModuleTable::from_modules(modules), MethodTable { methods });
     let method_names = MethodNames::new(&methods);
     let sources = Sources {
         modules: &modules,
@@ -156,9 +156,7 @@ fn nameless_places_have_reasons() {
         module: ModuleId(module),
         offset,
     };
-    let modules = ModuleTable {
-        modules: vec![text, no_symbol],
-    };
+    let modules = ModuleTable::from_modules(vec![text, no_symbol]);
     let mut native = NativeNames::default();
     let frames = vec![at(0, 0x10), at(1, u64::MAX), at(2, 0x30)];
     let stack = Stack {

@@ -68,6 +68,7 @@ impl Trace {
             stack_tops: HashMap::new(),
             inner_tids: HashMap::new(),
             high_water: Default::default(),
+            outstanding_before: Vec::new(),
             trap_cost: None,
             known_trap_cost: None,
             trampoline: None,

@@ -42,6 +42,8 @@ pub struct Trace {
     inner_tids: HashMap<u32, u32>,
     high_water: BTreeMap<&'static str, Fill>,
     rss: u64,
+    /// Outstanding bytes of each site at the snapshot before.
+    outstanding_before: Vec<i64>,
     trap_cost: Option<tokio::task::JoinHandle<Result<TrapCost>>>,
     known_trap_cost: Option<TrapCost>,
     trampoline: Option<u64>,

@@ -85,15 +85,20 @@ impl Trace {
             perf_map,
         };
         let sites = &tally.snapshot.sites;
+        let before = std::mem::replace(&mut self.outstanding_before, sites.iter().map(held_bytes).collect());
         self.names
             .resolve(sites.iter().map(|site| site.stack.as_ref()), &self.modules);
         let mut named = Vec::with_capacity(sites.len());
-        for site in sites {
+        for (index, site) in sites.iter().enumerate() {
             let stack = symbolize::name_stack(&site.stack, &sources, &mut self.names);
             completeness.frames += stack.total;
             completeness.symbolized_frames += stack.symbolized;
             let thread = site.tid.map(|tid| thread_name(&self.process, tid));
-            named.push(capture_site(site, stack.frames, thread, tally.now));
+            let mut named_site = capture_site(site, stack.frames, thread, tally.now);
+            // Sites keep their index; one that is new has grown from nothing.
+            named_site.growth_bytes = (!before.is_empty())
+                .then(|| held_bytes(site) - before.get(index).copied().unwrap_or(0));
+            named.push(named_site);
         }
         named.sort_by_key(|site| std::cmp::Reverse(site.outstanding_bytes));
         named
@@ -124,6 +129,7 @@ fn capture_site(
         oldest_seconds: age(held.oldest),
         newest_seconds: age(held.newest),
         freed_by_cleaner: bytes(site.totals.freed_by_cleaner),
+        growth_bytes: None,
         freed_count: bytes(site.totals.freed_count),
         owner: (site.kind == SiteKind::Mmap).then(|| symbolize::owner(&frames)),
         reserved_bytes: held.reserved,
@@ -132,6 +138,10 @@ fn capture_site(
         stack_end: site.stack.end.as_str().to_owned(),
         frames,
     }
+}
+
+fn held_bytes(site: &SiteSnapshot) -> i64 {
+    site.outstanding.bytes.round() as i64
 }
 
 fn thread_name(process: &crate::target::process::Process, tid: u32) -> String {

@@ -43,8 +43,10 @@ final class RequestLoad {
         answered.await();
     }
 
-    void stop() {
-        clients.shutdownNow();
+    /** Returns when the requests under way are answered, so that the server does not end in the middle of one. */
+    void stop() throws InterruptedException {
+        clients.shutdown();
+        clients.awaitTermination(1, TimeUnit.MINUTES);
     }
 
     private void request() {

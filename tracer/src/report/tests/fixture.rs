@@ -77,6 +77,8 @@ pub fn deflater_stack(below: &[&str]) -> Vec<Frame> {
 
 pub fn site(kind: SiteKind, bytes: u64, count: u64, frames: Vec<Frame>) -> Site {
     Site {
+        thread: None,
+        growth_bytes: None,
         kind,
         estimated: false,
         outstanding_bytes: bytes,

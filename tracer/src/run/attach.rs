@@ -1,0 +1,51 @@
+//! `offheap attach`: a table every few seconds, the report at the end.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::Instant;
+
+use super::options::options;
+use super::session::{Session, Wake};
+use crate::capture::Capture;
+use crate::exit::{self, Exit};
+use crate::report::{self, Format, Options, table};
+use crate::settings::{Console, View};
+
+/// Clears a terminal and puts the cursor in its corner (ECMA-48: ED, CUP).
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+pub async fn run(
+    mut session: Session,
+    view: &View,
+    interval: Duration,
+    duration: Option<Duration>,
+) -> Result<Exit> {
+    let options = options(view);
+    let start = Instant::now();
+    let end = duration.map(|duration| start + duration);
+    let mut due = start + interval;
+    loop {
+        let next = end.map_or(due, |end| end.min(due));
+        match session.next(Some(next)).await? {
+            Wake::Due if end.is_some_and(|end| Instant::now() >= end) => break,
+            Wake::Due | Wake::Snapshot => show(&session.trace.capture()?, &options)?,
+            Wake::Finish | Wake::TargetEnded => break,
+        }
+        while due <= Instant::now() {
+            due += interval;
+        }
+    }
+    let capture = session.finish().await?;
+    let mut text = Vec::new();
+    report::render(&capture, Format::Text, &options, &mut text)?;
+    exit::print(&String::from_utf8_lossy(&text))?;
+    Ok(Exit::Done)
+}
+
+fn show(capture: &Capture, options: &Options) -> Result<()> {
+    let mut text = Vec::new();
+    table::write(capture, options, &mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    if Console::here().redraw { exit::print(&format!("{CLEAR}{text}")) } else { exit::print(&format!("{text}\n")) }
+}

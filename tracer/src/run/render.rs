@@ -1,0 +1,34 @@
+//! `offheap report`: a capture again, in another form.
+
+use std::fs;
+use std::io;
+
+use anyhow::Context;
+
+use super::options::options;
+use crate::cli;
+use crate::exit::{self, Exit};
+use crate::report::{self, Format};
+use crate::settings::View;
+
+pub fn run(args: &cli::Report, view: &View) -> anyhow::Result<Exit> {
+    let file = if args.capture.is_dir() { args.capture.join("capture.json") } else { args.capture.clone() };
+    let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let capture = report::json::parse(&bytes).with_context(|| format!("{} is no capture", file.display()))?;
+    let mut text = Vec::new();
+    report::render(&capture, format(args.format), &options(view), &mut text)?;
+    exit::print(&String::from_utf8_lossy(&text)).or_else(|error| match error.downcast_ref::<io::Error>() {
+        Some(closed) if closed.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })?;
+    Ok(Exit::Done)
+}
+
+fn format(asked: cli::Format) -> Format {
+    match asked {
+        cli::Format::Text => Format::Text,
+        cli::Format::Folded => Format::Folded,
+        cli::Format::Svg => Format::Svg,
+        cli::Format::Json => Format::Json,
+    }
+}

@@ -1,0 +1,84 @@
+//! The event loop that all traced commands share.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+
+use super::signals::{Request, Signals};
+use crate::capture::Capture;
+use crate::trace::{Target, Trace};
+
+/// Records wait in the ring for so long. Waking us from inside a probe would cost the target more than the probe.
+const DRAIN: Duration = Duration::from_millis(10);
+/// A library is hooked within a second of being mapped.
+const REFRESH: Duration = Duration::from_millis(500);
+
+/// A trace with its clock.
+pub struct Session {
+    pub trace: Trace,
+    signals: Signals,
+    drain: Interval,
+    refresh: Interval,
+}
+
+/// Why the loop hands back control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The moment that was waited for has come.
+    Due,
+    /// The user wants a report now, and to go on.
+    Snapshot,
+    /// The user wants the final report.
+    Finish,
+    TargetEnded,
+}
+
+impl Session {
+    pub fn new(trace: Trace, signals: Signals) -> Session {
+        Session { trace, signals, drain: every(DRAIN), refresh: every(REFRESH) }
+    }
+
+    /// Keeps the books until something is to be done; `due` None waits for signals and the target's end alone.
+    pub async fn next(&mut self, due: Option<Instant>) -> Result<Wake> {
+        loop {
+            let due = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                request = self.signals.next() => return Ok(match request {
+                    Request::Finish => Wake::Finish,
+                    Request::Snapshot => Wake::Snapshot,
+                }),
+                _ = due => return Ok(Wake::Due),
+                _ = self.refresh.tick() => {
+                    if self.trace.refresh()? == Target::Ended {
+                        return Ok(Wake::TargetEnded);
+                    }
+                }
+                _ = self.drain.tick() => {
+                    self.trace.drain()?;
+                    if self.trace.process.ended() {
+                        return Ok(Wake::TargetEnded);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Detaches and makes the last capture. A further SIGINT ends everything at once.
+    pub async fn finish(self) -> Result<Capture> {
+        self.signals.let_go();
+        self.trace.finish().await
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
