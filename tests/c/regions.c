@@ -203,7 +203,6 @@ SITE static void big_blocks(void) {
 }
 
 static void *idle(void *unused) {
-    say("thread");
     for (;;)
         pause();
     return unused;

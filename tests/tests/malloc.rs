@@ -107,7 +107,11 @@ fn forwarded(compile: &[&str]) {
 fn threads_free_each_others_blocks() {
     let Some(_session) = session() else { return };
     let mut target = Target::start(&mut Command::new(c_program("threads", CFlags::default())));
-    let tool = Tool::capture(target.pid(), &EXACT);
+    // Room for all 6,400 stacks at once, so that a slow machine loses none.
+    let tool = Tool::capture(
+        target.pid(),
+        &[&EXACT[..], &["--ring-bytes", "64m"]].concat(),
+    );
     let truths = target.work();
     let capture = tool.finish();
 
