@@ -6,8 +6,8 @@
 int main(void) {
     load_zlib();
     struct footprint deflate = deflate_footprint(6, 15, 8), inflate = inflate_footprint(15);
-    dprintf(1, "deflate %lld %lld\n", deflate.bytes, deflate.blocks);
-    dprintf(1, "inflate %lld %lld\n", inflate.bytes, inflate.blocks);
-    dprintf(1, "stream %zu\n", sizeof(z_stream));
+    say("deflate %lld %lld", deflate.bytes, deflate.blocks);
+    say("inflate %lld %lld", inflate.bytes, inflate.blocks);
+    say("stream %zu", sizeof(z_stream));
     return 0;
 }

@@ -32,7 +32,7 @@ int main(void) {
     }
     ready();
     for (;;) {
-        dprintf(1, "count %lu\n", __atomic_load_n(&count, __ATOMIC_RELAXED));
+        say("count %lu", __atomic_load_n(&count, __ATOMIC_RELAXED));
         await_line();
     }
 }

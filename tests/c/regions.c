@@ -22,6 +22,7 @@ SITE_OF("mmap", at_moved);
 SITE_OF("mmap", at_moved_onto);
 SITE_OF("mmap", at_failing);
 SITE_OF("malloc", at_big_malloc);
+SITE_OF("malloc", at_big_realloc);
 
 static char *map(char *at, size_t pages, int access, int flags) {
     char *region = mmap(at, pages * PAGE, access, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
@@ -174,14 +175,34 @@ SITE static void moved(void) {
 }
 
 // glibc maps such a block; it is one malloc, and no region besides.
-SITE static void at_big_malloc(size_t size) {
+SITE static void *at_big_malloc(size_t size) {
     void *block = malloc(size);
     SINK(block);
     opened(&at_big_malloc_site, size);
+    return block;
+}
+
+// glibc moves such a block with mremap.
+SITE static void at_big_realloc(size_t old_size, size_t size) {
+    void *block = malloc(old_size);
+    SINK(block);
+    opened(&at_big_realloc_site, old_size);
+    block = realloc(block, size);
+    SINK(block);
+    closed(&at_big_realloc_site, old_size);
+    opened(&at_big_realloc_site, size);
+}
+
+// And gives it back with munmap.
+SITE static void big_blocks(void) {
+    at_big_malloc(1000003);
+    at_big_malloc(33554467);
+    free(at_big_malloc(2000003));
+    closed(&at_big_malloc_site, 2000003);
+    at_big_realloc(1000033, 3000017);
 }
 
 static void *idle(void *unused) {
-    say("thread");
     for (;;)
         pause();
     return unused;
@@ -201,8 +222,7 @@ SITE static void work(void) {
     spanning();
     over();
     moved();
-    at_big_malloc(1000003);
-    at_big_malloc(33554467);
+    big_blocks();
     at_thread_stack();
 }
 

@@ -49,6 +49,6 @@ SITE static void work(void) {
 int main(void) {
     ready();
     work();
-    dprintf(1, "reused %lu\n", reused);
+    say("reused %lu", reused);
     return done();
 }

@@ -7,7 +7,7 @@
 #include "target.h"
 
 #define THREADS 64
-#define ROUNDS 300
+#define ROUNDS 100
 #define SLOTS 16
 
 SITE_OF("malloc", at_thread);

@@ -1,5 +1,6 @@
 //! Questions to a capture, and what holds of every one.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use offheap::capture::{Capture, Function, Site, SiteKind};
@@ -68,6 +69,27 @@ pub fn assert_conserved_within(capture: &Capture, in_flight: u64) {
         assert!(
             without.is_some_and(|calls| calls <= in_flight),
             "not conserved, outcomes {outcomes}: {function:#?}"
+        );
+    }
+}
+
+/// A site is all allocations of a kind with one stack: no two sites look the same. Kept apart are estimated numbers and
+/// what mappings serve.
+pub fn assert_distinct(capture: &Capture) {
+    let mut seen = HashSet::new();
+    for site in &capture.sites {
+        let first = seen.insert((
+            site.kind,
+            site.estimated,
+            site.owner,
+            &site.stack_end,
+            &site.frames,
+        ));
+        assert!(
+            first,
+            "two {:?} sites have the stack\n{}",
+            site.kind,
+            stack(site)
         );
     }
 }

@@ -79,3 +79,28 @@ pub fn assert_restored(points: &[Instruction], pid: u32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An offset is found in the executable mapping that covers it, and in no other.
+    #[test]
+    fn offsets_are_found_in_maps() {
+        let line = "7f0000001000-7f0000003000 r-xp 00002000 08:01 42   /usr/lib/libc.so.6";
+        assert_eq!(
+            address(line, "/usr/lib/libc.so.6", 0x2010),
+            Some(0x7f00_0000_1010)
+        );
+        assert_eq!(address(line, "/usr/lib/libc.so.6", 0x4000), None);
+        assert_eq!(address(line, "/usr/lib/libm.so.6", 0x2010), None);
+        assert_eq!(
+            address(&line.replace("r-xp", "r--p"), "/usr/lib/libc.so.6", 0x2010),
+            None
+        );
+        assert_eq!(
+            address("7f0000001000-7f0000003000 rw-p 00000000 00:00 0", "", 0),
+            None
+        );
+    }
+}

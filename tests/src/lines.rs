@@ -104,3 +104,44 @@ impl Lines {
         self.lock().lines.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(1);
+
+    /// A line is found by whoever waits for it, before or after it came, and only from where it is looked for.
+    #[test]
+    fn lines_are_found_from_where_one_looks() {
+        let lines = Lines::of(&b"ready\n{}\ndone\nready\n"[..]);
+        assert_eq!(lines.wait(0, crate::DEADLINE, |line| line == "done"), Ok(2));
+        assert_eq!(
+            lines.wait(0, crate::DEADLINE, |line| line == "ready"),
+            Ok(0)
+        );
+        assert_eq!(
+            lines.wait(1, crate::DEADLINE, |line| line == "ready"),
+            Ok(3)
+        );
+        assert_eq!(
+            lines.wait(4, crate::DEADLINE, |line| line == "ready"),
+            Err(Missed::Closed)
+        );
+        assert_eq!(lines.all().len(), 4);
+    }
+
+    /// A line that does not come is told apart from a pipe that is closed.
+    #[test]
+    fn a_deadline_is_no_end() {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let lines = Lines::of(reader);
+        assert_eq!(lines.wait(0, SOON, |_| true), Err(Missed::Deadline));
+        writeln!(writer, "late").expect("the other end reads");
+        assert_eq!(lines.wait(0, crate::DEADLINE, |line| line == "late"), Ok(0));
+        drop(writer);
+        assert_eq!(lines.wait_closed(crate::DEADLINE), Ok(()));
+    }
+}

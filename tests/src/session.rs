@@ -53,8 +53,8 @@ pub fn lacks_library(name: &str) -> bool {
     lacks
 }
 
-/// The dynamic linker itself is asked: it complains about what it can't preload.
-fn library_is_found(name: &str) -> bool {
+/// Whether the dynamic linker finds the shared library `name`; it complains about what it can't preload.
+pub fn library_is_found(name: &str) -> bool {
     let Ok(output) = Command::new("true").env("LD_PRELOAD", name).output() else {
         return false;
     };

@@ -64,8 +64,11 @@ pub fn c_library(name: &str, flags: CFlags) -> PathBuf {
 
 fn compile_c(name: &str, flags: CFlags, output: &str, kind: &[&str]) -> PathBuf {
     let source = source_folder("c").join(format!("{name}.c"));
-    let header = source_folder("c").join("target.h");
-    let key = hash(&[&source, &header], &format!("{flags:?}{kind:?}"));
+    let headers = ["target.h", "zabi.h"].map(|header| source_folder("c").join(header));
+    let key = hash(
+        &[&source, &headers[0], &headers[1]],
+        &format!("{flags:?}{kind:?}"),
+    );
     once(&key, |folder| {
         let mut cc = Command::new("cc");
         cc.args(ALL)

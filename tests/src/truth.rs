@@ -22,32 +22,38 @@ pub struct Truth {
     pub freed_by_cleaner: Option<u64>,
 }
 
+/// A number's name, its true value where it is told, and where the captured one stands.
+type Told = (&'static str, Option<u64>, fn(&Sum) -> u64);
+
 impl Truth {
     pub fn parse(line: &str) -> Truth {
         serde_json::from_str(line)
             .unwrap_or_else(|error| panic!("the target told no truth in {line}: {error}"))
     }
 
-    fn told(&self) -> [(&'static str, Option<u64>, fn(&Sum) -> u64); 7] {
+    fn told(&self) -> [Told; 8] {
+        let freed = self
+            .allocated_count
+            .zip(self.outstanding_count)
+            .map(|(allocated, outstanding)| allocated - outstanding);
         [
-            ("outstanding_bytes", self.outstanding_bytes, |sum| {
-                sum.outstanding_bytes
+            ("outstanding_bytes", self.outstanding_bytes, |s| {
+                s.outstanding_bytes
             }),
-            ("outstanding_count", self.outstanding_count, |sum| {
-                sum.outstanding_count
+            ("outstanding_count", self.outstanding_count, |s| {
+                s.outstanding_count
             }),
-            ("allocated_bytes", self.allocated_bytes, |sum| {
-                sum.allocated_bytes
+            ("allocated_bytes", self.allocated_bytes, |s| {
+                s.allocated_bytes
             }),
-            ("allocated_count", self.allocated_count, |sum| {
-                sum.allocated_count
+            ("allocated_count", self.allocated_count, |s| {
+                s.allocated_count
             }),
-            ("reserved_bytes", self.reserved_bytes, |sum| {
-                sum.reserved_bytes
-            }),
-            ("blocks", self.blocks, |sum| sum.blocks),
-            ("freed_by_cleaner", self.freed_by_cleaner, |sum| {
-                sum.freed_by_cleaner
+            ("freed_count", freed, |s| s.freed_count),
+            ("reserved_bytes", self.reserved_bytes, |s| s.reserved_bytes),
+            ("blocks", self.blocks, |s| s.blocks),
+            ("freed_by_cleaner", self.freed_by_cleaner, |s| {
+                s.freed_by_cleaner
             }),
         ]
     }
@@ -109,5 +115,68 @@ pub fn assert_nothing_else(capture: &Capture, kind: SiteKind, work: &str, truths
             "outstanding {kind:?} count below {work}\n{}",
             describe(capture)
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    /// A capture with one malloc site, and one of another function that nobody told about.
+    fn capture() -> Capture {
+        let site = |name: &str, bytes: u64| {
+            format!(
+                r#"{{"kind":"malloc","estimated":false,"outstanding_bytes":{bytes},"outstanding_count":1,
+                "allocated_bytes":{bytes},"allocated_count":1,"oldest_seconds":0,"newest_seconds":0,
+                "freed_by_cleaner":0,"stack_end":"root","frames":[{{"name":"malloc","kind":"native"}},
+                {{"name":"{name}","kind":"native"}},{{"name":"work","kind":"native"}}]}}"#
+            )
+        };
+        let text = format!(
+            r#"{{"schema":"offheap.capture/1","tool":{{"version":""}},"host":{{"kernel":"","arch":""}},
+            "target":{{"pid":1,"comm":"","cmdline":[],"jvm":null,"ended":false}},
+            "window":{{"start":"","end":"","seconds":1}},
+            "settings":{{"hooks":[],"sample_bytes":0,"stack_bytes":0}},"functions":[],
+            "sites":[{},{}],"losses":{{}},
+            "completeness":{{"stacks":0,"complete":0,"symbolized_frames":0,"frames":0}},
+            "memory":{{"rss_start":0,"rss_end":0,"outstanding_bytes":0}},
+            "self":{{"cpu_seconds":0,"max_rss":0,"probe_hits":0}}}}"#,
+            site("at_one", 101),
+            site("at_other", 103)
+        );
+        serde_json::from_str(&text).expect("the schema")
+    }
+
+    fn truth(site: &str, bytes: u64) -> Truth {
+        Truth::parse(&format!(
+            r#"{{"site":"{site}","kind":"malloc","outstanding_bytes":{bytes},"outstanding_count":1}}"#
+        ))
+    }
+
+    /// The truth passes, and one byte more or less, another count, and no truth at all fail.
+    #[test]
+    fn one_byte_is_enough_to_fail() {
+        assert_truth(&capture(), &[truth("at_one", 101), truth("at_other", 103)]);
+        assert!(catch_unwind(|| assert_truth(&capture(), &[truth("at_one", 102)])).is_err());
+        assert!(catch_unwind(|| assert_truth(&capture(), &[truth("at_nowhere", 101)])).is_err());
+        assert!(catch_unwind(|| assert_truth(&capture(), &[])).is_err());
+    }
+
+    /// A site that nobody told about fails the check that there is nothing else.
+    #[test]
+    fn an_untold_site_is_enough_to_fail() {
+        let told = [truth("at_one", 101), truth("at_other", 103)];
+        assert_nothing_else(&capture(), SiteKind::Malloc, "work", &told);
+        let one = catch_unwind(|| {
+            assert_nothing_else(
+                &capture(),
+                SiteKind::Malloc,
+                "work",
+                &[truth("at_one", 101)],
+            );
+        });
+        assert!(one.is_err());
     }
 }

@@ -45,7 +45,7 @@ fn big_blocks_count_once_in_the_total() {
     let Some(_session) = session() else { return };
     let (capture, _) = captured("mmap,malloc");
 
-    let own = sites_through(&capture, SiteKind::Mmap, "at_big_malloc");
+    let own = sites_through(&capture, SiteKind::Mmap, "big_blocks");
     assert!(
         own.iter().all(|site| site.owner == Some(Owner::Allocator)),
         "{own:#?}"

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use offheap::capture::{Capture, Site, SiteKind};
-use offheap_tests::checks::stack;
+use offheap_tests::checks::{assert_distinct, stack};
 use offheap_tests::{
     CFlags, Target, Tool, assert_conserved, assert_frames_in_order, assert_rooted, assert_truth,
     c_program, session, sites_through,
@@ -100,4 +100,19 @@ fn stack_bytes_bound_the_copy() {
     );
     assert_rooted(only_site(&capture, "at_depth_1"));
     assert_eq!(only_site(&capture, "above").stack_end, "truncated");
+}
+
+/// Calls from different places of one line are one site, as their stacks look the same.
+#[test]
+fn equal_stacks_are_one_site() {
+    let Some(_session) = session() else { return };
+    // The compiler unrolls the loop around the calls, so that they return to different addresses.
+    let flags = CFlags {
+        compile: &["-O3", "-funroll-all-loops"],
+        ..CFlags::default()
+    };
+    let mut target = Target::start(Command::new(c_program("streams", flags)).arg("forgotten"));
+    let tool = Tool::capture(target.pid(), &["--sample-bytes", "0"]);
+    target.work();
+    assert_distinct(&tool.finish());
 }

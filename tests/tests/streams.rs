@@ -8,7 +8,7 @@ use offheap_tests::checks::{describe, functions};
 use offheap_tests::session::lacks_library;
 use offheap_tests::{
     CFlags, Target, Tool, Truth, assert_conserved, assert_nothing_else, assert_truth, c_program,
-    session,
+    session, sites_through, sum,
 };
 
 const EXACT: [&str; 4] = ["--hooks", "zlib,malloc", "--sample-bytes", "0"];
@@ -58,14 +58,7 @@ fn streams_are_counted_without_malloc() {
     let truths = target.work();
     let capture = tool.finish();
 
-    let counts: Vec<Truth> = truths
-        .into_iter()
-        .map(|truth| Truth {
-            outstanding_bytes: None,
-            blocks: None,
-            ..truth
-        })
-        .collect();
+    let counts: Vec<Truth> = truths.into_iter().map(without_bytes).collect();
     assert_truth(&capture, &counts);
     assert_conserved(&capture);
     for site in capture
@@ -101,7 +94,8 @@ fn refused_streams_are_not_outstanding() {
     assert_streams(&tool.finish(), &truths);
 }
 
-/// A stream opened where an unended one lies does not end that one: nobody can, and its memory stays.
+/// A stream opened where an unended one lies does not end that one: nobody can, and its memory stays. What the older ones
+/// hold may be computed; it is then called estimated and is right to one percent.
 #[test]
 fn forgotten_streams_stay_outstanding() {
     if lacks_library("libz.so.1") {
@@ -111,7 +105,32 @@ fn forgotten_streams_stay_outstanding() {
     let mut target = target("forgotten");
     let tool = Tool::capture(target.pid(), &EXACT);
     let truths = target.work();
-    assert_streams(&tool.finish(), &truths);
+    let capture = tool.finish();
+
+    let bytes: u64 = truths
+        .iter()
+        .filter_map(|truth| truth.outstanding_bytes)
+        .sum();
+    let counts: Vec<Truth> = truths.into_iter().map(without_bytes).collect();
+    assert_truth(&capture, &counts);
+    assert_conserved(&capture);
+    let sites = sites_through(&capture, SiteKind::Deflate, "at_forgotten");
+    let held = sum(&sites).outstanding_bytes;
+    let estimated = sites.iter().any(|site| site.estimated);
+    let off = held.abs_diff(bytes);
+    assert!(
+        off == 0 || estimated && off <= bytes / 100,
+        "{held} bytes, not {bytes}\n{}",
+        describe(&capture)
+    );
+}
+
+fn without_bytes(truth: Truth) -> Truth {
+    Truth {
+        outstanding_bytes: None,
+        blocks: None,
+        ..truth
+    }
 }
 
 /// A zlib that the target maps after the attach is hooked within a second, and the report says when that was.
