@@ -117,20 +117,57 @@ impl<M: Memory> Accounts<M> {
     pub fn book(&mut self, event: Event, stack: Option<Stack>, scene: Scene<'_>) {
         match (event, stack) {
             (Event::Allocated(block), Some(stack)) => self.allocated(&block, stack),
-            (Event::Mapped { protection, region }, Some(stack)) => self.mapped(protection, &region, stack),
-            (Event::Remapped { old_address, old_length, keeps_old, region }, Some(stack)) => {
-                let old = if keeps_old { (old_address, 0) } else { (old_address, old_length) };
+            (Event::Mapped { protection, region }, Some(stack)) => {
+                self.mapped(protection, &region, stack)
+            }
+            (
+                Event::Remapped {
+                    old_address,
+                    old_length,
+                    keeps_old,
+                    region,
+                },
+                Some(stack),
+            ) => {
+                let old = if keeps_old {
+                    (old_address, 0)
+                } else {
+                    (old_address, old_length)
+                };
                 self.remapped(old, &region, stack);
             }
-            (Event::Opened { stream, window_bits, mem_level, replaced }, Some(stack)) => {
+            (
+                Event::Opened {
+                    stream,
+                    window_bits,
+                    mem_level,
+                    replaced,
+                },
+                Some(stack),
+            ) => {
                 let direction = direction(scene, stream.point);
-                self.opened(&stream, Parameters { direction, window_bits, mem_level }, replaced, stack);
+                self.opened(
+                    &stream,
+                    Parameters {
+                        direction,
+                        window_bits,
+                        mem_level,
+                    },
+                    replaced,
+                    stack,
+                );
             }
             (Event::Unmapped { address, length }, _) => drop(self.regions.unmap(address, length)),
             (Event::Freed(end), _) => self.freed(end),
             (Event::FreedUnknown(end), _) => {
                 let by = self.freed_by(end.tid);
-                self.ledger.end_unknown(Space::Blocks, end.key.address, end.now, self.rules.interval, by);
+                self.ledger.end_unknown(
+                    Space::Blocks,
+                    end.key.address,
+                    end.now,
+                    self.rules.interval,
+                    by,
+                );
             }
             (Event::Closed { end, comm }, _) => self.closed(end, &comm),
             (_, None) => self.malformed += 1,
@@ -141,7 +178,8 @@ impl<M: Memory> Accounts<M> {
         let site = self.site(SiteKind::Malloc, block, stack);
         let weight = Weight::of(block.size, self.rules.interval);
         if block.spilled {
-            self.ledger.begin_spilled(Space::Blocks, block.key, block.size, site, weight);
+            self.ledger
+                .begin_spilled(Space::Blocks, block.key, block.size, site, weight);
         } else {
             self.ledger.begin(block.key, block.size, site, weight);
         }
@@ -149,28 +187,47 @@ impl<M: Memory> Accounts<M> {
 
     fn mapped(&mut self, protection: u32, region: &Allocation, stack: Stack) {
         let site = self.site(SiteKind::Mmap, region, stack);
-        let origin = Origin { site, time: region.key.time, reserved: protection == PROT_NONE };
+        let origin = Origin {
+            site,
+            time: region.key.time,
+            reserved: protection == PROT_NONE,
+        };
         self.regions.map(region.key.address, region.size, origin);
         self.ledger.add(site, region.size, Weight::ONE);
     }
 
     fn remapped(&mut self, old: (u64, u64), region: &Allocation, stack: Stack) {
         let site = self.site(SiteKind::Mmap, region, stack);
-        let origin = Origin { site, time: region.key.time, reserved: false };
-        self.regions.remap(old, region.key.address, region.size, origin);
+        let origin = Origin {
+            site,
+            time: region.key.time,
+            reserved: false,
+        };
+        self.regions
+            .remap(old, region.key.address, region.size, origin);
         let grown = region.size.saturating_sub(old.1);
         if grown > 0 {
             self.ledger.add(site, grown, Weight::ONE);
         }
     }
 
-    fn opened(&mut self, stream: &Allocation, parameters: Parameters, replaced: Option<u64>, stack: Stack) {
+    fn opened(
+        &mut self,
+        stream: &Allocation,
+        parameters: Parameters,
+        replaced: Option<u64>,
+        stack: Stack,
+    ) {
         if let Some(time) = replaced {
-            self.orphan(AllocationKey { address: stream.key.address, time });
+            self.orphan(AllocationKey {
+                address: stream.key.address,
+                time,
+            });
         }
         let site = self.site(kind_of(parameters.direction), stream, stack);
         if stream.spilled {
-            self.ledger.begin_spilled(Space::Streams, stream.key, 0, site, Weight::ONE);
+            self.ledger
+                .begin_spilled(Space::Streams, stream.key, 0, site, Weight::ONE);
         } else {
             self.ledger.begin(stream.key, 0, site, Weight::ONE);
         }
@@ -179,15 +236,22 @@ impl<M: Memory> Accounts<M> {
 
     /// The stream was set up again without having been ended.
     fn orphan(&mut self, key: AllocationKey) {
-        if let (Some(site), Some(parameters)) = (self.ledger.site_of(key), self.parameters.remove(&key)) {
-            self.orphans.push(Orphan { time: key.time, site, parameters });
+        if let (Some(site), Some(parameters)) =
+            (self.ledger.site_of(key), self.parameters.remove(&key))
+        {
+            self.orphans.push(Orphan {
+                time: key.time,
+                site,
+                parameters,
+            });
             self.ledger.forget(key);
         }
     }
 
     fn freed(&mut self, end: End) {
         let by = self.freed_by(end.tid);
-        self.ledger.end(end.key, Weight::of(end.size, self.rules.interval), by);
+        self.ledger
+            .end(end.key, Weight::of(end.size, self.rules.interval), by);
     }
 
     fn closed(&mut self, end: End, comm: &[u8; 16]) {
@@ -197,7 +261,8 @@ impl<M: Memory> Accounts<M> {
             false => Freed::ByProgram,
         };
         if end.key.time == 0 {
-            self.ledger.end_unknown(Space::Streams, end.key.address, end.now, 0, by);
+            self.ledger
+                .end_unknown(Space::Streams, end.key.address, end.now, 0, by);
         } else {
             self.ledger.end(end.key, Weight::ONE, by);
             self.parameters.remove(&end.key);
@@ -213,17 +278,27 @@ impl<M: Memory> Accounts<M> {
     }
 
     fn site(&mut self, kind: SiteKind, made: &Allocation, stack: Stack) -> SiteId {
-        self.ledger.site(kind, stack, self.rules.by_thread.then_some(made.tid))
+        self.ledger
+            .site(kind, stack, self.rules.by_thread.then_some(made.tid))
     }
 
     /// The stack of an allocation, from the hooked function on.
     pub fn unwind(&mut self, made: &Allocation, scene: Scene<'_>) -> Stack {
         let raw = &made.stack;
         let replaced = raw.replaced.iter().filter(|replaced| replaced.slot != 0);
-        let replaced: Vec<ReplacedReturn> =
-            replaced.map(|r| ReplacedReturn { slot: r.slot, original: r.return_address }).collect();
+        let replaced: Vec<ReplacedReturn> = replaced
+            .map(|r| ReplacedReturn {
+                slot: r.slot,
+                original: r.return_address,
+            })
+            .collect();
         let capture = StackCapture {
-            registers: Registers { ip: raw.ip, sp: raw.sp, fp: raw.fp, lr: raw.lr },
+            registers: Registers {
+                ip: raw.ip,
+                sp: raw.sp,
+                fp: raw.fp,
+                lr: raw.lr,
+            },
             ip_is_return_address: raw.at_return,
             bytes: &raw.bytes,
             truncated: raw.truncated,
@@ -234,7 +309,13 @@ impl<M: Memory> Accounts<M> {
         if raw.at_return
             && let Some(point) = scene.points.get(made.point as usize)
         {
-            stack.frames.insert(0, Frame::Native { module: point.module, offset: point.entry });
+            stack.frames.insert(
+                0,
+                Frame::Native {
+                    module: point.module,
+                    offset: point.entry,
+                },
+            );
         }
         stack
     }

@@ -56,7 +56,10 @@ impl Event {
             | Event::Mapped { region: made, .. }
             | Event::Remapped { region: made, .. }
             | Event::Opened { stream: made, .. } => Some(made),
-            Event::Freed(_) | Event::FreedUnknown(_) | Event::Closed { .. } | Event::Unmapped { .. } => None,
+            Event::Freed(_)
+            | Event::FreedUnknown(_)
+            | Event::Closed { .. }
+            | Event::Unmapped { .. } => None,
         }
     }
 }

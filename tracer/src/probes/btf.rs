@@ -42,13 +42,18 @@ struct Member<'a> {
 impl<'a> Types<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Types<'a>> {
         let magic = u16::from_le_bytes(bytes.get(..2)?.try_into().ok()?);
-        let [length, types_at, types_len, strings_at, strings_len] = [4, 8, 12, 16, 20].map(|at| word(bytes, at));
+        let [length, types_at, types_len, strings_at, strings_len] =
+            [4, 8, 12, 16, 20].map(|at| word(bytes, at));
         let section = |at: Option<u32>, len: Option<u32>| {
             let start = length? as usize + at? as usize;
             bytes.get(start..start + len? as usize)
         };
         let types = section(types_at, types_len)?;
-        let mut parsed = Types { types, strings: section(strings_at, strings_len)?, starts: Vec::new() };
+        let mut parsed = Types {
+            types,
+            strings: section(strings_at, strings_len)?,
+            starts: Vec::new(),
+        };
         let mut at = 0;
         while magic == MAGIC && at + 12 <= types.len() {
             parsed.starts.push(at as u32);
@@ -83,19 +88,28 @@ impl<'a> Types<'a> {
     fn struct_named(&self, name: &str) -> Option<usize> {
         self.starts.iter().map(|&at| at as usize).find(|&at| {
             let is_struct = self.kind(at).is_some_and(|(kind, _)| kind == KIND_STRUCT);
-            is_struct && word(self.types, at).is_some_and(|offset| self.name(offset) == name.as_bytes())
+            is_struct
+                && word(self.types, at).is_some_and(|offset| self.name(offset) == name.as_bytes())
         })
     }
 
     fn members(&self, at: usize) -> impl Iterator<Item = Member<'a>> {
         let (kind, count) = self.kind(at).unwrap_or_default();
-        let count = if matches!(kind, KIND_STRUCT | KIND_UNION) { count } else { 0 };
+        let count = if matches!(kind, KIND_STRUCT | KIND_UNION) {
+            count
+        } else {
+            0
+        };
         (0..count).filter_map(move |index| {
             let member = at + 12 + 12 * index;
             // The upper bits of the offset are the size of a bit field, where there are any.
             let bits = word(self.types, member + 8)? & 0x00ff_ffff;
             let name = self.name(word(self.types, member)?);
-            Some(Member { name, type_id: word(self.types, member + 4)?, bytes: u64::from(bits / 8) })
+            Some(Member {
+                name,
+                type_id: word(self.types, member + 4)?,
+                bytes: u64::from(bits / 8),
+            })
         })
     }
 
@@ -135,7 +149,10 @@ mod tests {
             return println!("skipped: this kernel has no /sys/kernel/btf/vmlinux");
         }
         let offset = thread_pointer();
-        assert!((8..64 * 1024).contains(&offset) && offset % 8 == 0, "{offset}");
+        assert!(
+            (8..64 * 1024).contains(&offset) && offset % 8 == 0,
+            "{offset}"
+        );
     }
 
     /// Bytes that are no BTF have no types.
@@ -143,7 +160,11 @@ mod tests {
     fn garbage_is_survived() {
         for length in 0..64 {
             let bytes: Vec<u8> = (0..length).map(|i: u8| i.wrapping_mul(37)).collect();
-            assert!(Types::parse(&bytes).and_then(|types| types.struct_named("task_struct")).is_none());
+            assert!(
+                Types::parse(&bytes)
+                    .and_then(|types| types.struct_named("task_struct"))
+                    .is_none()
+            );
         }
     }
 }

@@ -46,7 +46,12 @@ impl Session {
         let ring = unsafe { AsyncFd::register_with_interest(trace.ring()?, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
         Ok(Session {
-            ring, trace, signals, drain: every(DRAIN), refresh: every(REFRESH) })
+            ring,
+            trace,
+            signals,
+            drain: every(DRAIN),
+            refresh: every(REFRESH),
+        })
     }
 
     /// Keeps the books until something is to be done; `due` None waits for signals and the target's end alone.

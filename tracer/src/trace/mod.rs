@@ -106,7 +106,11 @@ impl Trace {
             Some(made) => Some(self.unwind(made)?),
             None => None,
         };
-        let scene = Scene { modules: &self.modules, points: &self.probes.points, inner_tids: &self.inner_tids };
+        let scene = Scene {
+            modules: &self.modules,
+            points: &self.probes.points,
+            inner_tids: &self.inner_tids,
+        };
         self.accounts.book(event, stack, scene);
         Ok(())
     }
@@ -117,7 +121,10 @@ impl Trace {
         }
         let mut stack = self.unwind_once(made);
         // Code of a library that was mapped a moment ago.
-        if leads_nowhere(&stack) && self.refreshed.elapsed() >= MIN_REFRESH && self.refresh()? == Target::Alive {
+        if leads_nowhere(&stack)
+            && self.refreshed.elapsed() >= MIN_REFRESH
+            && self.refresh()? == Target::Alive
+        {
             stack = self.unwind_once(made);
         }
         self.accounts.stacks.count(stack.end);
@@ -125,7 +132,11 @@ impl Trace {
     }
 
     fn unwind_once(&mut self, made: &Allocation) -> Stack {
-        let scene = Scene { modules: &self.modules, points: &self.probes.points, inner_tids: &self.inner_tids };
+        let scene = Scene {
+            modules: &self.modules,
+            points: &self.probes.points,
+            inner_tids: &self.inner_tids,
+        };
         self.accounts.unwind(made, scene)
     }
 
@@ -237,7 +248,13 @@ impl Trace {
 
 /// Does the walk end at an address where nothing is known to be mapped?
 fn leads_nowhere(stack: &Stack) -> bool {
-    matches!(stack.frames.last(), Some(Frame::Unknown { reason: UnknownReason::NotMapped, .. }))
+    matches!(
+        stack.frames.last(),
+        Some(Frame::Unknown {
+            reason: UnknownReason::NotMapped,
+            ..
+        })
+    )
 }
 
 fn open_memory(process: &Process) -> Result<ProcessMemory> {
