@@ -32,7 +32,11 @@ pub enum Frame {
     /// lowered by one, so that the call instruction is found and not its successor.
     Native { module: ModuleId, offset: u64 },
     /// Java code; `line` is 0 where the class has no line table.
-    Java { kind: JavaKind, method: MethodId, line: u32 },
+    Java {
+        kind: JavaKind,
+        method: MethodId,
+        line: u32,
+    },
     /// Code that the JVM generated for itself, by the name of its code blob.
     Stub { name: Arc<str> },
     /// An address that nothing is known about, and why.

@@ -1,11 +1,278 @@
 //! Reading the target's memory, as a trait: the walker is a pure function over it and is tested on recorded pages.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
 /// The bytes asked for are not (all) there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
+
+/// Memory is recorded and cached in pieces of this many bytes.
+pub const PAGE: u64 = 4096;
 
 /// Memory of the target. Everything that comes from it is hostile.
 pub trait Memory {
     /// Fills `buf` from `address` or fails as a whole.
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable>;
+
+    fn read_u8(&self, address: u64) -> Result<u8, Unreadable> {
+        let mut buf = [0; 1];
+        self.read(address, &mut buf)?;
+        Ok(buf[0])
+    }
+
+    fn read_u32(&self, address: u64) -> Result<u32, Unreadable> {
+        let mut buf = [0; 4];
+        self.read(address, &mut buf)?;
+        Ok(u32::from_le_bytes(buf))
+    }
+
+    fn read_u64(&self, address: u64) -> Result<u64, Unreadable> {
+        let mut buf = [0; 8];
+        self.read(address, &mut buf)?;
+        Ok(u64::from_le_bytes(buf))
+    }
+
+    /// `len` bytes from `address`; the caller bounds `len`.
+    fn read_vec(&self, address: u64, len: usize) -> Result<Vec<u8>, Unreadable> {
+        let mut bytes = vec![0; len];
+        self.read(address, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// As many of the `max` bytes from `address` as are readable: all, or those up to the end of a page.
+    fn read_up_to(&self, address: u64, max: usize) -> Vec<u8> {
+        let mut len = max;
+        while len > 0 {
+            if let Ok(bytes) = self.read_vec(address, len) {
+                return bytes;
+            }
+            // The last readable byte is the last one of a page.
+            let beyond = (address.wrapping_add(len as u64 - 1) & (PAGE - 1)) + 1;
+            len = len.saturating_sub(usize::try_from(beyond).unwrap_or(len));
+        }
+        Vec::new()
+    }
+
+    /// The text at `address` up to its NUL, which has to come within `max` bytes.
+    fn read_name(&self, address: u64, max: usize) -> Result<String, Unreadable> {
+        let bytes = self.read_up_to(address, max);
+        let end = bytes.iter().position(|&byte| byte == 0).ok_or(Unreadable)?;
+        Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+}
+
+impl<M: Memory + ?Sized> Memory for &M {
+    fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
+        (**self).read(address, buf)
+    }
+}
+
+/// The memory of a live process. Nothing in it is stopped or changed by a read.
+#[derive(Debug)]
+pub struct ProcessMemory {
+    pid: libc::pid_t,
+    /// Opened only when the kernel refuses `process_vm_readv`.
+    file: Option<File>,
+}
+
+impl ProcessMemory {
+    /// The memory of `pid`, which has to be readable for us at all.
+    ///
+    /// # Errors
+    /// There is no such process, or neither `process_vm_readv` nor `/proc/PID/mem` may be used on it: that needs
+    /// CAP_SYS_PTRACE or the same user.
+    pub fn open(pid: u32) -> io::Result<Self> {
+        let id =
+            libc::pid_t::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let file = match vm_read(id, PAGE, &mut [0]) {
+            // The page is not there; that the kernel looked is enough.
+            Ok(()) => None,
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => None,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(error),
+            Err(_) => Some(File::open(format!("/proc/{pid}/mem"))?),
+        };
+        Ok(ProcessMemory { pid: id, file })
+    }
+}
+
+impl Memory for ProcessMemory {
+    fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
+        match &self.file {
+            None => vm_read(self.pid, address, buf).map_err(|_| Unreadable),
+            Some(file) => file.read_exact_at(buf, address).map_err(|_| Unreadable),
+        }
+    }
+}
+
+fn vm_read(pid: libc::pid_t, address: u64, buf: &mut [u8]) -> io::Result<()> {
+    let fault = || io::Error::from_raw_os_error(libc::EFAULT);
+    let local = libc::iovec {
+        iov_base: buf.as_mut_ptr().cast(),
+        iov_len: buf.len(),
+    };
+    let base = usize::try_from(address).map_err(|_| fault())? as *mut libc::c_void;
+    let remote = libc::iovec {
+        iov_base: base,
+        iov_len: buf.len(),
+    };
+    // SAFETY: `local` describes `buf`, which is borrowed mutably for the whole call; the remote side is only an
+    // address that the kernel checks.
+    let read = unsafe { libc::process_vm_readv(pid, &local, 1, &remote, 1, 0) };
+    match usize::try_from(read) {
+        Ok(read) if read == buf.len() => Ok(()),
+        Ok(_) => Err(fault()),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Pages of a target that were recorded: what is not in them is unreadable.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedMemory {
+    /// By page number (address / [`PAGE`]).
+    pub pages: BTreeMap<u64, Vec<u8>>,
+}
+
+impl RecordedMemory {
+    /// Puts `bytes` at `address`; the rest of a page that was not there reads as zero.
+    pub fn put(&mut self, address: u64, bytes: &[u8]) {
+        for (offset, byte) in bytes.iter().enumerate() {
+            let at = address.wrapping_add(offset as u64);
+            let page = self
+                .pages
+                .entry(at / PAGE)
+                .or_insert_with(|| vec![0; PAGE as usize]);
+            if let Some(slot) = page.get_mut((at % PAGE) as usize) {
+                *slot = *byte;
+            }
+        }
+    }
+}
+
+impl Memory for RecordedMemory {
+    fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
+        read_pages(address, buf, |page| self.pages.get(&page).cloned())
+    }
+}
+
+/// Reads whole pages once and remembers them. For a short time only: the target goes on, and the copy grows old.
+#[derive(Debug)]
+pub struct PageCache<M> {
+    memory: M,
+    pages: RefCell<BTreeMap<u64, Vec<u8>>>,
+    limit: usize,
+}
+
+impl<M: Memory> PageCache<M> {
+    /// A cache that holds at most `limit` pages and reads the rest directly.
+    pub fn new(memory: M, limit: usize) -> Self {
+        PageCache {
+            memory,
+            pages: RefCell::default(),
+            limit,
+        }
+    }
+
+    /// The pages that were read.
+    pub fn into_recorded(self) -> RecordedMemory {
+        RecordedMemory {
+            pages: self.pages.into_inner(),
+        }
+    }
+}
+
+impl<M: Memory> Memory for PageCache<M> {
+    fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
+        if self.pages.borrow().len() >= self.limit {
+            return self.memory.read(address, buf);
+        }
+        read_pages(address, buf, |page| {
+            if let Some(found) = self.pages.borrow().get(&page) {
+                return Some(found.clone());
+            }
+            let bytes = self
+                .memory
+                .read_vec(page.checked_mul(PAGE)?, PAGE as usize)
+                .ok()?;
+            self.pages.borrow_mut().insert(page, bytes.clone());
+            Some(bytes)
+        })
+    }
+}
+
+fn read_pages(
+    address: u64,
+    buf: &mut [u8],
+    page: impl Fn(u64) -> Option<Vec<u8>>,
+) -> Result<(), Unreadable> {
+    let mut at = address;
+    let mut rest = buf;
+    while !rest.is_empty() {
+        let bytes = page(at / PAGE).ok_or(Unreadable)?;
+        let from = bytes.get((at % PAGE) as usize..).ok_or(Unreadable)?;
+        let len = from.len().min(rest.len());
+        if len == 0 {
+            return Err(Unreadable);
+        }
+        let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
+        head.copy_from_slice(&from[..len]);
+        rest = tail;
+        at = at.checked_add(len as u64).ok_or(Unreadable)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A live process is read, an address that is not mapped fails, and so does a read that runs into a hole.
+    #[test]
+    fn own_memory() {
+        let memory = ProcessMemory::open(std::process::id()).unwrap();
+        let value = Box::new(0x1234_5678_9abc_def0_u64);
+        assert_eq!(memory.read_u64(&raw const *value as u64), Ok(*value));
+        assert_eq!(memory.read_u64(8), Err(Unreadable));
+        assert_eq!(memory.read_u64(u64::MAX - 3), Err(Unreadable));
+    }
+
+    /// The way through `/proc/PID/mem` reads the same.
+    #[test]
+    fn through_proc() {
+        let file = Some(File::open("/proc/self/mem").unwrap());
+        let memory = ProcessMemory {
+            pid: std::process::id() as i32,
+            file,
+        };
+        let value = Box::new(7_u64);
+        assert_eq!(memory.read_u64(&raw const *value as u64), Ok(7));
+        assert_eq!(memory.read_u64(8), Err(Unreadable));
+    }
+
+    /// Reads across recorded pages work, reads into a gap fail as a whole or stop at its border.
+    #[test]
+    fn recorded() {
+        let mut memory = RecordedMemory::default();
+        memory.put(PAGE - 4, b"over the edge\0");
+        assert_eq!(memory.read_name(PAGE - 4, 100).unwrap(), "over the edge");
+        assert_eq!(memory.read(2 * PAGE - 2, &mut [0; 4]), Err(Unreadable));
+        assert_eq!(memory.read_up_to(2 * PAGE - 2, 4).len(), 2);
+        assert_eq!(memory.read_up_to(3 * PAGE, 4).len(), 0);
+        let cached = PageCache::new(&memory, 1);
+        assert_eq!(cached.read_name(PAGE, 100).unwrap(), " the edge");
+        assert_eq!(cached.read_name(PAGE - 4, 100).unwrap(), "over the edge");
+        assert_eq!(cached.into_recorded().pages.len(), 1);
+    }
+
+    /// A process that is not there can't be opened.
+    #[test]
+    fn ended() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        assert!(ProcessMemory::open(pid).is_err());
+    }
 }

@@ -1,3 +1,152 @@
 //! Registers and stack bytes in, frames out.
+//!
+//! A walk is a pure function of a [`StackCapture`], the [`ModuleTable`] and a [`Memory`] to read the JVM's metadata
+//! from. Native frames are left by call frame information only ([`cfi`]), Java frames by what the JVM says about itself
+//! ([`hotspot`]); nothing is guessed, and every end has its reason.
 
+use std::time::Instant;
+
+use crate::stack::{MethodTable, Stack};
+use crate::target::modules::{Module, ModuleTable};
+
+mod cfi;
+mod cursor;
+pub mod hotspot;
 pub mod memory;
+mod native;
+mod return_probe;
+mod rule;
+mod walk;
+
+use hotspot::{HotSpot, JvmVersion, UnsupportedJvm};
+use memory::Memory;
+use native::NativeUnwinder;
+use return_probe::ReturnProbes;
+
+/// The registers that a walk starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// The probed instruction, or the return address at a return probe.
+    pub ip: u64,
+    pub sp: u64,
+    /// `rbp` or `x29`.
+    pub fp: u64,
+    /// `x30` on aarch64.
+    pub lr: u64,
+}
+
+/// What the kernel copied of a stack.
+#[derive(Clone, Copy, Debug)]
+pub struct StackCapture<'a> {
+    pub registers: Registers,
+    /// True when `ip` is a return address (capture at a function's return probe): look-ups use ip − 1.
+    pub ip_is_return_address: bool,
+    /// Bytes from `registers.sp` upwards.
+    pub bytes: &'a [u8],
+    /// The cap was reached before the end of the stack.
+    pub truncated: bool,
+    /// Thread id as the target sees it.
+    pub tid: u32,
+    /// Return addresses that pending return probes have replaced.
+    pub replaced: &'a [ReplacedReturn],
+}
+
+/// A return address that a return probe has replaced by the kernel's trampoline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplacedReturn {
+    /// Address of the stack slot: the stack pointer at the function's entry.
+    pub slot: u64,
+    pub original: u64,
+}
+
+/// What is known about Java in the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Jvm<'a> {
+    /// No libjvm is mapped.
+    None,
+    Supported(&'a JvmVersion),
+    /// Native frames only; [`UnsupportedJvm::Starting`] may pass.
+    Unsupported(&'a UnsupportedJvm),
+}
+
+/// Turns captures of one process into stacks, and remembers what it learns on the way.
+pub struct Unwinder<M> {
+    memory: M,
+    native: NativeUnwinder,
+    jvm: Option<Result<HotSpot, UnsupportedJvm>>,
+    methods: MethodTable,
+}
+
+impl<M: Memory> Unwinder<M> {
+    /// An unwinder that knows no modules yet: call [`Unwinder::modules_changed`] before the first walk.
+    pub fn new(memory: M) -> Self {
+        Unwinder {
+            memory,
+            native: NativeUnwinder::default(),
+            jvm: None,
+            methods: MethodTable::default(),
+        }
+    }
+
+    /// Takes note of what the target has mapped: to be called after each refresh that may have changed the table, and
+    /// while [`Unwinder::jvm`] says that the JVM is starting. Looks for a JVM until one is found.
+    pub fn modules_changed(&mut self, modules: &ModuleTable) {
+        self.native.modules_changed();
+        self.find_jvm(modules);
+    }
+
+    fn find_jvm(&mut self, modules: &ModuleTable) {
+        if !matches!(self.jvm, None | Some(Err(UnsupportedJvm::Starting))) {
+            return;
+        }
+        let libjvm = modules
+            .modules
+            .iter()
+            .find(|module| hotspot::is_libjvm(module));
+        self.jvm = libjvm.map(|module| detect(&self.memory, module));
+    }
+
+    /// The frames of `capture`, leaf first. To be called soon after the event: the JVM's metadata is read from the live
+    /// target.
+    pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
+        let (cursor, stack) = walk::first(capture);
+        let mut frames = Vec::with_capacity(64);
+        let java = hotspot::Walk {
+            memory: &self.memory,
+            methods: &mut self.methods,
+            stack,
+            frames: &mut frames,
+            now: Instant::now(),
+        };
+        let mut walker = walk::Walker {
+            modules,
+            native: &mut self.native,
+            hotspot: self.jvm.as_mut().and_then(|jvm| jvm.as_mut().ok()),
+            java,
+            probes: ReturnProbes::new(modules, capture.replaced),
+            tid: capture.tid,
+            call_wrapper: None,
+            passed_java: false,
+        };
+        let end = walker.walk(cursor);
+        walk::finish(frames, end)
+    }
+
+    /// The Java methods of all stacks so far.
+    pub fn methods(&self) -> &MethodTable {
+        &self.methods
+    }
+
+    pub fn jvm(&self) -> Jvm<'_> {
+        match &self.jvm {
+            None => Jvm::None,
+            Some(Ok(hotspot)) => Jvm::Supported(&hotspot.version),
+            Some(Err(reason)) => Jvm::Unsupported(reason),
+        }
+    }
+}
+
+fn detect(memory: &impl Memory, module: &Module) -> Result<HotSpot, UnsupportedJvm> {
+    let bias = hotspot::load_bias(module).ok_or(UnsupportedJvm::Unreadable)?;
+    HotSpot::detect(memory, module, bias)
+}

@@ -1,0 +1,179 @@
+//! What a return address in the code cache means: the frames that it stands for, and the rule to leave them by.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::stack::{Frame, JavaKind, MethodTable, UnknownReason};
+use crate::unwind::memory::Memory;
+
+use super::blob::{Blob, BlobKind, Nmethod};
+use super::layout::VmLayout;
+use super::method::{Method, MethodCache};
+use super::scopes;
+
+/// The highest tier of C1.
+const C1_LEVELS: std::ops::RangeInclusive<u8> = 1..=3;
+
+/// How to leave a frame of generated code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FrameRule {
+    /// So many bytes above the stack pointer is the caller's; return address and frame pointer lie below that.
+    FixedSize(u64),
+    /// The same, and the frame is to be continued in the interpreter: its real return address is in the frame.
+    Deoptimized {
+        bytes: u64,
+        orig_pc_offset: u32,
+        code: Range<u64>,
+    },
+    /// By the frame pointer; the method is in the frame, too.
+    Interpreter,
+    FramePointer,
+    /// By the frame pointer, to the JVM's code that called into Java.
+    CallStub,
+}
+
+/// Generated code at one return address.
+#[derive(Clone, Debug)]
+pub struct JavaCode {
+    pub blob: Blob,
+    pub rule: FrameRule,
+    /// Innermost first; empty where they depend on the frame.
+    pub frames: Vec<Frame>,
+    /// Frames of a virtual thread are parked in the heap behind this one.
+    pub is_barrier: bool,
+    /// Everything could be read.
+    pub is_complete: bool,
+}
+
+/// Finds out what code means.
+pub struct Resolver<'a, M> {
+    pub memory: &'a M,
+    pub layout: &'a VmLayout,
+    pub methods: &'a mut MethodCache,
+    pub table: &'a mut MethodTable,
+    pub now: Instant,
+}
+
+impl<M: Memory> Resolver<'_, M> {
+    /// What the return address `pc` in `blob` means.
+    pub fn resolve(&mut self, blob: Blob, pc: u64) -> JavaCode {
+        let rule = self.rule(&blob, pc);
+        let frames = match (&rule, &blob.nmethod) {
+            (FrameRule::Interpreter | FrameRule::Deoptimized { .. }, _) => Vec::new(),
+            (_, Some(nmethod)) => self.compiled(&blob, nmethod, pc),
+            (FrameRule::CallStub, None) => vec![Frame::Stub {
+                name: Arc::from("call_stub"),
+            }],
+            (_, None) => vec![Frame::Stub {
+                name: Arc::clone(&blob.name),
+            }],
+        };
+        let is_complete = !frames
+            .iter()
+            .any(|frame| matches!(frame, Frame::Unknown { .. }));
+        JavaCode {
+            rule,
+            frames,
+            is_barrier: blob.kind == BlobKind::Continuation,
+            is_complete,
+            blob,
+        }
+    }
+
+    fn rule(&self, blob: &Blob, pc: u64) -> FrameRule {
+        if Some(pc) == self.layout.call_stub_return {
+            return FrameRule::CallStub;
+        }
+        match (&blob.nmethod, blob.kind) {
+            (Some(nmethod), _) if nmethod.deopt_handlers.contains(&pc) => FrameRule::Deoptimized {
+                bytes: blob.frame_bytes,
+                orig_pc_offset: nmethod.orig_pc_offset,
+                code: blob.code.clone(),
+            },
+            (None, BlobKind::Interpreter) => FrameRule::Interpreter,
+            _ if blob.frame_bytes >= 16 => FrameRule::FixedSize(blob.frame_bytes),
+            _ => FrameRule::FramePointer,
+        }
+    }
+
+    fn compiled(&mut self, blob: &Blob, nmethod: &Nmethod, pc: u64) -> Vec<Frame> {
+        let own = match (blob.kind, nmethod.level) {
+            (BlobKind::NativeWrapper, _) => JavaKind::Native,
+            (_, level) if C1_LEVELS.contains(&level) => JavaKind::C1,
+            _ => JavaKind::C2,
+        };
+        // Without scopes for exactly this address the method is known, and neither its line nor what is inlined.
+        if own == JavaKind::Native {
+            return vec![self.frame(own, nmethod.method, pc, |_| 0)];
+        }
+        let scopes = match scopes::at(self.memory, self.layout.release, nmethod, &blob.code, pc) {
+            Ok(scopes) if !scopes.is_empty() => scopes,
+            _ => return vec![self.frame(own, nmethod.method, pc, |_| 0)],
+        };
+        let last = scopes.len() - 1;
+        let kinds = (0..scopes.len()).map(|index| {
+            if index == last {
+                own
+            } else {
+                JavaKind::Inlined
+            }
+        });
+        scopes
+            .iter()
+            .zip(kinds)
+            .map(|(scope, kind)| {
+                self.frame(kind, scope.method, pc, |method| method.line(scope.bci))
+            })
+            .collect()
+    }
+
+    fn frame(
+        &mut self,
+        kind: JavaKind,
+        method: u64,
+        pc: u64,
+        line: impl Fn(&Method) -> u32,
+    ) -> Frame {
+        match self.method(method) {
+            Some(method) => Frame::Java {
+                kind,
+                method: method.id,
+                line: line(&method),
+            },
+            None => Frame::Unknown {
+                address: pc,
+                reason: UnknownReason::BadMetadata,
+            },
+        }
+    }
+
+    /// The frame of the interpreter that runs `method` at the bytecode `bcp` points to.
+    pub fn interpreted(&mut self, method: u64, bcp: u64, pc: u64) -> Frame {
+        match self.method(method) {
+            Some(method) if method.is_native => Frame::Java {
+                kind: JavaKind::Native,
+                method: method.id,
+                line: 0,
+            },
+            Some(method) => {
+                let line = method.bci(bcp).map_or(0, |bci| method.line(Some(bci)));
+                Frame::Java {
+                    kind: JavaKind::Interpreted,
+                    method: method.id,
+                    line,
+                }
+            }
+            None => Frame::Unknown {
+                address: pc,
+                reason: UnknownReason::BadMetadata,
+            },
+        }
+    }
+
+    fn method(&mut self, address: u64) -> Option<Rc<Method>> {
+        self.methods
+            .get(self.memory, self.layout, self.table, address, self.now)
+    }
+}

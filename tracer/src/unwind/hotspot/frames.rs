@@ -1,0 +1,268 @@
+//! Leaving frames of generated code (unwinding rules at return addresses).
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::stack::{Frame, Marker, MethodTable, StackEnd, UnknownReason};
+use crate::unwind::cursor::{CapturedStack, Cursor};
+use crate::unwind::memory::Memory;
+
+use super::HotSpot;
+use super::anchor::Anchor;
+use super::code::{FrameRule, JavaCode, Resolver};
+
+/// Words that code may have pushed around a call of C code, to align the stack or to keep registers, and that its frame
+/// size does not count. Six have been seen.
+const MAX_PUSHED: u64 = 6;
+
+/// Slots of an interpreter frame, in bytes below the frame pointer.
+const SENDER_SP: u64 = 8;
+const METHOD: u64 = 24;
+#[cfg(target_arch = "x86_64")]
+const BCP: u64 = 64;
+#[cfg(target_arch = "aarch64")]
+const BCP: u64 = 72;
+/// JDK 8 has no mirror slot and one less.
+#[cfg(target_arch = "x86_64")]
+const BCP_8: u64 = 56;
+#[cfg(target_arch = "aarch64")]
+const BCP_8: u64 = 56;
+
+/// What a walk lends to the JVM's unwinder.
+pub struct Walk<'a, M> {
+    pub memory: &'a M,
+    pub methods: &'a mut MethodTable,
+    pub stack: CapturedStack<'a>,
+    pub frames: &'a mut Vec<Frame>,
+    pub now: Instant,
+}
+
+/// A frame that was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JavaStep {
+    pub cursor: Cursor,
+    /// The call stub's caller keeps the last Java frame before it here: address of a `JavaCallWrapper`.
+    pub call_wrapper: Option<u64>,
+}
+
+impl HotSpot {
+    /// Adds the frames at `now`, which is in the code cache, and leaves them.
+    ///
+    /// # Errors
+    /// `BadCodeBlob` where the JVM's metadata does not lead to a caller; else those of [`CapturedStack::word`].
+    pub fn step<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        now: &Cursor,
+    ) -> Result<JavaStep, StackEnd> {
+        let code = match self.code(walk.memory, walk.methods, walk.now, now.pc) {
+            Ok(code) => code,
+            Err(reason) => {
+                walk.frames.push(Frame::Unknown {
+                    address: now.pc,
+                    reason,
+                });
+                return Err(StackEnd::BadCodeBlob);
+            }
+        };
+        walk.frames.extend_from_slice(&code.frames);
+        let step = |cursor| {
+            Ok(JavaStep {
+                cursor,
+                call_wrapper: None,
+            })
+        };
+        match &code.rule {
+            FrameRule::FixedSize(bytes) => step(self.fixed_size(walk, now, *bytes)?),
+            FrameRule::Deoptimized { .. } => step(self.deoptimized(walk, now, &code)?),
+            FrameRule::Interpreter => step(self.interpreter(walk, now)?),
+            FrameRule::FramePointer => {
+                if code.is_barrier {
+                    walk.frames.push(Frame::Marker(Marker::ParkedVirtualThread));
+                }
+                step(by_frame_pointer(&walk.stack, now)?)
+            }
+            FrameRule::CallStub => {
+                let wrapper = now
+                    .fp
+                    .checked_add_signed(i64::from(self.layout.call_wrapper_words) * 8);
+                let call_wrapper = wrapper.and_then(|slot| walk.stack.word(slot).ok());
+                Ok(JavaStep {
+                    cursor: by_frame_pointer(&walk.stack, now)?,
+                    call_wrapper,
+                })
+            }
+        }
+    }
+
+    /// Callers of compiled code are generated code, too (the interpreter, compiled code, the call stub): by that the
+    /// return address is recognised where the code has pushed something.
+    fn fixed_size<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        now: &Cursor,
+        bytes: u64,
+    ) -> Result<Cursor, StackEnd> {
+        let top = now.sp.checked_add(bytes).ok_or(StackEnd::NoProgress)?;
+        let mut failed = StackEnd::BadCodeBlob;
+        for pushed in 0..=MAX_PUSHED {
+            let sp = top.checked_add(8 * pushed).ok_or(StackEnd::NoProgress)?;
+            match walk.stack.word(sp.wrapping_sub(8)) {
+                Ok(pc) if self.is_code(walk, pc) => {
+                    return Ok(Cursor::caller(
+                        pc,
+                        sp,
+                        walk.stack.word(sp.wrapping_sub(16))?,
+                    ));
+                }
+                Ok(_) => {}
+                Err(end) => {
+                    failed = if pushed == 0 { end } else { failed };
+                    break;
+                }
+            }
+        }
+        Err(failed)
+    }
+
+    fn is_code<M: Memory>(&mut self, walk: &mut Walk<'_, M>, pc: u64) -> bool {
+        self.contains(pc) && self.code(walk.memory, walk.methods, walk.now, pc).is_ok()
+    }
+
+    fn deoptimized<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        now: &Cursor,
+        code: &Rc<JavaCode>,
+    ) -> Result<Cursor, StackEnd> {
+        let FrameRule::Deoptimized {
+            bytes,
+            orig_pc_offset,
+            code: range,
+        } = &code.rule
+        else {
+            return Err(StackEnd::BadCodeBlob);
+        };
+        let slot = now
+            .sp
+            .checked_add(u64::from(*orig_pc_offset))
+            .ok_or(StackEnd::NoProgress)?;
+        let pc = walk.stack.word(slot)?;
+        let original = if range.contains(&pc) {
+            self.code(walk.memory, walk.methods, walk.now, pc).ok()
+        } else {
+            None
+        };
+        match original.filter(|original| !original.frames.is_empty()) {
+            Some(original) => walk.frames.extend_from_slice(&original.frames),
+            None => walk.frames.push(Frame::Unknown {
+                address: now.pc,
+                reason: UnknownReason::BadMetadata,
+            }),
+        }
+        self.fixed_size(walk, now, *bytes)
+    }
+
+    fn interpreter<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        now: &Cursor,
+    ) -> Result<Cursor, StackEnd> {
+        if now.fp < now.sp || now.fp % 8 != 0 {
+            walk.frames.push(Frame::Unknown {
+                address: now.pc,
+                reason: UnknownReason::BadMetadata,
+            });
+            return Err(StackEnd::BadCodeBlob);
+        }
+        let slot = |below: u64| walk.stack.word(now.fp.wrapping_sub(below));
+        let bcp = if self.layout.release < 9 { BCP_8 } else { BCP };
+        let (method, bcp) = (slot(METHOD), slot(bcp));
+        let frame = match (method, bcp) {
+            (Ok(method), Ok(bcp)) => self.resolver(walk).interpreted(method, bcp, now.pc),
+            _ => Frame::Unknown {
+                address: now.pc,
+                reason: UnknownReason::BadMetadata,
+            },
+        };
+        // The caller's stack pointer is not above this frame's: locals and adapters extend the caller.
+        let sender = walk.stack.word(now.fp.wrapping_sub(SENDER_SP));
+        let (pc, fp) = (
+            walk.stack.word(now.fp.wrapping_add(8)),
+            walk.stack.word(now.fp),
+        );
+        walk.frames.push(frame);
+        Ok(Cursor::caller(pc?, sender?, fp?))
+    }
+
+    fn resolver<'a, M: Memory>(&'a mut self, walk: &'a mut Walk<'_, M>) -> Resolver<'a, M> {
+        Resolver {
+            memory: walk.memory,
+            layout: &self.layout,
+            methods: &mut self.methods,
+            table: walk.methods,
+            now: walk.now,
+        }
+    }
+
+    /// Where the walk of thread `tid` may go on when native code can't be left: at the thread's last Java frame, or,
+    /// when some Java frames have been passed, at the last one before the call that `call_wrapper` belongs to.
+    pub fn resume<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        tid: u32,
+        call_wrapper: Option<u64>,
+        now: &Cursor,
+    ) -> Option<Cursor> {
+        let layout = self.layout.threads.clone()?;
+        let anchor = match call_wrapper {
+            Some(wrapper) => {
+                let address = wrapper.checked_add(self.layout.call_wrapper_anchor?)?;
+                Anchor::read(&layout, |address| walk.stack.word(address).ok(), address)?
+            }
+            None => self.threads.anchor(walk.memory, &layout, tid, walk.now)?,
+        };
+        (anchor.sp > now.sp).then(|| self.at_anchor(walk, &anchor))?
+    }
+
+    /// The frame at an anchor, if the copied stack agrees that it was there: the word below the stack pointer has to
+    /// be a return address into the same code. (Calls through `call_VM` leave up to two words between.)
+    fn at_anchor<M: Memory>(&mut self, walk: &mut Walk<'_, M>, anchor: &Anchor) -> Option<Cursor> {
+        let mut blob = |pc| {
+            Some(
+                self.code(walk.memory, walk.methods, walk.now, pc)
+                    .ok()?
+                    .blob
+                    .address,
+            )
+        };
+        let expected = if anchor.pc == 0 {
+            None
+        } else {
+            Some(blob(anchor.pc)?)
+        };
+        for words in 0..3 {
+            let sp = anchor.sp.checked_sub(8 * words)?;
+            let Ok(pc) = walk.stack.word(sp.checked_sub(8)?) else {
+                continue;
+            };
+            let found = blob(pc);
+            if found.is_some() && (expected.is_none() || found == expected) {
+                return Some(Cursor::caller(pc, sp, anchor.fp));
+            }
+        }
+        None
+    }
+}
+
+fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, StackEnd> {
+    if now.fp < now.sp {
+        return Err(StackEnd::NoProgress);
+    }
+    let sp = now.fp.checked_add(16).ok_or(StackEnd::NoProgress)?;
+    Ok(Cursor::caller(
+        stack.word(now.fp.wrapping_add(8))?,
+        sp,
+        stack.word(now.fp)?,
+    ))
+}

@@ -1,0 +1,242 @@
+//! Java methods: from the JVM's `Method*` to names and lines.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::stack::{JavaMethod, MethodId, MethodTable};
+use crate::unwind::memory::{Memory, Unreadable};
+
+use super::blob::Record;
+use super::layout::{MethodLayout, SourceFile, VmLayout};
+use super::lines::LineTable;
+use super::names;
+
+/// Methods whose metadata is remembered. When full it starts anew.
+const MAX_CACHED: usize = 1 << 16;
+/// Names that are kept for reports; a large application server loads some 300,000 methods, of which few allocate.
+const MAX_METHODS: usize = 1 << 20;
+/// The line table of a method with 64 KiB of bytecode.
+const MAX_LINE_BYTES: usize = 1 << 17;
+/// Most tables fit.
+const FIRST_LINE_BYTES: usize = 512;
+
+const NATIVE: u16 = 0x0100;
+
+/// What is remembered of a method.
+#[derive(Debug)]
+pub struct Method {
+    pub id: MethodId,
+    pub is_native: bool,
+    /// Address of its first bytecode.
+    bytecode: u64,
+    code_size: u16,
+    lines: LineTable,
+    /// To see that the JVM has not given the memory to another method.
+    identity: Identity,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    const_method: u64,
+    header: Vec<u8>,
+}
+
+impl Method {
+    /// The source line at a bytecode index; 0 where it is not known.
+    pub fn line(&self, bci: Option<u16>) -> u32 {
+        match bci {
+            Some(bci) if bci < self.code_size => self.lines.line(bci),
+            // A method's entry.
+            None => self.lines.line(0),
+            Some(_) => 0,
+        }
+    }
+
+    /// The index of the bytecode at address `bcp`; None where it is not one of this method's.
+    pub fn bci(&self, bcp: u64) -> Option<u16> {
+        let bci = u16::try_from(bcp.checked_sub(self.bytecode)?).ok()?;
+        (bci < self.code_size).then_some(bci)
+    }
+}
+
+/// Methods by their address. The JVM may unload or redefine one, and so an entry is looked at again from time to time.
+#[derive(Debug)]
+pub struct MethodCache {
+    methods: HashMap<u64, Entry>,
+    ids: HashMap<JavaMethod, MethodId>,
+    /// How long an entry is believed.
+    trusted: Duration,
+}
+
+#[derive(Debug)]
+struct Entry {
+    method: Option<Rc<Method>>,
+    checked: Instant,
+}
+
+impl MethodCache {
+    pub fn new(trusted: Duration) -> Self {
+        MethodCache {
+            methods: HashMap::new(),
+            ids: HashMap::new(),
+            trusted,
+        }
+    }
+
+    /// The method at `address`; None where there is none that makes sense.
+    pub fn get(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        table: &mut MethodTable,
+        address: u64,
+        now: Instant,
+    ) -> Option<Rc<Method>> {
+        if let Some(entry) = self.methods.get_mut(&address) {
+            if now.duration_since(entry.checked) < self.trusted {
+                return entry.method.clone();
+            }
+            let same = entry.method.as_ref().filter(|method| {
+                Identity::read(memory, &layout.method, address)
+                    .is_ok_and(|identity| identity == method.identity)
+            });
+            if let Some(method) = same.cloned() {
+                entry.checked = now;
+                return Some(method);
+            }
+        }
+        let method = self.read(memory, layout, table, address).ok().map(Rc::new);
+        if self.methods.len() >= MAX_CACHED {
+            self.methods.clear();
+        }
+        self.methods.insert(
+            address,
+            Entry {
+                method: method.clone(),
+                checked: now,
+            },
+        );
+        method
+    }
+
+    fn read(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        table: &mut MethodTable,
+        address: u64,
+    ) -> Result<Method, Unreadable> {
+        let offsets = &layout.method;
+        let identity = Identity::read(memory, offsets, address)?;
+        let header = Record(identity.header.clone());
+        let code_size = header.u16(offsets.code_size)?;
+        let bytecode = identity
+            .const_method
+            .checked_add(offsets.const_method_size)
+            .ok_or(Unreadable)?;
+        let mut lines = LineTable::default();
+        if u32::from(header.u16(offsets.flags)?) & offsets.has_line_table != 0 {
+            let table = bytecode
+                .checked_add(u64::from(code_size))
+                .ok_or(Unreadable)?;
+            lines = read_lines(memory, table, layout.release);
+        }
+        let named = read_names(memory, offsets, &header)?;
+        Ok(Method {
+            id: self.intern(table, named).ok_or(Unreadable)?,
+            is_native: memory
+                .read_vec(address.wrapping_add(offsets.access_flags), 2)
+                .map(Record)?
+                .u16(0)?
+                & NATIVE
+                != 0,
+            bytecode,
+            code_size,
+            lines,
+            identity,
+        })
+    }
+
+    /// One id per name, however often the JVM loads or compiles the method.
+    fn intern(&mut self, table: &mut MethodTable, method: JavaMethod) -> Option<MethodId> {
+        if let Some(&id) = self.ids.get(&method) {
+            return Some(id);
+        }
+        if table.methods.len() >= MAX_METHODS {
+            return None;
+        }
+        let id = MethodId(u32::try_from(table.methods.len()).ok()?);
+        table.methods.push(method.clone());
+        self.ids.insert(method, id);
+        Some(id)
+    }
+}
+
+impl Identity {
+    fn read(memory: &impl Memory, layout: &MethodLayout, address: u64) -> Result<Self, Unreadable> {
+        // Metadata is aligned to words; anything else is no method.
+        if address % 8 != 0 {
+            return Err(Unreadable);
+        }
+        let const_method =
+            memory.read_u64(address.checked_add(layout.const_method).ok_or(Unreadable)?)?;
+        let header = memory.read_vec(const_method, layout.const_method_size as usize)?;
+        Ok(Identity {
+            const_method,
+            header,
+        })
+    }
+}
+
+fn read_names(
+    memory: &impl Memory,
+    layout: &MethodLayout,
+    header: &Record,
+) -> Result<JavaMethod, Unreadable> {
+    let pool = header.u64(layout.constants)?;
+    let holder = memory.read_u64(pool.wrapping_add(layout.pool_holder))?;
+    let class = names::symbol(
+        memory,
+        layout,
+        memory.read_u64(holder.wrapping_add(layout.klass_name))?,
+    )?;
+    let of_pool = |index: u16| {
+        let slot = layout.constant_pool_size + 8 * u64::from(index);
+        // The lowest bit marks classes that are not resolved yet.
+        let symbol = memory.read_u64(pool.wrapping_add(slot))? & !1;
+        names::symbol(memory, layout, symbol)
+    };
+    let source_index = match layout.source_file {
+        SourceFile::ConstantPool(at) => Some(pool.wrapping_add(at)),
+        SourceFile::InstanceKlass(at) => Some(holder.wrapping_add(at)),
+        SourceFile::Unknown => None,
+    };
+    let source_index =
+        source_index.and_then(|at| memory.read_vec(at, 2).map(Record).ok()?.u16(0).ok());
+    let name = of_pool(header.u16(layout.name_index)?)?;
+    if name.is_empty() || class.is_empty() {
+        return Err(Unreadable);
+    }
+    Ok(JavaMethod {
+        class: names::class(&class),
+        name,
+        signature: of_pool(header.u16(layout.signature_index)?)?,
+        source_file: source_index
+            .filter(|&index| index != 0)
+            .and_then(|index| of_pool(index).ok()),
+    })
+}
+
+/// The line table at `address`, whose length is stated nowhere.
+fn read_lines(memory: &impl Memory, address: u64, release: u32) -> LineTable {
+    let mut len = FIRST_LINE_BYTES;
+    loop {
+        let bytes = memory.read_up_to(address, len);
+        let (table, complete) = LineTable::decode(&bytes, release);
+        if complete || bytes.len() < len || len >= MAX_LINE_BYTES {
+            return table;
+        }
+        len *= 4;
+    }
+}

@@ -1,0 +1,244 @@
+//! Java frames of HotSpot, read from the outside: from the tables in which the JVM describes itself.
+//!
+//! Only return addresses are met here, because the leaf of a stack is always at a probe in native code: prologues,
+//! epilogues and registers that the interpreter keeps its state in do not matter.
+//!
+//! What changed, by the release that brought it (vendors back-port: only the presence of a field counts):
+//!
+//! | release | change |
+//! |---|---|
+//! | 8 | one code heap (`CodeCache::_heap`); offsets instead of pointers in blobs; bytecode pointer at fp − 56; reports itself as 25 |
+//! | 9 | up to three code heaps (`_heaps`); bytecode pointer at fp − 64; `CompiledMethod` between nmethod and CodeBlob |
+//! | 10 | threads in an array (`ThreadsSMRSupport`) instead of a list |
+//! | 12–16 | some builds: `Symbol::_length_and_refcount` |
+//! | 15 | a class's source file name moves to its constant pool |
+//! | 17 | `GrowableArrayBase`; `Symbol::_length` behind the hash |
+//! | 20 | UNSIGNED5 without zero bytes |
+//! | 21 | `ConstMethod::_flags._flags`; virtual threads: continuation stubs, whose return barrier hides parked frames |
+//! | 23 | debug information in a malloc'ed block (`nmethod::_immutable_data`); `CompiledMethod` is gone; 16-bit `_metadata_offset` |
+//! | 25 | metadata in another one (`CodeBlob::_mutable_data`); 8-byte `HeapBlock`; `_osthread` in `Thread` |
+//! | 26 | `_deopt_handler_entry_offset`; stub names begin with "Stub Generator" |
+//!
+//! Facts from OpenJDK's sources and from measurements on 11, 17, 21 and 25.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::stack::{MethodTable, UnknownReason};
+use crate::target::modules::Module;
+use crate::target::modules::elf;
+
+use super::memory::{Memory, PageCache};
+
+pub mod anchor;
+pub mod blob;
+mod code;
+pub mod code_cache;
+mod frames;
+pub mod layout;
+pub mod lines;
+pub mod method;
+pub mod names;
+pub mod scopes;
+pub mod unsigned5;
+pub mod vm_structs;
+
+use blob::Blob;
+use code_cache::CodeCache;
+use layout::VmLayout;
+use method::MethodCache;
+use vm_structs::VmStructs;
+
+pub use code::JavaCode;
+pub use frames::{JavaStep, Walk};
+
+/// How long what was read of the JVM's metadata is believed without another look.
+const TRUSTED: Duration = Duration::from_secs(1);
+/// Return addresses in Java code that are remembered. When full it starts anew.
+const MAX_CACHED: usize = 1 << 16;
+/// Pages that the detection reads: vmStructs and the names in them span about sixty.
+const DETECTION_PAGES: usize = 1024;
+const MAX_VERSION: usize = 512;
+
+/// Why Java frames can't be walked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnsupportedJvm {
+    #[error("libjvm.so exports no gHotSpotVMStructs: it is not HotSpot's")]
+    NotHotSpot,
+    #[error("libjvm.so can't be read as a 64-bit ELF file")]
+    Unreadable,
+    #[error("the JVM has not finished starting")]
+    Starting,
+    #[error("the JVM's own description (vmStructs) lacks {0}: this release is not known")]
+    Missing(String),
+    #[error("the JVM's own description (vmStructs) makes no sense: its {0} can't be read")]
+    BadTables(&'static str),
+}
+
+/// What the JVM calls itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JvmVersion {
+    /// `OpenJDK 64-Bit Server VM`.
+    pub name: String,
+    /// `17.0.15+6-Debian-1deb12u1`.
+    pub version: String,
+}
+
+/// A HotSpot JVM whose frames can be walked.
+#[derive(Debug)]
+pub struct HotSpot {
+    pub version: JvmVersion,
+    layout: VmLayout,
+    code_cache: CodeCache,
+    codes: HashMap<u64, Entry>,
+    methods: MethodCache,
+    threads: anchor::Threads,
+    trusted: Duration,
+}
+
+#[derive(Debug)]
+struct Entry {
+    code: Rc<JavaCode>,
+    checked: Instant,
+}
+
+impl HotSpot {
+    /// Reads where the JVM whose libjvm is `module` keeps what a walk needs. `bias` is what was added to the addresses
+    /// that the file states.
+    ///
+    /// # Errors
+    /// [`UnsupportedJvm::Starting`] may pass; the others stay.
+    pub fn detect(
+        memory: &impl Memory,
+        module: &Module,
+        bias: u64,
+    ) -> Result<Self, UnsupportedJvm> {
+        let memory = PageCache::new(memory, DETECTION_PAGES);
+        let structs = VmStructs::read(&memory, &module.file, bias)?;
+        let layout = VmLayout::detect(&structs, &memory)?;
+        let code_cache = CodeCache::read(&memory, &layout.code_cache)?;
+        Ok(Self::new(
+            version(&structs, &memory, layout.release),
+            layout,
+            code_cache,
+        ))
+    }
+
+    /// A JVM whose layout is known, for recorded stacks.
+    pub fn new(version: JvmVersion, layout: VmLayout, code_cache: CodeCache) -> Self {
+        HotSpot {
+            version,
+            layout,
+            code_cache,
+            codes: HashMap::new(),
+            methods: MethodCache::new(TRUSTED),
+            threads: anchor::Threads::default(),
+            trusted: TRUSTED,
+        }
+    }
+
+    /// Whether `address` is in the code cache, so that this unwinder and no other has to know it.
+    pub fn contains(&self, address: u64) -> bool {
+        self.code_cache.contains(address)
+    }
+
+    /// What is known of the code that goes on at the return address `pc`.
+    fn code(
+        &mut self,
+        memory: &impl Memory,
+        table: &mut MethodTable,
+        now: Instant,
+        pc: u64,
+    ) -> Result<Rc<JavaCode>, UnknownReason> {
+        if let Some(entry) = self.codes.get_mut(&pc) {
+            if now.duration_since(entry.checked) < self.trusted {
+                return Ok(Rc::clone(&entry.code));
+            }
+            // Freed code is replaced by other code, at the same place or around it.
+            let same = find_blob(memory, &self.layout, &self.code_cache, pc)
+                .is_ok_and(|blob| blob == entry.code.blob);
+            if same && entry.code.is_complete {
+                entry.checked = now;
+                return Ok(Rc::clone(&entry.code));
+            }
+        }
+        let blob = find_blob(memory, &self.layout, &self.code_cache, pc)?;
+        let mut resolver = code::Resolver {
+            memory,
+            layout: &self.layout,
+            methods: &mut self.methods,
+            table,
+            now,
+        };
+        let code = Rc::new(resolver.resolve(blob, pc));
+        if self.codes.len() >= MAX_CACHED {
+            self.codes.clear();
+        }
+        self.codes.insert(
+            pc,
+            Entry {
+                code: Rc::clone(&code),
+                checked: now,
+            },
+        );
+        Ok(code)
+    }
+}
+
+fn find_blob(
+    memory: &impl Memory,
+    layout: &VmLayout,
+    cache: &CodeCache,
+    pc: u64,
+) -> Result<Blob, UnknownReason> {
+    let address = cache
+        .blob(memory, pc)
+        .map_err(|_| UnknownReason::BadMetadata)?
+        .ok_or(UnknownReason::NoCodeBlob)?;
+    let blob = Blob::read(memory, layout, address).map_err(|_| UnknownReason::BadMetadata)?;
+    // A call may be a blob's last instruction.
+    if blob.code.contains(&pc) || blob.code.end == pc {
+        Ok(blob)
+    } else {
+        Err(UnknownReason::NoCodeBlob)
+    }
+}
+
+/// Whether a mapped file is a JVM's library.
+pub fn is_libjvm(module: &Module) -> bool {
+    module
+        .path
+        .file_name()
+        .is_some_and(|name| name == "libjvm.so")
+        && !module.ranges.is_empty()
+}
+
+/// What the loader added to the addresses that the file states.
+pub fn load_bias(module: &Module) -> Option<u64> {
+    let segments = elf::visit(&module.file, elf::segments)?;
+    let range = module.ranges.iter().find(|range| range.executable)?;
+    Some(
+        range
+            .start
+            .wrapping_sub(elf::stated_address(&segments, range.file_offset)?),
+    )
+}
+
+fn version(structs: &VmStructs, memory: &impl Memory, release: u32) -> JvmVersion {
+    let text = |field| {
+        let place = structs.field(&[("Abstract_VM_Version", field)])?;
+        let pointer = memory.read_u64(place.address).ok()?;
+        memory
+            .read_name(pointer, MAX_VERSION)
+            .ok()
+            .filter(|text| !text.is_empty())
+    };
+    // "OpenJDK 64-Bit Server VM (17.0.15+6-Debian-1deb12u1) for linux-amd64 JRE (…), built on …"
+    let name = text("_s_internal_vm_info_string")
+        .and_then(|info| Some(String::from(info.split_once(" (")?.0)));
+    JvmVersion {
+        name: name.unwrap_or_else(|| String::from("HotSpot")),
+        version: text("_s_vm_release").unwrap_or_else(|| release.to_string()),
+    }
+}

@@ -1,0 +1,109 @@
+//! Names as the JVM holds them, and as reports show them.
+
+use crate::unwind::memory::{Memory, Unreadable};
+
+use super::layout::MethodLayout;
+
+/// Longer names than this are cut off: class files allow 64 KiB.
+const MAX_SYMBOL: u16 = 4096;
+/// Digits of the address in a hidden class's name.
+const MIN_SUFFIX_DIGITS: usize = 8;
+
+/// The text of a `Symbol`.
+///
+/// # Errors
+/// There is none at `address`.
+pub fn symbol(
+    memory: &impl Memory,
+    layout: &MethodLayout,
+    address: u64,
+) -> Result<String, Unreadable> {
+    if address == 0 || address % 8 != 0 {
+        return Err(Unreadable);
+    }
+    let mut length = [0; 2];
+    memory.read(address.wrapping_add(layout.symbol_length), &mut length)?;
+    let length = u16::from_le_bytes(length).min(MAX_SYMBOL);
+    let bytes = memory.read_vec(
+        address.wrapping_add(layout.symbol_body),
+        usize::from(length),
+    )?;
+    Ok(decode(&bytes))
+}
+
+/// Text in modified UTF-8: NUL takes two bytes, and characters beyond 16 bits are two surrogates of three bytes each.
+fn decode(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => String::from(text),
+        Err(_) => String::from_utf16_lossy(&utf16(bytes)),
+    }
+}
+
+fn utf16(mut bytes: &[u8]) -> Vec<u16> {
+    let mut units = Vec::with_capacity(bytes.len());
+    while let Some((&first, rest)) = bytes.split_first() {
+        let low = |index: usize| {
+            rest.get(index)
+                .filter(|&byte| byte & 0xc0 == 0x80)
+                .map(|&byte| u16::from(byte & 0x3f))
+        };
+        let first = u16::from(first);
+        let (unit, used) = match (first, low(0), low(1)) {
+            (..0x80, ..) => (first, 0),
+            (0xc0..0xe0, Some(second), _) => (((first & 0x1f) << 6) | second, 1),
+            (0xe0..0xf0, Some(second), Some(third)) => {
+                (((first & 0x0f) << 12) | (second << 6) | third, 2)
+            }
+            _ => (0xfffd, 0),
+        };
+        units.push(unit);
+        bytes = rest.get(used..).unwrap_or_default();
+    }
+    units
+}
+
+/// A class's name with dots, and without what a hidden class has of its own: the address behind `+0x` or `/0x`, other
+/// in each run.
+pub fn class(internal: &str) -> String {
+    hidden_suffix(internal)
+        .map_or(internal, |at| &internal[..at])
+        .replace('/', ".")
+}
+
+fn hidden_suffix(name: &str) -> Option<usize> {
+    let at = name.rfind(['+', '/'])?;
+    let digits = name[at + 1..].strip_prefix("0x")?;
+    (digits.len() >= MIN_SUFFIX_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packages get dots; suffixes of hidden classes go, and nothing that only looks like one.
+    #[test]
+    fn classes() {
+        for (internal, shown) in [
+            ("java/util/zip/Deflater", "java.util.zip.Deflater"),
+            ("App$$Lambda$14+0x0000000800c03000", "App$$Lambda$14"),
+            ("a/App$$Lambda$14/0x0000000840060840", "a.App$$Lambda$14"),
+            ("a/App$$Lambda+0x00007f1234567890", "a.App$$Lambda"),
+            ("a/0xcafe", "a.0xcafe"),
+            ("a/0xnothexatall", "a.0xnothexatall"),
+            ("Ünïcödé/Ä", "Ünïcödé.Ä"),
+            ("", ""),
+        ] {
+            assert_eq!(class(internal), shown);
+        }
+    }
+
+    /// Modified UTF-8 with a NUL and a surrogate pair is decoded, nonsense is replaced.
+    #[test]
+    fn modified_utf8() {
+        assert_eq!(decode(b"plain"), "plain");
+        assert_eq!(decode(&[b'a', 0xc0, 0x80, b'b']), "a\0b");
+        assert_eq!(decode(&[0xed, 0xa0, 0xbd, 0xed, 0xb8, 0x80]), "\u{1f600}");
+        assert_eq!(decode(&[0xff, b'x', 0xe0]), "\u{fffd}x\u{fffd}");
+    }
+}

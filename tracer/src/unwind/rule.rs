@@ -1,0 +1,180 @@
+//! Applying a CFI rule to a frame: registers in, the caller's registers out.
+
+use gimli::{Encoding, EvaluationResult, Format, Location, UnwindExpression, Value};
+
+use crate::stack::StackEnd;
+
+use super::cfi::{Cfa, CfiTables, Place, Row, Rule, registers};
+use super::cursor::{CapturedStack, Cursor};
+
+/// Operations in one DWARF expression; compilers emit fewer than ten.
+const MAX_OPERATIONS: u32 = 256;
+
+/// What leaving a frame came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Caller {
+        cursor: Cursor,
+        /// The stack slot that the return address was read from.
+        slot: Option<u64>,
+    },
+    /// The frame has no caller.
+    Root,
+}
+
+/// Leaves the frame at `now` by `rule`, which `tables` stated.
+///
+/// # Errors
+/// `NoUnwindInfo` where the rule needs a register that is not known; else those of [`CapturedStack::word`].
+pub fn apply(
+    rule: &Rule,
+    tables: &CfiTables,
+    now: &Cursor,
+    stack: &CapturedStack<'_>,
+) -> Result<Step, StackEnd> {
+    match rule {
+        Rule::Row(row) => apply_row(row, tables, now, stack),
+        Rule::SignalFrame => signal_frame(now, stack),
+    }
+}
+
+fn apply_row(
+    row: &Row,
+    tables: &CfiTables,
+    now: &Cursor,
+    stack: &CapturedStack<'_>,
+) -> Result<Step, StackEnd> {
+    let cfa = match row.cfa {
+        Cfa::Sp(offset) => now.sp.checked_add_signed(offset),
+        Cfa::Fp(offset) => now.fp.checked_add_signed(offset),
+        Cfa::Bx(offset) => now
+            .bx
+            .ok_or(StackEnd::NoUnwindInfo)?
+            .checked_add_signed(offset),
+        Cfa::Expression(expression) => evaluate(expression, tables, now, stack, None),
+    };
+    let cfa = cfa.ok_or(StackEnd::NoProgress)?;
+    let restore = |place: Place, same: Option<u64>| match place {
+        Place::Same => Ok((same, None)),
+        Place::AtCfa(offset) => slot(cfa.checked_add_signed(offset), stack),
+        Place::AtExpression(expression) => {
+            slot(evaluate(expression, tables, now, stack, Some(cfa)), stack)
+        }
+        Place::Undefined | Place::Unsupported => Ok((None, None)),
+    };
+    if row.ra == Place::Undefined {
+        return Ok(Step::Root);
+    }
+    let (pc, slot) = restore(row.ra, now.lr)?;
+    let pc = strip_authentication(pc.ok_or(StackEnd::NoUnwindInfo)?);
+    // A frame pointer that was not saved where CFI says (a damaged stack) matters only if a later rule needs it.
+    let fp = restore(row.fp, Some(now.fp)).map_or(0, |(fp, _)| fp.unwrap_or(0));
+    let bx = restore(row.bx, now.bx).map_or(None, |(bx, _)| bx);
+    Ok(Step::Caller {
+        cursor: Cursor {
+            pc,
+            sp: cfa,
+            fp,
+            bx,
+            lr: None,
+            is_return_address: true,
+        },
+        slot,
+    })
+}
+
+fn slot(
+    address: Option<u64>,
+    stack: &CapturedStack<'_>,
+) -> Result<(Option<u64>, Option<u64>), StackEnd> {
+    let address = address.ok_or(StackEnd::NoProgress)?;
+    Ok((Some(stack.word(address)?), Some(address)))
+}
+
+/// The registers that the kernel saved when it delivered a signal: `struct rt_sigframe` with its `ucontext`, an ABI of
+/// each architecture. The interrupted instruction was about to run: it is no return address.
+fn signal_frame(now: &Cursor, stack: &CapturedStack<'_>) -> Result<Step, StackEnd> {
+    #[cfg(target_arch = "x86_64")]
+    const SAVED: (u64, u64, u64, u64) = (168, 160, 120, 128);
+    #[cfg(target_arch = "aarch64")]
+    const SAVED: (u64, u64, u64, u64) = (568, 560, 544, 464);
+    let (pc, sp, fp, bx) = SAVED;
+    let word = |offset: u64| stack.word(now.sp.checked_add(offset).ok_or(StackEnd::NoProgress)?);
+    #[cfg(target_arch = "aarch64")]
+    let lr = Some(word(552)?);
+    #[cfg(not(target_arch = "aarch64"))]
+    let lr = None;
+    let cursor = Cursor {
+        pc: word(pc)?,
+        sp: word(sp)?,
+        fp: word(fp)?,
+        bx: Some(word(bx)?),
+        lr,
+        is_return_address: false,
+    };
+    // A handler on a stack of its own: the interrupted stack was not copied.
+    if !stack.contains(cursor.sp) {
+        return Err(StackEnd::Truncated);
+    }
+    Ok(Step::Caller { cursor, slot: None })
+}
+
+/// Return addresses may be signed in their upper bits on aarch64 (pointer authentication).
+fn strip_authentication(address: u64) -> u64 {
+    if cfg!(target_arch = "aarch64") {
+        address & 0x0000_ffff_ffff_ffff
+    } else {
+        address
+    }
+}
+
+/// The value of a DWARF expression over the registers that are known and the copied stack.
+fn evaluate(
+    expression: UnwindExpression<usize>,
+    tables: &CfiTables,
+    now: &Cursor,
+    stack: &CapturedStack<'_>,
+    initial: Option<u64>,
+) -> Option<u64> {
+    let encoding = Encoding {
+        address_size: 8,
+        format: Format::Dwarf32,
+        version: 4,
+    };
+    let mut evaluation = expression.get(&tables.section()).ok()?.evaluation(encoding);
+    evaluation.set_max_iterations(MAX_OPERATIONS);
+    if let Some(initial) = initial {
+        evaluation.set_initial_value(initial);
+    }
+    let mut state = evaluation.evaluate().ok()?;
+    // Each round answers one operation, and those are bounded.
+    loop {
+        state = match state {
+            EvaluationResult::Complete => break,
+            EvaluationResult::RequiresRegister { register, .. } => {
+                let value = match register {
+                    registers::SP => now.sp,
+                    registers::FP => now.fp,
+                    registers::BX => now.bx?,
+                    register if register == registers::RA && cfg!(target_arch = "x86_64") => now.pc,
+                    _ => return None,
+                };
+                evaluation
+                    .resume_with_register(Value::Generic(value))
+                    .ok()?
+            }
+            EvaluationResult::RequiresMemory {
+                address, size: 8, ..
+            } => {
+                let word = stack.word(address).ok()?;
+                evaluation.resume_with_memory(Value::Generic(word)).ok()?
+            }
+            _ => return None,
+        };
+    }
+    match evaluation.as_result().last()?.location {
+        Location::Address { address } => Some(address),
+        Location::Value { value } => value.to_u64(u64::MAX).ok(),
+        _ => None,
+    }
+}

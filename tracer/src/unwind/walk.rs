@@ -1,0 +1,158 @@
+//! One walk, from the registers at the event to the thread's first frame.
+
+use crate::stack::{Frame, Marker, Stack, StackEnd};
+
+use super::StackCapture;
+use super::cursor::{CapturedStack, Cursor};
+use super::hotspot::{HotSpot, Walk};
+use super::memory::Memory;
+use super::native::{CodeKind, NativeCode, NativeUnwinder};
+use super::return_probe::ReturnProbes;
+use super::rule::Step;
+use crate::target::modules::ModuleTable;
+
+/// Physical frames of one stack.
+pub const MAX_PHYSICAL: usize = 1024;
+/// Frames of one stack, inlined ones included.
+pub const MAX_FRAMES: usize = 4096;
+
+/// Everything that a walk works with.
+pub struct Walker<'a, M> {
+    pub modules: &'a ModuleTable,
+    pub native: &'a mut NativeUnwinder,
+    pub hotspot: Option<&'a mut HotSpot>,
+    pub java: Walk<'a, M>,
+    pub probes: ReturnProbes<'a>,
+    pub tid: u32,
+    /// Of the last call from the JVM into Java that was passed.
+    pub call_wrapper: Option<u64>,
+    pub passed_java: bool,
+}
+
+impl<M: Memory> Walker<'_, M> {
+    /// Walks from `cursor` and says why it ended. The frames are in `java.frames`.
+    pub fn walk(&mut self, mut cursor: Cursor) -> StackEnd {
+        for _ in 0..MAX_PHYSICAL {
+            if self.java.frames.len() >= MAX_FRAMES {
+                self.java.frames.truncate(MAX_FRAMES);
+                return StackEnd::FrameLimit;
+            }
+            let next = match self.step(&cursor) {
+                Ok(Some(next)) => self.check(&cursor, next),
+                Ok(None) => return StackEnd::Root,
+                Err(end) => Err(end),
+            };
+            cursor = match next.or_else(|end| self.resume(&cursor, end)) {
+                Ok(next) => next,
+                Err(end) => return end,
+            };
+        }
+        StackEnd::FrameLimit
+    }
+
+    /// Adds the frame at `cursor` and leaves it; None at the root.
+    fn step(&mut self, cursor: &Cursor) -> Result<Option<Cursor>, StackEnd> {
+        if let Some(hotspot) = self
+            .hotspot
+            .as_mut()
+            .filter(|hotspot| hotspot.contains(cursor.pc))
+        {
+            let step = hotspot.step(&mut self.java, cursor)?;
+            self.passed_java = true;
+            self.call_wrapper = step.call_wrapper;
+            return Ok(Some(step.cursor));
+        }
+        let code = self.native.code(self.modules, self.java.memory, cursor);
+        self.java.frames.push(code.frame.clone());
+        match code.kind {
+            CodeKind::File => self.native_step(&code, cursor),
+            CodeKind::Anonymous if self.hotspot.is_none() => self.foreign_jit(cursor).map(Some),
+            CodeKind::Anonymous | CodeKind::NotMapped => Err(StackEnd::NoUnwindInfo),
+        }
+    }
+
+    fn native_step(
+        &mut self,
+        code: &NativeCode,
+        cursor: &Cursor,
+    ) -> Result<Option<Cursor>, StackEnd> {
+        let (mut next, slot) = match self.native.step(code, cursor, &self.java.stack)? {
+            Step::Root => return Ok(None),
+            Step::Caller { cursor, slot } => (cursor, slot),
+        };
+        next.pc = self
+            .probes
+            .original(next.pc, slot)
+            .ok_or(StackEnd::ReturnProbe)?;
+        Ok((next.pc != 0).then_some(next))
+    }
+
+    /// Code of a JIT compiler that is not HotSpot's says nothing about its frames. Where its frame pointer leads to
+    /// code it is followed; the frame's own entry says that nothing is known about it.
+    fn foreign_jit(&mut self, cursor: &Cursor) -> Result<Cursor, StackEnd> {
+        let word = |address| self.java.stack.word(address);
+        if cursor.fp < cursor.sp || cursor.fp % 8 != 0 {
+            return Err(StackEnd::NoUnwindInfo);
+        }
+        let slot = cursor.fp.checked_add(8).ok_or(StackEnd::NoUnwindInfo)?;
+        let (pc, fp) = (word(slot)?, word(cursor.fp)?);
+        let sp = cursor.fp.checked_add(16).ok_or(StackEnd::NoUnwindInfo)?;
+        let pc = self
+            .probes
+            .original(pc, Some(slot))
+            .ok_or(StackEnd::ReturnProbe)?;
+        let next = Cursor::caller(pc, sp, fp);
+        match self.native.code(self.modules, self.java.memory, &next).kind {
+            CodeKind::NotMapped => Err(StackEnd::NoUnwindInfo),
+            CodeKind::File | CodeKind::Anonymous => Ok(next),
+        }
+    }
+
+    fn check(&self, cursor: &Cursor, next: Cursor) -> Result<Cursor, StackEnd> {
+        self.java.stack.check_progress(cursor, &next).map(|()| next)
+    }
+
+    /// Goes on at a Java frame further up when native code can't be left, and says so in the stack.
+    fn resume(&mut self, cursor: &Cursor, end: StackEnd) -> Result<Cursor, StackEnd> {
+        let native = matches!(
+            end,
+            StackEnd::NoUnwindInfo | StackEnd::ReturnProbe | StackEnd::NoProgress
+        );
+        // After Java frames only a call from the JVM into Java says where the next ones are.
+        if !native || (self.passed_java && self.call_wrapper.is_none()) {
+            return Err(end);
+        }
+        let hotspot = self.hotspot.as_mut().ok_or(end)?;
+        let wrapper = self.call_wrapper.take();
+        let next = hotspot
+            .resume(&mut self.java, self.tid, wrapper, cursor)
+            .ok_or(end)?;
+        self.java
+            .frames
+            .push(Frame::Marker(Marker::ResumedAtAnchor));
+        Ok(next)
+    }
+}
+
+/// The stack as reports get it: where frames are missing at the end, a marker says so.
+pub fn finish(mut frames: Vec<Frame>, end: StackEnd) -> Stack {
+    if end == StackEnd::Truncated {
+        frames.push(Frame::Marker(Marker::Truncated));
+    }
+    Stack { frames, end }
+}
+
+/// Where a walk of `capture` begins.
+pub fn first<'a>(capture: &StackCapture<'a>) -> (Cursor, CapturedStack<'a>) {
+    let registers = capture.registers;
+    let lr = cfg!(target_arch = "aarch64").then_some(registers.lr);
+    let cursor = Cursor {
+        pc: registers.ip,
+        sp: registers.sp,
+        fp: registers.fp,
+        bx: None,
+        lr,
+        is_return_address: capture.ip_is_return_address,
+    };
+    (cursor, CapturedStack::new(capture))
+}
