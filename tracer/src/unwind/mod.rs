@@ -117,6 +117,7 @@ impl<M: Memory> Unwinder<M> {
             stack,
             frames: &mut frames,
             now: Instant::now(),
+            tid: capture.tid,
         };
         let mut walker = walk::Walker {
             modules,
@@ -124,7 +125,6 @@ impl<M: Memory> Unwinder<M> {
             hotspot: self.jvm.as_mut().and_then(|jvm| jvm.as_mut().ok()),
             java,
             probes: ReturnProbes::new(modules, capture.replaced),
-            tid: capture.tid,
             call_wrapper: None,
             passed_java: false,
         };

@@ -23,7 +23,6 @@ pub struct Walker<'a, M> {
     pub hotspot: Option<&'a mut HotSpot>,
     pub java: Walk<'a, M>,
     pub probes: ReturnProbes<'a>,
-    pub tid: u32,
     /// Of the last call from the JVM into Java that was passed.
     pub call_wrapper: Option<u64>,
     pub passed_java: bool,
@@ -125,7 +124,7 @@ impl<M: Memory> Walker<'_, M> {
         let hotspot = self.hotspot.as_mut().ok_or(end)?;
         let wrapper = self.call_wrapper.take();
         let next = hotspot
-            .resume(&mut self.java, self.tid, wrapper, cursor)
+            .resume(&mut self.java, wrapper, cursor)
             .ok_or(end)?;
         self.java
             .frames

@@ -65,7 +65,8 @@ impl Threads {
         )
     }
 
-    fn thread(
+    /// The `JavaThread*` of thread `tid`.
+    pub fn thread(
         &mut self,
         memory: &impl Memory,
         layout: &ThreadsLayout,

@@ -35,6 +35,8 @@ pub struct Walk<'a, M> {
     pub stack: CapturedStack<'a>,
     pub frames: &'a mut Vec<Frame>,
     pub now: Instant,
+    /// The thread, by the id that the target sees.
+    pub tid: u32,
 }
 
 /// A frame that was left.
@@ -76,12 +78,11 @@ impl HotSpot {
             FrameRule::FixedSize(bytes) => step(self.fixed_size(walk, now, *bytes)?),
             FrameRule::Deoptimized { .. } => step(self.deoptimized(walk, now, &code)?),
             FrameRule::Interpreter => step(self.interpreter(walk, now)?),
-            FrameRule::FramePointer => {
-                if code.is_barrier {
-                    walk.frames.push(Frame::Marker(Marker::ParkedVirtualThread));
-                }
-                step(by_frame_pointer(&walk.stack, now)?)
+            FrameRule::FramePointer if code.is_barrier => {
+                walk.frames.push(Frame::Marker(Marker::ParkedVirtualThread));
+                step(self.barrier(walk, now)?)
             }
+            FrameRule::FramePointer => step(by_frame_pointer(&walk.stack, now)?),
             FrameRule::CallStub => {
                 let wrapper = now
                     .fp
@@ -123,6 +124,26 @@ impl HotSpot {
             }
         }
         Err(failed)
+    }
+
+    /// The caller of the return barrier on the carrier's stack is the frame that entered the virtual thread. The thread
+    /// knows where that is; it is believed only where the copied stack has a return address into generated code there.
+    /// Where the JVM does not say (some builds of 21), the frame pointer leads there if the last frame was interpreted.
+    fn barrier<M: Memory>(&mut self, walk: &mut Walk<'_, M>, now: &Cursor) -> Result<Cursor, StackEnd> {
+        let entered = self.entered(walk, now);
+        let Some((sp, code)) = entered else { return by_frame_pointer(&walk.stack, now) };
+        let FrameRule::FixedSize(bytes) = code.rule else { return Err(StackEnd::BadCodeBlob) };
+        let caller = self.fixed_size(walk, &Cursor::caller(now.pc, sp, 0), bytes)?;
+        walk.frames.extend_from_slice(&code.frames);
+        Ok(caller)
+    }
+
+    fn entered<M: Memory>(&mut self, walk: &mut Walk<'_, M>, now: &Cursor) -> Option<(u64, Rc<JavaCode>)> {
+        let (layout, continuation) = (self.layout.threads.clone()?, self.layout.continuation?);
+        let thread = self.threads.thread(walk.memory, &layout, walk.tid, walk.now)?;
+        let sp = walk.memory.read_u64(thread.checked_add(continuation.entry)?).ok()?;
+        let code = self.code(walk.memory, walk.methods, walk.now, continuation.return_pc).ok()?;
+        (sp >= now.sp && walk.stack.contains(sp)).then_some((sp, code))
     }
 
     fn is_code<M: Memory>(&mut self, walk: &mut Walk<'_, M>, pc: u64) -> bool {
@@ -205,12 +226,11 @@ impl HotSpot {
         }
     }
 
-    /// Where the walk of thread `tid` may go on when native code can't be left: at the thread's last Java frame, or,
+    /// Where the walk may go on when native code can't be left: at the thread's last Java frame, or,
     /// when some Java frames have been passed, at the last one before the call that `call_wrapper` belongs to.
     pub fn resume<M: Memory>(
         &mut self,
         walk: &mut Walk<'_, M>,
-        tid: u32,
         call_wrapper: Option<u64>,
         now: &Cursor,
     ) -> Option<Cursor> {
@@ -220,7 +240,7 @@ impl HotSpot {
                 let address = wrapper.checked_add(self.layout.call_wrapper_anchor?)?;
                 Anchor::read(&layout, |address| walk.stack.word(address).ok(), address)?
             }
-            None => self.threads.anchor(walk.memory, &layout, tid, walk.now)?,
+            None => self.threads.anchor(walk.memory, &layout, walk.tid, walk.now)?,
         };
         (anchor.sp > now.sp).then(|| self.at_anchor(walk, &anchor))?
     }

@@ -30,6 +30,17 @@ pub struct VmLayout {
     pub call_wrapper_words: i32,
     /// `JavaCallWrapper::_anchor`.
     pub call_wrapper_anchor: Option<u64>,
+    /// None before JDK 21, and where the JVM does not say.
+    pub continuation: Option<ContinuationLayout>,
+}
+
+/// Where a virtual thread's frames meet those of its carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContinuationLayout {
+    /// `JavaThread::_cont_entry`: the stack pointer of the frame that entered the virtual thread.
+    pub entry: u64,
+    /// The return address in that frame.
+    pub return_pc: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,6 +209,7 @@ impl VmLayout {
                 .constant("frame::entry_frame_call_wrapper_offset")
                 .unwrap_or(0),
             call_wrapper_anchor: find.offset(&[("JavaCallWrapper", "_anchor")]).ok(),
+            continuation: find.continuation(memory),
             code_cache,
         })
     }
@@ -409,6 +421,13 @@ impl Find<'_> {
             symbol_length,
             symbol_body: self.offset(&[("Symbol", "_body")])?,
         })
+    }
+
+    fn continuation(&self, memory: &impl Memory) -> Option<ContinuationLayout> {
+        let entry = self.offset(&[("JavaThread", "_cont_entry")]).ok()?;
+        let return_pc = self.address(&[("ContinuationEntry", "_return_pc")]).ok()?;
+        let return_pc = memory.read_u64(return_pc).ok().filter(|&pc| pc != 0)?;
+        Some(ContinuationLayout { entry, return_pc })
     }
 
     fn threads(&self) -> Result<ThreadsLayout, UnsupportedJvm> {
