@@ -129,32 +129,88 @@ fn vm_read(pid: libc::pid_t, address: u64, buf: &mut [u8]) -> io::Result<()> {
     }
 }
 
-/// Pages of a target that were recorded: what is not in them is unreadable.
-#[derive(Clone, Debug, Default)]
+/// Memory of a target that was recorded: what is not in it is unreadable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordedMemory {
-    /// By page number (address / [`PAGE`]).
-    pub pages: BTreeMap<u64, Vec<u8>>,
+    /// By address; ranges neither overlap nor touch.
+    pub ranges: BTreeMap<u64, Vec<u8>>,
 }
 
 impl RecordedMemory {
-    /// Puts `bytes` at `address`; the rest of a page that was not there reads as zero.
+    /// Puts `bytes` at `address`, over what was there.
     pub fn put(&mut self, address: u64, bytes: &[u8]) {
-        for (offset, byte) in bytes.iter().enumerate() {
-            let at = address.wrapping_add(offset as u64);
-            let page = self
-                .pages
-                .entry(at / PAGE)
-                .or_insert_with(|| vec![0; PAGE as usize]);
-            if let Some(slot) = page.get_mut((at % PAGE) as usize) {
-                *slot = *byte;
+        let end = address.saturating_add(bytes.len() as u64);
+        let (mut start, mut merged) = (address, bytes.to_vec());
+        let touching = |(&at, old): (&u64, &Vec<u8>)| {
+            (at.saturating_add(old.len() as u64) >= address).then_some(at)
+        };
+        while let Some(at) = self.ranges.range(..=end).next_back().and_then(touching) {
+            let old = self.ranges.remove(&at).unwrap_or_default();
+            let new_end = start.saturating_add(merged.len() as u64);
+            if let Some(tail) = new_end
+                .checked_sub(at)
+                .and_then(|skip| old.get(skip as usize..))
+            {
+                merged.extend_from_slice(tail);
+            }
+            if at < start {
+                let mut head = old;
+                head.truncate((start - at) as usize);
+                head.append(&mut merged);
+                (start, merged) = (at, head);
             }
         }
+        self.ranges.insert(start, merged);
     }
 }
 
 impl Memory for RecordedMemory {
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
-        read_pages(address, buf, |page| self.pages.get(&page).cloned())
+        let (start, bytes) = self
+            .ranges
+            .range(..=address)
+            .next_back()
+            .ok_or(Unreadable)?;
+        let from = usize::try_from(address - start)
+            .ok()
+            .and_then(|at| bytes.get(at..))
+            .ok_or(Unreadable)?;
+        buf.copy_from_slice(from.get(..buf.len()).ok_or(Unreadable)?);
+        Ok(())
+    }
+}
+
+/// Passes reads on and remembers what they gave.
+#[derive(Debug)]
+pub struct Recorder<M> {
+    memory: M,
+    recorded: RefCell<RecordedMemory>,
+}
+
+impl<M: Memory> Recorder<M> {
+    pub fn new(memory: M) -> Self {
+        Recorder {
+            memory,
+            recorded: RefCell::default(),
+        }
+    }
+
+    /// Begins anew.
+    pub fn forget(&self) {
+        self.recorded.take();
+    }
+
+    /// Everything that was read so far.
+    pub fn recorded(&self) -> RecordedMemory {
+        self.recorded.borrow().clone()
+    }
+}
+
+impl<M: Memory> Memory for Recorder<M> {
+    fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
+        self.memory.read(address, buf)?;
+        self.recorded.borrow_mut().put(address, buf);
+        Ok(())
     }
 }
 
@@ -173,13 +229,6 @@ impl<M: Memory> PageCache<M> {
             memory,
             pages: RefCell::default(),
             limit,
-        }
-    }
-
-    /// The pages that were read.
-    pub fn into_recorded(self) -> RecordedMemory {
-        RecordedMemory {
-            pages: self.pages.into_inner(),
         }
     }
 }
@@ -252,19 +301,39 @@ mod tests {
         assert_eq!(memory.read_u64(8), Err(Unreadable));
     }
 
-    /// Reads across recorded pages work, reads into a gap fail as a whole or stop at its border.
+    /// Recorded pieces that touch or overlap become one; reads into a gap fail as a whole or stop at a page's end.
     #[test]
     fn recorded() {
         let mut memory = RecordedMemory::default();
-        memory.put(PAGE - 4, b"over the edge\0");
-        assert_eq!(memory.read_name(PAGE - 4, 100).unwrap(), "over the edge");
-        assert_eq!(memory.read(2 * PAGE - 2, &mut [0; 4]), Err(Unreadable));
-        assert_eq!(memory.read_up_to(2 * PAGE - 2, 4).len(), 2);
-        assert_eq!(memory.read_up_to(3 * PAGE, 4).len(), 0);
-        let cached = PageCache::new(&memory, 1);
-        assert_eq!(cached.read_name(PAGE, 100).unwrap(), " the edge");
-        assert_eq!(cached.read_name(PAGE - 4, 100).unwrap(), "over the edge");
-        assert_eq!(cached.into_recorded().pages.len(), 1);
+        memory.put(PAGE - 4, b"over");
+        memory.put(PAGE + 4, b"edge\0");
+        memory.put(PAGE, b" the ");
+        memory.put(PAGE + 3, b" E");
+        assert_eq!(memory.ranges.len(), 1);
+        assert_eq!(memory.read_vec(PAGE - 4, 13).unwrap(), b"over th Edge\0");
+        assert_eq!(memory.read(PAGE + 7, &mut [0; 4]), Err(Unreadable));
+        memory.put(3 * PAGE - 4, b"last");
+        assert_eq!(memory.ranges.len(), 2);
+        assert_eq!(memory.read_up_to(3 * PAGE - 2, 4), b"st");
+        assert_eq!(memory.read_up_to(5 * PAGE, 4), b"");
+    }
+
+    /// A recorder gives back exactly what was read; a page cache reads each page once and beyond its limit directly.
+    #[test]
+    fn wrappers() {
+        let mut memory = RecordedMemory::default();
+        memory.put(PAGE, &[7; 2 * PAGE as usize]);
+        let recorder = Recorder::new(&memory);
+        recorder.read_vec(PAGE + 10, 4).unwrap();
+        recorder.read_vec(0, 4).unwrap_err();
+        assert_eq!(
+            recorder.recorded().ranges,
+            BTreeMap::from([(PAGE + 10, vec![7; 4])])
+        );
+        let cache = PageCache::new(&recorder, 1);
+        assert_eq!(cache.read_vec(PAGE, 8).unwrap(), [7; 8]);
+        assert_eq!(cache.read_vec(2 * PAGE, 8).unwrap(), [7; 8]);
+        assert_eq!(cache.pages.borrow().len(), 1);
     }
 
     /// A process that is not there can't be opened.

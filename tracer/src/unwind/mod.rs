@@ -18,6 +18,9 @@ mod return_probe;
 mod rule;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 use hotspot::{HotSpot, JvmVersion, UnsupportedJvm};
 use memory::Memory;
 use native::NativeUnwinder;

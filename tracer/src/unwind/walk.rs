@@ -123,9 +123,7 @@ impl<M: Memory> Walker<'_, M> {
         }
         let hotspot = self.hotspot.as_mut().ok_or(end)?;
         let wrapper = self.call_wrapper.take();
-        let next = hotspot
-            .resume(&mut self.java, wrapper, cursor)
-            .ok_or(end)?;
+        let next = hotspot.resume(&mut self.java, wrapper, cursor).ok_or(end)?;
         self.java
             .frames
             .push(Frame::Marker(Marker::ResumedAtAnchor));

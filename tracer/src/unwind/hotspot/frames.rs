@@ -129,20 +129,39 @@ impl HotSpot {
     /// The caller of the return barrier on the carrier's stack is the frame that entered the virtual thread. The thread
     /// knows where that is; it is believed only where the copied stack has a return address into generated code there.
     /// Where the JVM does not say (some builds of 21), the frame pointer leads there if the last frame was interpreted.
-    fn barrier<M: Memory>(&mut self, walk: &mut Walk<'_, M>, now: &Cursor) -> Result<Cursor, StackEnd> {
+    fn barrier<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        now: &Cursor,
+    ) -> Result<Cursor, StackEnd> {
         let entered = self.entered(walk, now);
-        let Some((sp, code)) = entered else { return by_frame_pointer(&walk.stack, now) };
-        let FrameRule::FixedSize(bytes) = code.rule else { return Err(StackEnd::BadCodeBlob) };
+        let Some((sp, code)) = entered else {
+            return by_frame_pointer(&walk.stack, now);
+        };
+        let FrameRule::FixedSize(bytes) = code.rule else {
+            return Err(StackEnd::BadCodeBlob);
+        };
         let caller = self.fixed_size(walk, &Cursor::caller(now.pc, sp, 0), bytes)?;
         walk.frames.extend_from_slice(&code.frames);
         Ok(caller)
     }
 
-    fn entered<M: Memory>(&mut self, walk: &mut Walk<'_, M>, now: &Cursor) -> Option<(u64, Rc<JavaCode>)> {
+    fn entered<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        now: &Cursor,
+    ) -> Option<(u64, Rc<JavaCode>)> {
         let (layout, continuation) = (self.layout.threads.clone()?, self.layout.continuation?);
-        let thread = self.threads.thread(walk.memory, &layout, walk.tid, walk.now)?;
-        let sp = walk.memory.read_u64(thread.checked_add(continuation.entry)?).ok()?;
-        let code = self.code(walk.memory, walk.methods, walk.now, continuation.return_pc).ok()?;
+        let thread = self
+            .threads
+            .thread(walk.memory, &layout, walk.tid, walk.now)?;
+        let sp = walk
+            .memory
+            .read_u64(thread.checked_add(continuation.entry)?)
+            .ok()?;
+        let code = self
+            .code(walk.memory, walk.methods, walk.now, continuation.return_pc)
+            .ok()?;
         (sp >= now.sp && walk.stack.contains(sp)).then_some((sp, code))
     }
 
@@ -240,7 +259,9 @@ impl HotSpot {
                 let address = wrapper.checked_add(self.layout.call_wrapper_anchor?)?;
                 Anchor::read(&layout, |address| walk.stack.word(address).ok(), address)?
             }
-            None => self.threads.anchor(walk.memory, &layout, walk.tid, walk.now)?,
+            None => self
+                .threads
+                .anchor(walk.memory, &layout, walk.tid, walk.now)?,
         };
         (anchor.sp > now.sp).then(|| self.at_anchor(walk, &anchor))?
     }

@@ -14,6 +14,7 @@ pub const MAX_STRUCT: u64 = 4096;
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct VmLayout {
     /// The feature release: 8, 11, 17 …
     pub release: u32,
@@ -36,6 +37,7 @@ pub struct VmLayout {
 
 /// Where a virtual thread's frames meet those of its carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct ContinuationLayout {
     /// `JavaThread::_cont_entry`: the stack pointer of the frame that entered the virtual thread.
     pub entry: u64,
@@ -44,6 +46,7 @@ pub struct ContinuationLayout {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct CodeCacheLayout {
     pub heaps: Heaps,
     pub memory: u64,
@@ -58,6 +61,7 @@ pub struct CodeCacheLayout {
 
 /// Where the list of code heaps begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Heaps {
     /// JDK 8: address of the one `CodeHeap*`.
     One(u64),
@@ -66,6 +70,7 @@ pub enum Heaps {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct BlobLayout {
     pub name: u64,
     pub size: u64,
@@ -77,6 +82,7 @@ pub struct BlobLayout {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum CodeRange {
     /// Up to JDK 22: two pointers.
     Pointers { begin: u64, end: u64 },
@@ -85,6 +91,7 @@ pub enum CodeRange {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct NmethodLayout {
     pub method: u64,
     pub compile_id: u64,
@@ -97,6 +104,7 @@ pub struct NmethodLayout {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum DeoptHandler {
     Pointer(u64),
     /// From the blob.
@@ -105,12 +113,14 @@ pub enum DeoptHandler {
 
 /// Where debug information of compiled code is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct ScopesLayout {
     pub pcs: ScopesPlace,
     pub metadata: MetadataPlace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum ScopesPlace {
     /// Up to JDK 22, in the blob: PcDescs from one offset to another, scopes by pointer or by offset (8).
     Blob {
@@ -124,6 +134,7 @@ pub enum ScopesPlace {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum MetadataPlace {
     /// Up to 22: offset from the blob, 32 bits.
     Blob(u64),
@@ -134,6 +145,7 @@ pub enum MetadataPlace {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct MethodLayout {
     pub const_method: u64,
     pub access_flags: u64,
@@ -157,6 +169,7 @@ pub struct MethodLayout {
 
 /// Where the index of a class's source file name is (16 bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum SourceFile {
     /// Since 15.
     ConstantPool(u64),
@@ -165,6 +178,7 @@ pub enum SourceFile {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct ThreadsLayout {
     pub list: ThreadList,
     pub os_thread: u64,
@@ -176,6 +190,7 @@ pub struct ThreadsLayout {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum ThreadList {
     /// Since 10: address of the `ThreadsList*`, and its layout.
     Array {
@@ -461,3 +476,6 @@ fn missing(names: Names<'_>) -> UnsupportedJvm {
             .map_or_else(String::new, |(class, field)| format!("{class}::{field}")),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,6 +97,18 @@ pub struct HotSpot {
     trusted: Duration,
 }
 
+#[cfg(test)]
+impl HotSpot {
+    /// What a recorded stack needs besides memory.
+    pub fn parts(&self) -> (JvmVersion, VmLayout, CodeCache) {
+        (
+            self.version.clone(),
+            self.layout.clone(),
+            self.code_cache.clone(),
+        )
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     code: Rc<JavaCode>,

@@ -115,6 +115,7 @@ mod tests {
             .flat_map(|field| field.to_le_bytes())
             .collect();
         memory.put(PCS, &bytes);
+        memory.put(SCOPES, &[0; 64]);
         memory.put(SCOPES, &[0, /* 1: */ 0, 1, 8, /* 4: */ 1, 2, 0]);
         memory.put(
             METADATA,

@@ -28,10 +28,46 @@ pub struct Stop {
     pub registers: Registers,
     pub bytes: Vec<u8>,
     pub truncated: bool,
+    pid: i32,
     raw: libc::user_regs_struct,
 }
 
+/// A capture that outlives the stop.
+pub struct Copy {
+    pub tid: i32,
+    pub registers: Registers,
+    pub bytes: Vec<u8>,
+    truncated: bool,
+}
+
+impl Copy {
+    pub fn capture(&self) -> StackCapture<'_> {
+        StackCapture {
+            registers: self.registers,
+            ip_is_return_address: false,
+            bytes: &self.bytes,
+            truncated: self.truncated,
+            tid: self.tid as u32,
+            replaced: &[],
+        }
+    }
+}
+
 impl Stop {
+    pub fn copy(&self) -> Copy {
+        Copy {
+            tid: self.tid,
+            registers: self.registers,
+            bytes: self.bytes.clone(),
+            truncated: self.truncated,
+        }
+    }
+
+    /// The process that the thread belongs to.
+    pub fn process(&self) -> u32 {
+        self.pid as u32
+    }
+
     pub fn capture<'a>(&'a self, replaced: &'a [ReplacedReturn]) -> StackCapture<'a> {
         StackCapture {
             registers: self.registers,
@@ -47,12 +83,20 @@ impl Stop {
 impl Stops {
     /// Begins to trace all threads of `pid`, which leads a process group.
     pub fn seize(pid: u32) -> io::Result<Self> {
-        let mut stops = Stops { pid: pid as i32, threads: HashSet::new(), breakpoint: None };
+        let mut stops = Stops {
+            pid: pid as i32,
+            threads: HashSet::new(),
+            breakpoint: None,
+        };
         // Threads that are born in between are found in the next round.
         loop {
             let before = stops.threads.len();
             for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-                let tid = entry?.file_name().to_string_lossy().parse().map_err(io::Error::other)?;
+                let tid = entry?
+                    .file_name()
+                    .to_string_lossy()
+                    .parse()
+                    .map_err(io::Error::other)?;
                 if stops.threads.insert(tid) {
                     let options = libc::PTRACE_O_TRACECLONE as usize;
                     // A thread that is traced already came with its traced parent.
@@ -84,7 +128,9 @@ impl Stops {
 
     /// Puts a breakpoint on `address`, which has to be a `push` of one of the upper registers, as malloc begins with.
     pub fn break_at(&mut self, address: u64) -> io::Result<bool> {
-        let code = ProcessMemory::open(self.pid as u32)?.read_u64(address).map_err(|_| io::Error::other("no code"))?;
+        let code = ProcessMemory::open(self.pid as u32)?
+            .read_u64(address)
+            .map_err(|_| io::Error::other("no code"))?;
         let [first, second, ..] = code.to_le_bytes();
         if first != REX_B || !(0x54..=0x57).contains(&second) {
             return Ok(false);
@@ -96,9 +142,13 @@ impl Stops {
 
     /// Waits until a thread runs into the breakpoint; None when the process has ended.
     pub fn next(&mut self) -> io::Result<Option<Stop>> {
-        let Some(breakpoint) = self.breakpoint else { return Ok(None) };
+        let Some(breakpoint) = self.breakpoint else {
+            return Ok(None);
+        };
         loop {
-            let Some((tid, status)) = wait_group(self.pid)? else { return Ok(None) };
+            let Some((tid, status)) = wait_group(self.pid)? else {
+                return Ok(None);
+            };
             if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
                 self.threads.remove(&tid);
                 continue;
@@ -121,8 +171,12 @@ impl Stops {
     /// Lets a thread go on from the breakpoint: does what the replaced `push` would have done.
     pub fn resume(&mut self, stop: Stop) -> io::Result<()> {
         let mut raw = stop.raw;
-        let breakpoint = self.breakpoint.ok_or_else(|| io::Error::other("no breakpoint"))?;
-        let second = ProcessMemory::open(self.pid as u32)?.read_u8(breakpoint + 1).map_err(|_| io::Error::other("no code"))?;
+        let breakpoint = self
+            .breakpoint
+            .ok_or_else(|| io::Error::other("no breakpoint"))?;
+        let second = ProcessMemory::open(self.pid as u32)?
+            .read_u8(breakpoint + 1)
+            .map_err(|_| io::Error::other("no code"))?;
         let value = match second {
             0x54 => raw.r12,
             0x55 => raw.r13,
@@ -133,7 +187,14 @@ impl Stops {
         raw.rip = breakpoint + 2;
         ptrace_at(libc::PTRACE_POKEDATA, stop.tid, raw.rsp, value as usize)?;
         // SAFETY: the thread is stopped and traced by us, and `raw` is the structure that the call reads.
-        let set = unsafe { libc::ptrace(libc::PTRACE_SETREGS, stop.tid, std::ptr::null_mut::<c_void>(), &raw const raw) };
+        let set = unsafe {
+            libc::ptrace(
+                libc::PTRACE_SETREGS,
+                stop.tid,
+                std::ptr::null_mut::<c_void>(),
+                &raw const raw,
+            )
+        };
         if set < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -144,22 +205,47 @@ impl Stops {
         // SAFETY: plain integers, for which zero is a value; the call below fills it.
         let mut raw: libc::user_regs_struct = unsafe { std::mem::zeroed() };
         // SAFETY: the thread is stopped and traced by us, and `raw` is the structure that the call fills.
-        let got = unsafe { libc::ptrace(libc::PTRACE_GETREGS, tid, std::ptr::null_mut::<c_void>(), &raw mut raw) };
+        let got = unsafe {
+            libc::ptrace(
+                libc::PTRACE_GETREGS,
+                tid,
+                std::ptr::null_mut::<c_void>(),
+                &raw mut raw,
+            )
+        };
         if got < 0 {
             return Err(io::Error::last_os_error());
         }
         let text = maps::read(self.pid as u32)?;
-        let end = maps::parse(&text).find(|mapping| (mapping.start..mapping.end).contains(&raw.rsp)).map_or(raw.rsp, |m| m.end);
+        let end = maps::parse(&text)
+            .find(|mapping| (mapping.start..mapping.end).contains(&raw.rsp))
+            .map_or(raw.rsp, |m| m.end);
         let len = (end - raw.rsp).min(1 << 20);
         let bytes = ProcessMemory::open(self.pid as u32)?.read_up_to(raw.rsp, len as usize);
-        let registers = Registers { ip: raw.rip, sp: raw.rsp, fp: raw.rbp, lr: 0 };
-        Ok(Stop { tid, registers, truncated: (bytes.len() as u64) < end - raw.rsp, bytes, raw })
+        let registers = Registers {
+            ip: raw.rip,
+            sp: raw.rsp,
+            fp: raw.rbp,
+            lr: 0,
+        };
+        Ok(Stop {
+            tid,
+            registers,
+            truncated: (bytes.len() as u64) < end - raw.rsp,
+            bytes,
+            pid: self.pid,
+            raw,
+        })
     }
 
     fn poke_byte(&self, byte: u8) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
-        let address = self.breakpoint.ok_or_else(|| io::Error::other("no breakpoint"))?;
-        let memory = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/mem", self.pid))?;
+        let address = self
+            .breakpoint
+            .ok_or_else(|| io::Error::other("no breakpoint"))?;
+        let memory = std::fs::OpenOptions::new()
+            .write(true)
+            .open(format!("/proc/{}/mem", self.pid))?;
         memory.write_all_at(&[byte], address)
     }
 }
@@ -171,7 +257,11 @@ fn ptrace(request: libc::c_uint, tid: i32, address: u64, data: usize) -> io::Res
 fn ptrace_at(request: libc::c_uint, tid: i32, address: u64, data: usize) -> io::Result<()> {
     // SAFETY: none of the requests used here writes to this process's memory.
     let done = unsafe { libc::ptrace(request, tid, address as *mut c_void, data as *mut c_void) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Waits for `tid` to stop; None when it has ended.
@@ -183,6 +273,11 @@ fn wait(tid: i32) -> io::Result<Option<()>> {
         return Err(io::Error::last_os_error());
     }
     Ok(libc::WIFSTOPPED(status).then_some(()))
+}
+
+/// Waits until no process or traced thread of a killed group is left.
+pub fn reap(group: u32) {
+    while let Ok(Some(_)) = wait_group(group as i32) {}
 }
 
 fn wait_group(group: i32) -> io::Result<Option<(i32, i32)>> {
