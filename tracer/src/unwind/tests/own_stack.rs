@@ -60,14 +60,18 @@ impl OwnStack {
         unwinder.unwind(&modules, &self.capture())
     }
 
-    /// The first slot, from `from` on, that holds the address which stands in frame `index` of `stack`.
-    fn slot_of(&self, address: u64) -> u64 {
-        let words = self.bytes.as_chunks::<8>().0;
-        let at = words
+    /// The slots that hold `address`: the one of the frame, and what earlier calls left behind.
+    fn slots_of(&self, address: u64) -> Vec<u64> {
+        let words = self
+            .bytes
+            .as_chunks::<8>()
+            .0
             .iter()
-            .position(|word| u64::from_le_bytes(*word) == address)
-            .unwrap();
-        self.registers.sp + 8 * at as u64
+            .map(|word| u64::from_le_bytes(*word));
+        let slots = words.enumerate().filter(|&(_, word)| word == address);
+        slots
+            .map(|(at, _)| self.registers.sp + 8 * at as u64)
+            .collect()
     }
 
     fn put(&mut self, slot: u64, word: u64) {
@@ -134,22 +138,29 @@ fn to_the_root() {
     assert!(first.frames[5..20].iter().all(|frame| frame == recursion));
 }
 
-/// A copy that ends early gives the frames that it holds, a marker, and that end.
+/// A copy that ends early gives the frames that it holds, a marker, and that end: the more bytes, the more frames.
 #[test]
 fn truncated() {
     let mut captured = nested(20, &mut OwnStack::here);
-    let whole = captured.unwind();
-    let cut = captured.slot_of(address(&whole.frames[10]) + 1);
-    captured
-        .bytes
-        .truncate((cut - captured.registers.sp) as usize);
+    let (modules, mut unwinder) = unwinder();
+    let whole = unwinder.unwind(&modules, &captured.capture());
+    let bytes = std::mem::take(&mut captured.bytes);
     captured.truncated = true;
-    let part = captured.unwind();
-    assert_eq!(part.end, StackEnd::Truncated);
-    let (marker, frames) = part.frames.split_last().unwrap();
-    assert_eq!(marker, &Frame::Marker(Marker::Truncated));
-    assert!(frames.len() >= 4);
-    assert_eq!(frames, &whole.frames[..frames.len()]);
+    let mut before = 0;
+    for keep in (0..bytes.len()).step_by(64) {
+        captured.bytes = bytes[..keep].to_vec();
+        let part = unwinder.unwind(&modules, &captured.capture());
+        if part == whole {
+            break;
+        }
+        assert_eq!(part.end, StackEnd::Truncated);
+        let (marker, frames) = part.frames.split_last().unwrap();
+        assert_eq!(marker, &Frame::Marker(Marker::Truncated));
+        assert_eq!(frames, &whole.frames[..frames.len()]);
+        assert!(frames.len() >= before);
+        before = frames.len();
+    }
+    assert_eq!(before, whole.frames.len() - 1);
 }
 
 /// A return address that a return probe has replaced is put back by its slot; where it is not known the walk ends there.
@@ -159,11 +170,18 @@ fn return_probe() {
     let whole = captured.unwind();
     // The look-up address is one lower than the return address.
     let original = address(&whole.frames[3]) + 1;
-    let slot = captured.slot_of(original);
+    let ends_there = |slot: &u64| {
+        let mut probed = captured.clone();
+        probed.put(*slot, PAGE_OF_PROBES);
+        let lost = probed.unwind();
+        lost.end == StackEnd::ReturnProbe && lost.frames[..] == whole.frames[..3]
+    };
+    let slot = captured
+        .slots_of(original)
+        .into_iter()
+        .find(ends_there)
+        .unwrap();
     captured.put(slot, PAGE_OF_PROBES);
-    let lost = captured.unwind();
-    assert_eq!(lost.end, StackEnd::ReturnProbe);
-    assert_eq!(lost.frames[..], whole.frames[..3]);
     // Another probe on the same slot has recorded the trampoline.
     captured.replaced = vec![
         ReplacedReturn {
