@@ -46,6 +46,8 @@ pub struct MappedRange {
 #[derive(Clone, Debug, Default)]
 pub struct ModuleTable {
     pub modules: Vec<Module>,
+    /// Changes whenever something is mapped otherwise than before.
+    pub generation: u64,
     /// What is mapped now, ascending and disjoint.
     spans: Vec<Span>,
     /// Files with executable mappings that are not ELF: a JIT compiler's memory files.
@@ -116,7 +118,8 @@ impl ModuleTable {
         table
     }
 
-    /// Reads what `pid` has mapped now and returns the modules that are mapped anew. The table stays as it was when the process has ended.
+    /// Reads what `pid` has mapped now and returns the modules that are mapped anew; `generation` changes when anything else
+    /// did, too. The table stays as it was when the process has ended.
     ///
     /// # Errors
     /// `NotFound` when the process has ended; else those of reading `/proc/PID/maps`.
@@ -126,6 +129,7 @@ impl ModuleTable {
         if self.is_current(&wanted) {
             return Ok(Vec::new());
         }
+        self.generation += 1;
         for module in &mut self.modules {
             module.ranges.clear();
         }
@@ -224,15 +228,15 @@ impl ModuleTable {
             file_offset,
             ..
         } = *mapping;
-        if let Owner::Module { index, .. } = owner {
-            if let Some(module) = self.modules.get_mut(index) {
-                module.ranges.push(MappedRange {
-                    start,
-                    end,
-                    file_offset,
-                    executable,
-                });
-            }
+        if let Owner::Module { index, .. } = owner
+            && let Some(module) = self.modules.get_mut(index)
+        {
+            module.ranges.push(MappedRange {
+                start,
+                end,
+                file_offset,
+                executable,
+            });
         }
         if owner == Owner::ReturnProbe {
             self.return_probes.push((start, end));

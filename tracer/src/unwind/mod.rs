@@ -78,6 +78,8 @@ pub struct Unwinder<M> {
     native: NativeUnwinder,
     jvm: Option<Result<HotSpot, UnsupportedJvm>>,
     methods: MethodTable,
+    /// Of the module table that the caches belong to.
+    generation: Option<u64>,
 }
 
 impl<M: Memory> Unwinder<M> {
@@ -88,13 +90,17 @@ impl<M: Memory> Unwinder<M> {
             native: NativeUnwinder::default(),
             jvm: None,
             methods: MethodTable::default(),
+            generation: None,
         }
     }
 
-    /// Takes note of what the target has mapped: to be called after each refresh that may have changed the table, and
-    /// while [`Unwinder::jvm`] says that the JVM is starting. Looks for a JVM until one is found.
+    /// Takes note of what the target has mapped: to be called after each refresh of the table. Cheap where nothing has
+    /// changed. Looks for a JVM until one is found that has finished starting.
     pub fn modules_changed(&mut self, modules: &ModuleTable) {
-        self.native.modules_changed();
+        if self.generation != Some(modules.generation) {
+            self.generation = Some(modules.generation);
+            self.native.modules_changed();
+        }
         self.find_jvm(modules);
     }
 

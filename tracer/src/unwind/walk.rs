@@ -90,7 +90,7 @@ impl<M: Memory> Walker<'_, M> {
     /// code it is followed; the frame's own entry says that nothing is known about it.
     fn foreign_jit(&mut self, cursor: &Cursor) -> Result<Cursor, StackEnd> {
         let word = |address| self.java.stack.word(address);
-        if cursor.fp < cursor.sp || cursor.fp % 8 != 0 {
+        if cursor.fp < cursor.sp || !cursor.fp.is_multiple_of(8) {
             return Err(StackEnd::NoUnwindInfo);
         }
         let slot = cursor.fp.checked_add(8).ok_or(StackEnd::NoUnwindInfo)?;

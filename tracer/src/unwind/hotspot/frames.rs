@@ -1,6 +1,6 @@
 //! Leaving frames of generated code (unwinding rules at return addresses).
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::stack::{Frame, Marker, MethodTable, StackEnd, UnknownReason};
@@ -150,7 +150,7 @@ impl HotSpot {
         &mut self,
         walk: &mut Walk<'_, M>,
         now: &Cursor,
-    ) -> Option<(u64, Rc<JavaCode>)> {
+    ) -> Option<(u64, Arc<JavaCode>)> {
         let (layout, continuation) = (self.layout.threads.clone()?, self.layout.continuation?);
         let thread = self
             .threads
@@ -173,7 +173,7 @@ impl HotSpot {
         &mut self,
         walk: &mut Walk<'_, M>,
         now: &Cursor,
-        code: &Rc<JavaCode>,
+        code: &Arc<JavaCode>,
     ) -> Result<Cursor, StackEnd> {
         let FrameRule::Deoptimized {
             bytes,
@@ -208,7 +208,7 @@ impl HotSpot {
         walk: &mut Walk<'_, M>,
         now: &Cursor,
     ) -> Result<Cursor, StackEnd> {
-        if now.fp < now.sp || now.fp % 8 != 0 {
+        if now.fp < now.sp || !now.fp.is_multiple_of(8) {
             walk.frames.push(Frame::Unknown {
                 address: now.pc,
                 reason: UnknownReason::BadMetadata,

@@ -22,7 +22,7 @@
 //! Facts from OpenJDK's sources and from measurements on 11, 17, 21 and 25.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::stack::{MethodTable, UnknownReason};
@@ -111,7 +111,7 @@ impl HotSpot {
 
 #[derive(Debug)]
 struct Entry {
-    code: Rc<JavaCode>,
+    code: Arc<JavaCode>,
     checked: Instant,
 }
 
@@ -162,17 +162,17 @@ impl HotSpot {
         table: &mut MethodTable,
         now: Instant,
         pc: u64,
-    ) -> Result<Rc<JavaCode>, UnknownReason> {
+    ) -> Result<Arc<JavaCode>, UnknownReason> {
         if let Some(entry) = self.codes.get_mut(&pc) {
             if now.duration_since(entry.checked) < self.trusted {
-                return Ok(Rc::clone(&entry.code));
+                return Ok(Arc::clone(&entry.code));
             }
             // Freed code is replaced by other code, at the same place or around it.
             let same = find_blob(memory, &self.layout, &self.code_cache, pc)
                 .is_ok_and(|blob| blob == entry.code.blob);
             if same && entry.code.is_complete {
                 entry.checked = now;
-                return Ok(Rc::clone(&entry.code));
+                return Ok(Arc::clone(&entry.code));
             }
         }
         let blob = find_blob(memory, &self.layout, &self.code_cache, pc)?;
@@ -183,14 +183,14 @@ impl HotSpot {
             table,
             now,
         };
-        let code = Rc::new(resolver.resolve(blob, pc));
+        let code = Arc::new(resolver.resolve(blob, pc));
         if self.codes.len() >= MAX_CACHED {
             self.codes.clear();
         }
         self.codes.insert(
             pc,
             Entry {
-                code: Rc::clone(&code),
+                code: Arc::clone(&code),
                 checked: now,
             },
         );

@@ -18,7 +18,7 @@ pub fn symbol(
     layout: &MethodLayout,
     address: u64,
 ) -> Result<String, Unreadable> {
-    if address == 0 || address % 8 != 0 {
+    if address == 0 || !address.is_multiple_of(8) {
         return Err(Unreadable);
     }
     let mut length = [0; 2];

@@ -48,7 +48,7 @@ pub fn at(
     while offset > 0 && scopes.len() < MAX_INLINED {
         let bytes = memory.read_up_to(nmethod.scopes.wrapping_add(u64::from(offset)), SCOPE_BYTES);
         let mut numbers = Unsigned5::new(&bytes, release);
-        let mut number = || numbers.next().ok_or(Unreadable);
+        let mut number = || numbers.number().ok_or(Unreadable);
         let (sender, method, bci) = (number()?, number()?, number()?);
         // 1-based; 0 is no method.
         let index = method

@@ -19,16 +19,20 @@ use crate::unwind::{Registers, StackCapture, Unwinder};
 
 use super::describe;
 
+/// A mapped range: start, end, file offset, executable.
+type Range = (u64, u64, u64, bool);
+/// Look-up address, module and file offset of native code, and the rule that its CFI states.
+type NativeCode = (u64, u32, u64, Option<Rule>);
+
 /// A recorded JVM and some stacks of it.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Fixture {
     pub jvm: (String, String),
     pub layout: VmLayout,
     pub code_cache: CodeCache,
-    /// Path and mapped ranges: start, end, file offset, executable.
-    modules: Vec<(String, Vec<(u64, u64, u64, bool)>)>,
-    /// Native code that was met: look-up address, module and file offset, and the rule that its CFI states.
-    native: Vec<(u64, u32, u64, Option<Rule>)>,
+    /// By their paths.
+    modules: Vec<(String, Vec<Range>)>,
+    native: Vec<NativeCode>,
     /// What was read of the JVM's memory, in hexadecimal.
     memory: BTreeMap<u64, String>,
     pub stacks: Vec<RecordedStack>,
