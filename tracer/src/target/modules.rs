@@ -52,6 +52,8 @@ pub struct ModuleTable {
     spans: Vec<Span>,
     /// Files with executable mappings that are not ELF: a JIT compiler's memory files.
     not_elf: HashSet<FileKey>,
+    /// Files that are mapped now.
+    mapped: HashSet<FileKey>,
     /// The `[uprobes]` mappings: at most a page, and its optimised sibling.
     return_probes: Vec<(u64, u64)>,
 }
@@ -140,6 +142,7 @@ impl ModuleTable {
             let owner = self.owner(pid, mapping, &wanted, &mut new);
             self.add(mapping, owner);
         }
+        self.mapped = wanted.iter().map(key).collect();
         Ok(new)
     }
 
@@ -288,6 +291,8 @@ impl ModuleTable {
             },
         };
         let index = self.insert(mapping, file);
+        // Its other mappings follow.
+        self.mapped.insert(key(mapping));
         new.push(self.modules[index].id);
         Owner::Module {
             index,
@@ -295,12 +300,14 @@ impl ModuleTable {
         }
     }
 
-    /// A module that is mapped in this refresh already, or was before. An inode number whose file was unmapped may
-    /// have been given to another file; the name tells.
+    /// A module that was seen before. While a file is mapped its inode number stays its own, whatever it is renamed to;
+    /// a number that was unmapped may have been given to another file, which the name tells.
     fn known(&self, mapping: &Mapping<'_>) -> Option<usize> {
         let path = Path::new(std::ffi::OsStr::from_bytes(mapping.name));
+        let is_mapped = self.mapped.contains(&key(mapping));
         self.modules.iter().rposition(|module| {
-            (module.device, module.inode) == (mapping.device, mapping.inode) && module.path == path
+            (module.device, module.inode) == (mapping.device, mapping.inode)
+                && (is_mapped || module.path == path)
         })
     }
 

@@ -116,7 +116,8 @@ impl<M: Memory> Unwinder<M> {
     }
 
     /// The frames of `capture`, leaf first. To be called soon after the event: the JVM's metadata is read from the live
-    /// target.
+    /// target. Where the last frame is [`UnknownReason::NotMapped`](crate::stack::UnknownReason::NotMapped), the table
+    /// may be older than the capture: refresh it and walk again.
     pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
         let (cursor, stack) = walk::first(capture);
         let mut frames = Vec::with_capacity(64);
@@ -130,6 +131,7 @@ impl<M: Memory> Unwinder<M> {
         };
         let mut walker = walk::Walker {
             modules,
+            is_foreign: self.jvm.is_none(),
             native: &mut self.native,
             hotspot: self.jvm.as_mut().and_then(|jvm| jvm.as_mut().ok()),
             java,

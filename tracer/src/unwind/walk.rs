@@ -21,6 +21,8 @@ pub struct Walker<'a, M> {
     pub modules: &'a ModuleTable,
     pub native: &'a mut NativeUnwinder,
     pub hotspot: Option<&'a mut HotSpot>,
+    /// There is no JVM, so that executable memory without a file belongs to some other JIT compiler.
+    pub is_foreign: bool,
     pub java: Walk<'a, M>,
     pub probes: ReturnProbes<'a>,
     /// Of the last call from the JVM into Java that was passed.
@@ -65,7 +67,7 @@ impl<M: Memory> Walker<'_, M> {
         self.java.frames.push(code.frame.clone());
         match code.kind {
             CodeKind::File => self.native_step(&code, cursor),
-            CodeKind::Anonymous if self.hotspot.is_none() => self.foreign_jit(cursor).map(Some),
+            CodeKind::Anonymous if self.is_foreign => self.foreign_jit(cursor).map(Some),
             CodeKind::Anonymous | CodeKind::NotMapped => Err(StackEnd::NoUnwindInfo),
         }
     }

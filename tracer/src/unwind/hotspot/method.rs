@@ -97,13 +97,14 @@ impl MethodCache {
             if now.duration_since(entry.checked) < self.trusted {
                 return entry.method.clone();
             }
-            let same = entry.method.as_ref().filter(|method| {
+            // A stack that names the method is older than the memory's loss: what was known then is true for it.
+            let same = |method: &&Arc<Method>| {
                 Identity::read(memory, &layout.method, address)
-                    .is_ok_and(|identity| identity == method.identity)
-            });
-            if let Some(method) = same.cloned() {
+                    .map_or(true, |identity| identity == method.identity)
+            };
+            if let Some(method) = entry.method.as_ref().filter(same) {
                 entry.checked = now;
-                return Some(method);
+                return Some(Arc::clone(method));
             }
         }
         let method = self.read(memory, layout, table, address).ok().map(Arc::new);

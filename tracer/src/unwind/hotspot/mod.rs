@@ -100,6 +100,23 @@ pub struct HotSpot {
 #[cfg(test)]
 impl HotSpot {
     /// What a recorded stack needs besides memory.
+    /// Believes nothing without another look.
+    pub fn distrust(&mut self) {
+        self.trusted = Duration::ZERO;
+        self.methods = MethodCache::new(Duration::ZERO);
+    }
+
+    /// Address and compile id of the lowest compiled method that is remembered.
+    pub fn first_compiled(&self) -> Option<(u64, u32)> {
+        let compiled = |entry: &Entry| {
+            Some((
+                entry.code.blob.address,
+                entry.code.blob.nmethod.as_ref()?.compile_id,
+            ))
+        };
+        self.codes.values().filter_map(compiled).min()
+    }
+
     pub fn parts(&self) -> (JvmVersion, VmLayout, CodeCache) {
         (
             self.version.clone(),
@@ -165,6 +182,10 @@ impl HotSpot {
     ) -> Result<Arc<JavaCode>, UnknownReason> {
         if let Some(entry) = self.codes.get_mut(&pc) {
             if now.duration_since(entry.checked) < self.trusted {
+                return Ok(Arc::clone(&entry.code));
+            }
+            // Memory that can't be read at all is that of a process that has ended: what was known stays true.
+            if self.code_cache.blob(memory, pc).is_err() {
                 return Ok(Arc::clone(&entry.code));
             }
             // Freed code is replaced by other code, at the same place or around it.

@@ -2,9 +2,11 @@
 
 use proptest::prelude::*;
 
+use crate::unwind::Unwinder;
 use crate::unwind::memory::RecordedMemory;
 use crate::unwind::walk::MAX_FRAMES;
 
+use super::describe;
 use super::fixture::fixtures;
 use super::own_stack::{OwnStack, unwinder};
 
@@ -81,6 +83,68 @@ proptest! {
             }
         }
     }
+}
+
+/// Stacks that wait to be walked when the process ends still get the names that were known before.
+#[test]
+fn known_before_the_end() {
+    for fixture in fixtures() {
+        let (modules, mut unwinder) = fixture.replay();
+        if let Some(Ok(hotspot)) = &mut unwinder.jvm {
+            hotspot.distrust();
+        }
+        for round in 0..2 {
+            for recorded in &fixture.stacks {
+                let bytes = recorded.bytes();
+                let stack = unwinder.unwind(&modules, &recorded.capture(&bytes));
+                assert_eq!(
+                    describe(&stack, unwinder.methods(), &modules),
+                    recorded.frames,
+                    "{round}"
+                );
+            }
+            unwinder.memory = RecordedMemory::default();
+        }
+    }
+}
+
+/// Code that was replaced is not taken for what was there before.
+#[test]
+fn replaced_code() {
+    let mut checked = 0;
+    for fixture in fixtures() {
+        let (modules, mut unwinder) = fixture.replay();
+        if let Some(Ok(hotspot)) = &mut unwinder.jvm {
+            hotspot.distrust();
+        }
+        let recorded = &fixture.stacks[0];
+        let bytes = recorded.bytes();
+        unwinder.unwind(&modules, &recorded.capture(&bytes));
+        // The first Java frame's code: its return address lies in the block of its blob.
+        let java = recorded
+            .frames
+            .iter()
+            .position(|frame| frame.starts_with("Native "))
+            .unwrap();
+        let first_compiled = |unwinder: &Unwinder<RecordedMemory>| match &unwinder.jvm {
+            Some(Ok(hotspot)) => hotspot.first_compiled(),
+            _ => None,
+        };
+        // Of the cold JVM all is interpreted but wrappers.
+        let Some((blob, id)) = first_compiled(&unwinder) else {
+            continue;
+        };
+        checked += 1;
+        let offset = fixture.layout.nmethod.compile_id;
+        unwinder.memory.put(blob + offset, &(id + 1).to_le_bytes());
+        let stack = unwinder.unwind(&modules, &recorded.capture(&bytes));
+        assert_eq!(
+            describe(&stack, unwinder.methods(), &modules)[..java],
+            recorded.frames[..java]
+        );
+        assert_eq!(first_compiled(&unwinder), Some((blob, id + 1)));
+    }
+    assert!(checked > 0);
 }
 
 /// With all of the JVM's memory gone, as after its end, the native frames remain and the rest has its reason.
