@@ -195,10 +195,15 @@ impl Fixture {
 
 /// The golden files.
 pub fn fixtures() -> Vec<Fixture> {
-    [include_str!("jvm-cold.json"), include_str!("jvm-warm.json")]
-        .into_iter()
-        .map(|json| serde_json::from_str(json).unwrap())
-        .collect()
+    [
+        include_str!("jvm-17-cold.json"),
+        include_str!("jvm-17-warm.json"),
+        include_str!("jvm-17-server.json"),
+        include_str!("jvm-25-server.json"),
+    ]
+    .into_iter()
+    .map(|json| serde_json::from_str(json).unwrap())
+    .collect()
 }
 
 fn to_hex(bytes: &[u8]) -> String {
@@ -212,7 +217,7 @@ fn from_hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// Recorded stacks of a JVM 17 give the frames that were recorded, cold and from the caches.
+/// Recorded stacks of JVMs 17 and 25 give the frames that were recorded, cold and from the caches.
 #[test]
 fn golden() {
     for fixture in fixtures() {

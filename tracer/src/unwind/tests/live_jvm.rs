@@ -1,11 +1,11 @@
 //! A live JVM, stopped at malloc: every stack has to be whole.
 //!
-//! With `OFFHEAP_BLESS=1` it also writes the golden file of `fixture.rs` anew.
+//! `JAVA_HOME` chooses the JDK. With `OFFHEAP_BLESS=1` the golden files of `fixture.rs` are written anew.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -42,17 +42,17 @@ impl Target {
         let classes = tempfile::tempdir().unwrap();
         let source = classes.path().join("Live.java");
         std::fs::write(&source, include_str!("Live.java")).unwrap();
-        let Ok(compiled) = Command::new("javac")
+        let Ok(compiled) = Command::new(tool("javac"))
             .arg("-d")
             .arg(classes.path())
             .arg(&source)
             .status()
         else {
-            eprintln!("skipped: no javac on the path");
+            eprintln!("skipped: no javac on the path or in JAVA_HOME");
             return None;
         };
         assert!(compiled.success());
-        let mut child = Command::new("java")
+        let mut child = Command::new(tool("java"))
             .args(options)
             .arg("-cp")
             .arg(classes.path())
@@ -76,6 +76,14 @@ impl Target {
     fn go(&mut self) {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
+}
+
+/// A program of the JDK under test.
+fn tool(name: &str) -> PathBuf {
+    std::env::var_os("JAVA_HOME").map_or_else(
+        || PathBuf::from(name),
+        |home| Path::new(&home).join("bin").join(name),
+    )
 }
 
 fn malloc(modules: &ModuleTable) -> u64 {
@@ -124,7 +132,7 @@ fn is_in_deflater(stack: &Stack, methods: &MethodTable) -> bool {
 }
 
 /// Walks `count` stacks at malloc inside of Deflater.init; all have to be whole and to name the same calls.
-fn check(options: &[&str], warm_up: u32, count: usize) -> Option<Vec<JavaKind>> {
+fn check(name: &str, options: &[&str], warm_up: u32, count: usize) -> Option<Vec<JavaKind>> {
     let _one = ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -186,19 +194,29 @@ fn check(options: &[&str], warm_up: u32, count: usize) -> Option<Vec<JavaKind>> 
         }
         stops.resume(stop).unwrap();
     }
-    if std::env::var_os("OFFHEAP_BLESS").is_some() && options.is_empty() {
-        let name = format!("jvm-{}.json", if warm_up == 0 { "cold" } else { "warm" });
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("src/unwind/tests")
-            .join(name);
-        let golden = Fixture::record(
-            &modules,
-            &mut unwinder,
-            &stacks[stacks.len().saturating_sub(3)..],
-        );
-        std::fs::write(path, golden.to_json()).unwrap();
+    if std::env::var_os("OFFHEAP_BLESS").is_some() {
+        bless(name, &modules, &mut unwinder, &stacks);
     }
     Some(kinds)
+}
+
+fn bless(
+    name: &str,
+    modules: &ModuleTable,
+    unwinder: &mut Unwinder<Recorder<ProcessMemory>>,
+    stacks: &[stops::Copy],
+) {
+    let Jvm::Supported(version) = unwinder.jvm() else {
+        return;
+    };
+    let release = version.version.split('.').next().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("src/unwind/tests/jvm-{release}-{name}.json"));
+    // Others than those that tests include are not kept.
+    if path.exists() {
+        let golden = Fixture::record(modules, unwinder, &stacks[stacks.len().saturating_sub(3)..]);
+        std::fs::write(path, golden.to_json()).unwrap();
+    }
 }
 
 /// Where a native library has no unwind tables, the walk goes on at the last Java frame and says so.
@@ -249,7 +267,7 @@ fn without_unwind_info(
 /// Interpreted frames: all stacks at malloc are whole and name methods and lines.
 #[test]
 fn interpreted() {
-    if let Some(kinds) = check(&["-Xint"], 0, 50) {
+    if let Some(kinds) = check("interpreted", &["-Xint"], 0, 50) {
         assert!(kinds.iter().all(|kind| *kind == JavaKind::Interpreted));
     }
 }
@@ -257,7 +275,7 @@ fn interpreted() {
 /// Default flags from a cold start: interpreted frames and, as they come, compiled ones.
 #[test]
 fn cold() {
-    if let Some(kinds) = check(&[], 0, 100) {
+    if let Some(kinds) = check("cold", &[], 0, 100) {
         assert!(kinds.contains(&JavaKind::Interpreted));
     }
 }
@@ -265,7 +283,7 @@ fn cold() {
 /// Default flags after a warm-up: compiled frames with frames inlined into them.
 #[test]
 fn warm() {
-    if let Some(kinds) = check(&[], 200_000, 100) {
+    if let Some(kinds) = check("warm", &[], 200_000, 100) {
         assert!(kinds.contains(&JavaKind::C1) || kinds.contains(&JavaKind::C2));
         assert!(kinds.contains(&JavaKind::Inlined));
     }
@@ -274,7 +292,12 @@ fn warm() {
 /// C2 only, which compiles what is hot before it goes on.
 #[test]
 fn server_compiler() {
-    if let Some(kinds) = check(&["-XX:-TieredCompilation", "-Xbatch"], 50_000, 100) {
+    if let Some(kinds) = check(
+        "server",
+        &["-XX:-TieredCompilation", "-Xbatch"],
+        50_000,
+        100,
+    ) {
         assert!(kinds.contains(&JavaKind::C2) && kinds.contains(&JavaKind::Inlined));
     }
 }
@@ -282,7 +305,12 @@ fn server_compiler() {
 /// C1 only, without inlining.
 #[test]
 fn client_compiler() {
-    if let Some(kinds) = check(&["-XX:TieredStopAtLevel=1", "-XX:-Inline"], 20_000, 50) {
+    if let Some(kinds) = check(
+        "client",
+        &["-XX:TieredStopAtLevel=1", "-XX:-Inline"],
+        20_000,
+        50,
+    ) {
         assert!(kinds.contains(&JavaKind::C1) && !kinds.contains(&JavaKind::C2));
     }
 }
