@@ -11,6 +11,7 @@ use crate::target::modules::{Module, ModuleTable};
 
 mod cfi;
 mod cursor;
+mod expression;
 pub mod hotspot;
 pub mod memory;
 mod native;

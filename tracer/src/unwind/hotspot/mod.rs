@@ -40,6 +40,7 @@ pub mod layout;
 pub mod lines;
 pub mod method;
 pub mod names;
+mod resume;
 pub mod scopes;
 pub mod unsigned5;
 pub mod vm_structs;

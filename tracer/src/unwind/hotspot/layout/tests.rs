@@ -1,4 +1,5 @@
-use super::super::vm_structs::Field;
+use super::super::UnsupportedJvm;
+use super::super::vm_structs::{Field, VmStructs};
 use super::*;
 use crate::unwind::memory::RecordedMemory;
 
@@ -57,6 +58,7 @@ const OFFSETS: &[(&str, &str, u64)] = &[
 ];
 
 const STATICS: &[(&str, &str)] = &[
+    ("StubRoutines", "_call_stub_return_address"),
     ("Abstract_VM_Version", "_vm_major_version"),
     ("Threads", "_thread_list"),
 ];
@@ -228,7 +230,7 @@ fn block_layouts() {
         layout.continuation,
         Some(ContinuationLayout {
             entry: 1560,
-            return_pc: 25
+            return_pc: RELEASE
         })
     );
     structs.remove("CodeBlob", "_mutable_data");
