@@ -7,6 +7,11 @@ use super::cursor::{CapturedStack, Cursor};
 
 /// Operations in one DWARF expression; compilers emit fewer than ten.
 const MAX_OPERATIONS: u32 = 256;
+const ENCODING: Encoding = Encoding {
+    address_size: 8,
+    format: Format::Dwarf32,
+    version: 4,
+};
 
 /// The value of a DWARF expression over the registers that are known and the copied stack.
 pub fn evaluate(
@@ -16,12 +21,7 @@ pub fn evaluate(
     stack: &CapturedStack<'_>,
     initial: Option<u64>,
 ) -> Option<u64> {
-    let encoding = Encoding {
-        address_size: 8,
-        format: Format::Dwarf32,
-        version: 4,
-    };
-    let mut evaluation = expression.get(&tables.section()).ok()?.evaluation(encoding);
+    let mut evaluation = expression.get(&tables.section()).ok()?.evaluation(ENCODING);
     evaluation.set_max_iterations(MAX_OPERATIONS);
     if let Some(initial) = initial {
         evaluation.set_initial_value(initial);

@@ -181,21 +181,8 @@ impl HotSpot {
         now: Instant,
         pc: u64,
     ) -> Result<Arc<JavaCode>, UnknownReason> {
-        if let Some(entry) = self.codes.get_mut(&pc) {
-            if now.duration_since(entry.checked) < self.trusted {
-                return Ok(Arc::clone(&entry.code));
-            }
-            // Memory that can't be read at all is that of a process that has ended: what was known stays true.
-            if self.code_cache.blob(memory, pc).is_err() {
-                return Ok(Arc::clone(&entry.code));
-            }
-            // Freed code is replaced by other code, at the same place or around it.
-            let same = find_blob(memory, &self.layout, &self.code_cache, pc)
-                .is_ok_and(|blob| blob == entry.code.blob);
-            if same && entry.code.is_complete {
-                entry.checked = now;
-                return Ok(Arc::clone(&entry.code));
-            }
+        if let Some(code) = self.known(memory, now, pc) {
+            return Ok(code);
         }
         let blob = find_blob(memory, &self.layout, &self.code_cache, pc)?;
         let mut resolver = code::Resolver {
@@ -209,14 +196,31 @@ impl HotSpot {
         if self.codes.len() >= MAX_CACHED {
             self.codes.clear();
         }
-        self.codes.insert(
-            pc,
-            Entry {
-                code: Arc::clone(&code),
-                checked: now,
-            },
-        );
+        let entry = Entry {
+            code: Arc::clone(&code),
+            checked: now,
+        };
+        self.codes.insert(pc, entry);
         Ok(code)
+    }
+
+    /// What was found out before, if it still holds.
+    fn known(&mut self, memory: &impl Memory, now: Instant, pc: u64) -> Option<Arc<JavaCode>> {
+        let entry = self.codes.get_mut(&pc)?;
+        if now.duration_since(entry.checked) < self.trusted {
+            return Some(Arc::clone(&entry.code));
+        }
+        // Memory that can't be read at all is that of a process that has ended: what was known stays true.
+        if self.code_cache.blob(memory, pc).is_err() {
+            return Some(Arc::clone(&entry.code));
+        }
+        // Freed code is replaced by other code, at the same place or around it.
+        let blob = find_blob(memory, &self.layout, &self.code_cache, pc).ok()?;
+        if blob != entry.code.blob || !entry.code.is_complete {
+            return None;
+        }
+        entry.checked = now;
+        Some(Arc::clone(&entry.code))
     }
 }
 

@@ -131,7 +131,8 @@ fn is_in_deflater(stack: &Stack, methods: &MethodTable) -> bool {
     })
 }
 
-/// Walks `count` stacks at malloc inside of Deflater.init; all have to be whole and to name the same calls.
+/// Walks `count` stacks at malloc inside of Deflater.init; all have to be whole and to name the same calls. The result
+/// is how the methods of `Live` were run; None where this machine can't do it.
 fn check(name: &str, options: &[&str], warm_up: u32, count: usize) -> Option<Vec<JavaKind>> {
     let _one = ONE_AT_A_TIME
         .lock()
@@ -143,53 +144,29 @@ fn check(name: &str, options: &[&str], warm_up: u32, count: usize) -> Option<Vec
     let mut unwinder = Unwinder::new(Recorder::new(ProcessMemory::open(pid).unwrap()));
     unwinder.modules_changed(&modules);
     assert!(
-        matches!(unwinder.jvm(), Jvm::Supported(version) if version.name.contains("Server VM")),
+        matches!(unwinder.jvm(), Jvm::Supported(_)),
         "{:?}",
         unwinder.jvm()
     );
     let mut stops = Stops::seize(pid).unwrap();
-    stops
-        .all(|stop| {
-            let stack = unwinder.unwind(&modules, &stop.capture(&[]));
-            assert_eq!(stack.end, StackEnd::Root, "{stack:?}");
-        })
-        .unwrap();
+    let visited = stops.all(|stop| {
+        let stack = unwinder.unwind(&modules, &stop.capture(&[]));
+        assert_eq!(stack.end, StackEnd::Root, "{stack:?}");
+    });
+    visited.unwrap();
     if !stops.break_at(malloc(&modules)).unwrap() {
         eprintln!("skipped: malloc does not begin with a push of an upper register here");
         return None;
     }
     target.go();
-    let expected: Vec<_> = [
-        ("leak", "new Deflater()"),
-        ("middle", "supplier.getAsInt()"),
-    ]
-    .into_iter()
-    .chain([("outer", "return depth == 0"); 4])
-    .map(|(name, text)| (String::from(name), line(text)))
-    .collect();
-    let (mut seen, mut kinds, mut stacks) = (0, Vec::new(), Vec::new());
-    while seen < count {
+    let (mut kinds, mut stacks) = (Vec::new(), Vec::new());
+    while stacks.len() < count {
         let stop = stops.next().unwrap().expect("the JVM ended");
         // libzip and libz are mapped by the first use of a Deflater.
-        if !modules.refresh(pid).unwrap().is_empty() {
-            unwinder.modules_changed(&modules);
-        }
-        let stack = unwinder.unwind(&modules, &stop.capture(&[]));
-        assert_eq!(stack.end, StackEnd::Root, "{stack:?}");
-        if is_in_deflater(&stack, unwinder.methods()) {
-            let own = own_frames(&stack, unwinder.methods());
-            let (main, calls) = own.split_last().unwrap();
-            assert_eq!(main.0, "main");
-            assert_eq!(
-                calls
-                    .iter()
-                    .map(|(name, line, _)| (name.clone(), *line))
-                    .collect::<Vec<_>>(),
-                expected
-            );
-            without_unwind_info(&stack, &modules, &mut unwinder, &stop);
-            seen += 1;
-            kinds.extend(own.iter().map(|(_, _, kind)| *kind));
+        modules.refresh(pid).unwrap();
+        unwinder.modules_changed(&modules);
+        if let Some(own) = check_stop(&modules, &mut unwinder, &stop) {
+            kinds.extend(own);
             stacks.push(stop.copy());
         }
         stops.resume(stop).unwrap();
@@ -198,6 +175,37 @@ fn check(name: &str, options: &[&str], warm_up: u32, count: usize) -> Option<Vec
         bless(name, &modules, &mut unwinder, &stacks);
     }
     Some(kinds)
+}
+
+/// One stop: None where it is not in a Deflater's constructor.
+fn check_stop(
+    modules: &ModuleTable,
+    unwinder: &mut Unwinder<Recorder<ProcessMemory>>,
+    stop: &stops::Stop,
+) -> Option<Vec<JavaKind>> {
+    let stack = unwinder.unwind(modules, &stop.capture(&[]));
+    assert_eq!(stack.end, StackEnd::Root, "{stack:?}");
+    if !is_in_deflater(&stack, unwinder.methods()) {
+        return None;
+    }
+    let own = own_frames(&stack, unwinder.methods());
+    let (main, calls) = own.split_last().unwrap();
+    assert_eq!(main.0, "main");
+    let calls: Vec<_> = calls
+        .iter()
+        .map(|(name, line, _)| (name.as_str(), *line))
+        .collect();
+    let leaf = [
+        ("leak", "new Deflater()"),
+        ("middle", "supplier.getAsInt()"),
+    ]
+    .into_iter();
+    let expected = leaf
+        .chain([("outer", "return depth == 0"); 4])
+        .map(|(name, text)| (name, line(text)));
+    assert_eq!(calls, expected.collect::<Vec<_>>());
+    without_unwind_info(&stack, modules, unwinder, stop);
+    Some(own.iter().map(|(_, _, kind)| *kind).collect())
 }
 
 fn bless(
