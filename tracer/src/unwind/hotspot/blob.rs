@@ -9,7 +9,7 @@ use super::layout::{CodeRange, DeoptHandler, MetadataPlace, ScopesPlace, VmLayou
 
 /// The largest blob, the interpreter of a debug build, has a few MiB.
 const MAX_BLOB: u32 = 256 << 20;
-/// otel's bound, too: 64 K words.
+/// Half a megabyte; frames of generated code have some hundred words.
 const MAX_FRAME_WORDS: u32 = 1 << 16;
 /// Names of upcall stubs carry a signature.
 const MAX_NAME: usize = 256;
