@@ -42,3 +42,10 @@ fn describe(stack: &Stack, methods: &MethodTable, modules: &ModuleTable) -> Vec<
     lines.push(format!("end {}", stack.end.as_str()));
     lines
 }
+
+/// An unwinder may live in a thread of its own.
+#[test]
+fn unwinder_is_send() {
+    fn is_send<T: Send>() {}
+    is_send::<super::Unwinder<super::memory::ProcessMemory>>();
+}
