@@ -1,10 +1,8 @@
 //! The ELF files that the target has mapped.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::stack::ModuleId;
@@ -12,8 +10,7 @@ use crate::stack::ModuleId;
 pub mod elf;
 pub mod maps;
 mod open;
-
-use maps::Mapping;
+mod refresh;
 
 /// A file mapped by the target, executable at least in part.
 #[derive(Clone, Debug)]
@@ -46,10 +43,14 @@ pub struct MappedRange {
 #[derive(Clone, Debug, Default)]
 pub struct ModuleTable {
     pub modules: Vec<Module>,
+    /// Changes whenever something is mapped otherwise than before.
+    pub generation: u64,
     /// What is mapped now, ascending and disjoint.
     spans: Vec<Span>,
     /// Files with executable mappings that are not ELF: a JIT compiler's memory files.
     not_elf: HashSet<FileKey>,
+    /// Files that are mapped now.
+    mapped: HashSet<FileKey>,
     /// The `[uprobes]` mappings: at most a page, and its optimised sibling.
     return_probes: Vec<(u64, u64)>,
 }
@@ -116,29 +117,6 @@ impl ModuleTable {
         table
     }
 
-    /// Reads what `pid` has mapped now and returns the modules that are mapped anew. The table stays as it was when the process has ended.
-    ///
-    /// # Errors
-    /// `NotFound` when the process has ended; else those of reading `/proc/PID/maps`.
-    pub fn refresh(&mut self, pid: u32) -> io::Result<Vec<ModuleId>> {
-        let text = maps::read(pid)?;
-        let wanted = with_code(&text);
-        if self.is_current(&wanted) {
-            return Ok(Vec::new());
-        }
-        for module in &mut self.modules {
-            module.ranges.clear();
-        }
-        self.spans.clear();
-        self.return_probes.clear();
-        let mut new = Vec::new();
-        for mapping in &wanted {
-            let owner = self.owner(pid, mapping, &wanted, &mut new);
-            self.add(mapping, owner);
-        }
-        Ok(new)
-    }
-
     /// The module that has `address` mapped, and the file offset of that address.
     pub fn find(&self, address: u64) -> Option<(&Module, u64)> {
         match self.span(address)? {
@@ -197,157 +175,6 @@ impl ModuleTable {
             .get(after.checked_sub(1)?)
             .filter(|span| address < span.end)
     }
-
-    /// Compares without opening or allocating anything: this is what most refreshes come to.
-    fn is_current(&self, wanted: &[Mapping<'_>]) -> bool {
-        self.spans.len() == wanted.len()
-            && self.spans.iter().zip(wanted).all(|(span, mapping)| {
-                (span.start, span.end, span.executable)
-                    == (mapping.start, mapping.end, mapping.executable)
-                    && match span.owner {
-                        Owner::Module { index, file_offset } => {
-                            self.modules.get(index).is_some_and(|module| {
-                                file_offset == mapping.file_offset
-                                    && (module.device, module.inode)
-                                        == (mapping.device, mapping.inode)
-                                    && module.deleted == mapping.deleted
-                            })
-                        }
-                        Owner::Anonymous => {
-                            mapping.inode == 0 || self.not_elf.contains(&key(mapping))
-                        }
-                        Owner::ReturnProbe => true,
-                    }
-            })
-    }
-
-    fn add(&mut self, mapping: &Mapping<'_>, owner: Owner) {
-        let Mapping {
-            start,
-            end,
-            executable,
-            file_offset,
-            ..
-        } = *mapping;
-        if let Owner::Module { index, .. } = owner {
-            if let Some(module) = self.modules.get_mut(index) {
-                module.ranges.push(MappedRange {
-                    start,
-                    end,
-                    file_offset,
-                    executable,
-                });
-            }
-        }
-        if owner == Owner::ReturnProbe {
-            self.return_probes.push((start, end));
-        }
-        self.spans.push(Span {
-            start,
-            end,
-            executable,
-            owner,
-        });
-    }
-
-    fn owner(
-        &mut self,
-        pid: u32,
-        mapping: &Mapping<'_>,
-        all: &[Mapping<'_>],
-        new: &mut Vec<ModuleId>,
-    ) -> Owner {
-        if mapping.name.starts_with(b"[uprobes") {
-            return Owner::ReturnProbe;
-        }
-        let vdso = mapping.name == b"[vdso]";
-        if (mapping.inode == 0 && !vdso) || self.not_elf.contains(&key(mapping)) {
-            return Owner::Anonymous;
-        }
-        if let Some(index) = self.known(mapping) {
-            self.modules[index].deleted = mapping.deleted;
-            return Owner::Module {
-                index,
-                file_offset: mapping.file_offset,
-            };
-        }
-        let opened = if vdso {
-            open::vdso(pid, mapping)
-        } else {
-            open::mapped_file(pid, mapping, all)
-        };
-        let file = match opened {
-            Ok(file) if open::is_elf(&file) => file,
-            Ok(_) => {
-                self.not_elf.insert(key(mapping));
-                return Owner::Anonymous;
-            }
-            // The file is known by its name, but there is nothing to be read of it.
-            Err(_) => match File::open("/dev/null") {
-                Ok(empty) => empty,
-                Err(_) => return Owner::Anonymous,
-            },
-        };
-        let index = self.insert(mapping, file);
-        new.push(self.modules[index].id);
-        Owner::Module {
-            index,
-            file_offset: mapping.file_offset,
-        }
-    }
-
-    /// A module that is mapped in this refresh already, or was before. An inode number whose file was unmapped may
-    /// have been given to another file; the name tells.
-    fn known(&self, mapping: &Mapping<'_>) -> Option<usize> {
-        let path = Path::new(std::ffi::OsStr::from_bytes(mapping.name));
-        self.modules.iter().rposition(|module| {
-            (module.device, module.inode) == (mapping.device, mapping.inode) && module.path == path
-        })
-    }
-
-    fn insert(&mut self, mapping: &Mapping<'_>, file: File) -> usize {
-        let index = self.modules.len();
-        self.modules.push(Module {
-            id: ModuleId(index as u32),
-            path: PathBuf::from(std::ffi::OsStr::from_bytes(mapping.name)),
-            deleted: mapping.deleted,
-            device: mapping.device,
-            inode: mapping.inode,
-            build_id: elf::build_id(&file),
-            file: Arc::new(file),
-            ranges: Vec::new(),
-        });
-        index
-    }
-}
-
-fn key(mapping: &Mapping<'_>) -> FileKey {
-    (mapping.device, mapping.inode)
-}
-
-/// All mappings of files that are executable somewhere, and executable memory without a file.
-fn with_code(text: &[u8]) -> Vec<Mapping<'_>> {
-    let all: Vec<_> = maps::parse(text).collect();
-    let files: HashMap<FileKey, bool> = all
-        .iter()
-        .filter(|mapping| mapping.executable && mapping.inode != 0)
-        .map(|mapping| (key(mapping), true))
-        .collect();
-    let mut wanted: Vec<_> = all
-        .into_iter()
-        .filter(|mapping| {
-            let probes = mapping.name.starts_with(b"[uprobes");
-            probes
-                || if mapping.inode == 0 {
-                    mapping.executable
-                } else {
-                    files.contains_key(&key(mapping))
-                }
-        })
-        .collect();
-    // [vsyscall] lies in the kernel's half and is never a return address.
-    wanted.retain(|mapping| mapping.name != b"[vsyscall]");
-    wanted
 }
 
 #[cfg(test)]

@@ -83,7 +83,9 @@ impl Trace {
         let mut drained = 0;
         while drained < capacity {
             let mut records: Vec<Bytes> = Vec::new();
-            let bytes = self.probes.drain(BATCH, |record| records.push(events::copy_used(record)));
+            let bytes = self
+                .probes
+                .drain(BATCH, |record| records.push(events::copy_used(record)));
             for record in records {
                 self.book(record)?;
             }

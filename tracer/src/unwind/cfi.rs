@@ -38,6 +38,7 @@ use registers::{BX, FP, RA, SP};
 
 /// How the caller's registers are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Rule {
     Row(Row),
     /// The kernel called here to deliver a signal; all registers were saved on the stack.
@@ -46,6 +47,7 @@ pub enum Rule {
 
 /// One row of a CFI table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Row {
     pub cfa: Cfa,
     pub ra: Place,
@@ -55,15 +57,18 @@ pub struct Row {
 
 /// The canonical frame address: the stack pointer before the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Cfa {
     Sp(i64),
     Fp(i64),
     Bx(i64),
+    #[cfg_attr(test, serde(skip))]
     Expression(UnwindExpression<usize>),
 }
 
 /// Where the caller's value of a register is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Place {
     /// Nowhere. For the return address: this is the thread's first frame.
     Undefined,
@@ -71,6 +76,7 @@ pub enum Place {
     /// In memory, so many bytes from the CFA.
     AtCfa(i64),
     /// In memory, at the address that the expression computes.
+    #[cfg_attr(test, serde(skip))]
     AtExpression(UnwindExpression<usize>),
     /// A form that no compiler has been seen to use for this register.
     Unsupported,

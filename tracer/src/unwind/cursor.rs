@@ -97,7 +97,7 @@ impl<'a> CapturedStack<'a> {
     /// `NoProgress` where it does not lie above or is not aligned.
     pub fn check_progress(&self, now: &Cursor, next: &Cursor) -> Result<(), StackEnd> {
         let leaf = now.lr.is_some() && next.sp == now.sp && next.pc != now.pc;
-        if next.sp % 8 == 0 && (next.sp > now.sp || leaf) {
+        if next.sp.is_multiple_of(8) && (next.sp > now.sp || leaf) {
             Ok(())
         } else {
             Err(StackEnd::NoProgress)

@@ -6,6 +6,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+mod recorded;
+
+pub use recorded::{RecordedMemory, Recorder};
+
 /// The bytes asked for are not (all) there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
@@ -129,35 +133,6 @@ fn vm_read(pid: libc::pid_t, address: u64, buf: &mut [u8]) -> io::Result<()> {
     }
 }
 
-/// Pages of a target that were recorded: what is not in them is unreadable.
-#[derive(Clone, Debug, Default)]
-pub struct RecordedMemory {
-    /// By page number (address / [`PAGE`]).
-    pub pages: BTreeMap<u64, Vec<u8>>,
-}
-
-impl RecordedMemory {
-    /// Puts `bytes` at `address`; the rest of a page that was not there reads as zero.
-    pub fn put(&mut self, address: u64, bytes: &[u8]) {
-        for (offset, byte) in bytes.iter().enumerate() {
-            let at = address.wrapping_add(offset as u64);
-            let page = self
-                .pages
-                .entry(at / PAGE)
-                .or_insert_with(|| vec![0; PAGE as usize]);
-            if let Some(slot) = page.get_mut((at % PAGE) as usize) {
-                *slot = *byte;
-            }
-        }
-    }
-}
-
-impl Memory for RecordedMemory {
-    fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
-        read_pages(address, buf, |page| self.pages.get(&page).cloned())
-    }
-}
-
 /// Reads whole pages once and remembers them. For a short time only: the target goes on, and the copy grows old.
 #[derive(Debug)]
 pub struct PageCache<M> {
@@ -173,13 +148,6 @@ impl<M: Memory> PageCache<M> {
             memory,
             pages: RefCell::default(),
             limit,
-        }
-    }
-
-    /// The pages that were read.
-    pub fn into_recorded(self) -> RecordedMemory {
-        RecordedMemory {
-            pages: self.pages.into_inner(),
         }
     }
 }
@@ -252,19 +220,22 @@ mod tests {
         assert_eq!(memory.read_u64(8), Err(Unreadable));
     }
 
-    /// Reads across recorded pages work, reads into a gap fail as a whole or stop at its border.
+    /// A recorder gives back exactly what was read; a page cache reads each page once and beyond its limit directly.
     #[test]
-    fn recorded() {
+    fn wrappers() {
         let mut memory = RecordedMemory::default();
-        memory.put(PAGE - 4, b"over the edge\0");
-        assert_eq!(memory.read_name(PAGE - 4, 100).unwrap(), "over the edge");
-        assert_eq!(memory.read(2 * PAGE - 2, &mut [0; 4]), Err(Unreadable));
-        assert_eq!(memory.read_up_to(2 * PAGE - 2, 4).len(), 2);
-        assert_eq!(memory.read_up_to(3 * PAGE, 4).len(), 0);
-        let cached = PageCache::new(&memory, 1);
-        assert_eq!(cached.read_name(PAGE, 100).unwrap(), " the edge");
-        assert_eq!(cached.read_name(PAGE - 4, 100).unwrap(), "over the edge");
-        assert_eq!(cached.into_recorded().pages.len(), 1);
+        memory.put(PAGE, &[7; 2 * PAGE as usize]);
+        let recorder = Recorder::new(&memory);
+        recorder.read_vec(PAGE + 10, 4).unwrap();
+        recorder.read_vec(0, 4).unwrap_err();
+        assert_eq!(
+            recorder.recorded().ranges,
+            BTreeMap::from([(PAGE + 10, vec![7; 4])])
+        );
+        let cache = PageCache::new(&recorder, 1);
+        assert_eq!(cache.read_vec(PAGE, 8).unwrap(), [7; 8]);
+        assert_eq!(cache.read_vec(2 * PAGE, 8).unwrap(), [7; 8]);
+        assert_eq!(cache.pages.borrow().len(), 1);
     }
 
     /// A process that is not there can't be opened.

@@ -11,12 +11,16 @@ use crate::target::modules::{Module, ModuleTable};
 
 mod cfi;
 mod cursor;
+mod expression;
 pub mod hotspot;
 pub mod memory;
 mod native;
 mod return_probe;
 mod rule;
 mod walk;
+
+#[cfg(test)]
+mod tests;
 
 use hotspot::{HotSpot, JvmVersion, UnsupportedJvm};
 use memory::Memory;
@@ -75,6 +79,8 @@ pub struct Unwinder<M> {
     native: NativeUnwinder,
     jvm: Option<Result<HotSpot, UnsupportedJvm>>,
     methods: MethodTable,
+    /// Of the module table that the caches belong to.
+    generation: Option<u64>,
 }
 
 impl<M: Memory> Unwinder<M> {
@@ -85,13 +91,17 @@ impl<M: Memory> Unwinder<M> {
             native: NativeUnwinder::default(),
             jvm: None,
             methods: MethodTable::default(),
+            generation: None,
         }
     }
 
-    /// Takes note of what the target has mapped: to be called after each refresh that may have changed the table, and
-    /// while [`Unwinder::jvm`] says that the JVM is starting. Looks for a JVM until one is found.
+    /// Takes note of what the target has mapped: to be called after each refresh of the table. Cheap where nothing has
+    /// changed. Looks for a JVM until one is found that has finished starting.
     pub fn modules_changed(&mut self, modules: &ModuleTable) {
-        self.native.modules_changed();
+        if self.generation != Some(modules.generation) {
+            self.generation = Some(modules.generation);
+            self.native.modules_changed();
+        }
         self.find_jvm(modules);
     }
 
@@ -107,7 +117,8 @@ impl<M: Memory> Unwinder<M> {
     }
 
     /// The frames of `capture`, leaf first. To be called soon after the event: the JVM's metadata is read from the live
-    /// target.
+    /// target. Where the last frame is [`UnknownReason::NotMapped`](crate::stack::UnknownReason::NotMapped), the table
+    /// may be older than the capture: refresh it and walk again.
     pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
         let (cursor, stack) = walk::first(capture);
         let mut frames = Vec::with_capacity(64);
@@ -117,14 +128,15 @@ impl<M: Memory> Unwinder<M> {
             stack,
             frames: &mut frames,
             now: Instant::now(),
+            tid: capture.tid,
         };
         let mut walker = walk::Walker {
             modules,
+            is_foreign: self.jvm.is_none(),
             native: &mut self.native,
             hotspot: self.jvm.as_mut().and_then(|jvm| jvm.as_mut().ok()),
             java,
             probes: ReturnProbes::new(modules, capture.replaced),
-            tid: capture.tid,
             call_wrapper: None,
             passed_java: false,
         };

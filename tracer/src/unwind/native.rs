@@ -89,6 +89,37 @@ impl NativeUnwinder {
         rule::apply(rule, tables, now, stack)
     }
 
+    /// Every address that was looked up so far.
+    #[cfg(test)]
+    pub fn known(&self) -> Vec<(u64, Frame, Option<Rule>)> {
+        let rule = |code: &NativeCode| code.rule.as_ref().map(|(_, rule)| *rule);
+        self.cache
+            .iter()
+            .map(|(&address, code)| (address, code.frame.clone(), rule(code)))
+            .collect()
+    }
+
+    /// An unwinder that has looked up `known` before, and no more than that.
+    #[cfg(test)]
+    pub fn from_known(known: Vec<(u64, Frame, Option<Rule>)>) -> Self {
+        let mut unwinder = NativeUnwinder::default();
+        for (address, frame, rule) in known {
+            let (kind, rule) = match (&frame, rule) {
+                (Frame::Native { module, .. }, rule) => {
+                    (CodeKind::File, rule.map(|rule| (*module, rule)))
+                }
+                _ => (CodeKind::NotMapped, None),
+            };
+            if let Some((module, _)) = rule {
+                unwinder.tables.insert(module, Some(CfiTables::default()));
+            }
+            unwinder
+                .cache
+                .insert(address, NativeCode { frame, kind, rule });
+        }
+        unwinder
+    }
+
     fn find(&mut self, modules: &ModuleTable, memory: &impl Memory, cursor: &Cursor) -> NativeCode {
         let address = cursor.lookup_address();
         let unknown = |reason, kind| NativeCode {

@@ -1,14 +1,10 @@
 //! Applying a CFI rule to a frame: registers in, the caller's registers out.
 
-use gimli::{Encoding, EvaluationResult, Format, Location, UnwindExpression, Value};
-
 use crate::stack::StackEnd;
 
-use super::cfi::{Cfa, CfiTables, Place, Row, Rule, registers};
+use super::cfi::{Cfa, CfiTables, Place, Row, Rule};
 use super::cursor::{CapturedStack, Cursor};
-
-/// Operations in one DWARF expression; compilers emit fewer than ten.
-const MAX_OPERATIONS: u32 = 256;
+use super::expression::evaluate;
 
 /// What leaving a frame came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,17 +66,11 @@ fn apply_row(
     // A frame pointer that was not saved where CFI says (a damaged stack) matters only if a later rule needs it.
     let fp = restore(row.fp, Some(now.fp)).map_or(0, |(fp, _)| fp.unwrap_or(0));
     let bx = restore(row.bx, now.bx).map_or(None, |(bx, _)| bx);
-    Ok(Step::Caller {
-        cursor: Cursor {
-            pc,
-            sp: cfa,
-            fp,
-            bx,
-            lr: None,
-            is_return_address: true,
-        },
-        slot,
-    })
+    let cursor = Cursor {
+        bx,
+        ..Cursor::caller(pc, cfa, fp)
+    };
+    Ok(Step::Caller { cursor, slot })
 }
 
 fn slot(
@@ -125,56 +115,5 @@ fn strip_authentication(address: u64) -> u64 {
         address & 0x0000_ffff_ffff_ffff
     } else {
         address
-    }
-}
-
-/// The value of a DWARF expression over the registers that are known and the copied stack.
-fn evaluate(
-    expression: UnwindExpression<usize>,
-    tables: &CfiTables,
-    now: &Cursor,
-    stack: &CapturedStack<'_>,
-    initial: Option<u64>,
-) -> Option<u64> {
-    let encoding = Encoding {
-        address_size: 8,
-        format: Format::Dwarf32,
-        version: 4,
-    };
-    let mut evaluation = expression.get(&tables.section()).ok()?.evaluation(encoding);
-    evaluation.set_max_iterations(MAX_OPERATIONS);
-    if let Some(initial) = initial {
-        evaluation.set_initial_value(initial);
-    }
-    let mut state = evaluation.evaluate().ok()?;
-    // Each round answers one operation, and those are bounded.
-    loop {
-        state = match state {
-            EvaluationResult::Complete => break,
-            EvaluationResult::RequiresRegister { register, .. } => {
-                let value = match register {
-                    registers::SP => now.sp,
-                    registers::FP => now.fp,
-                    registers::BX => now.bx?,
-                    register if register == registers::RA && cfg!(target_arch = "x86_64") => now.pc,
-                    _ => return None,
-                };
-                evaluation
-                    .resume_with_register(Value::Generic(value))
-                    .ok()?
-            }
-            EvaluationResult::RequiresMemory {
-                address, size: 8, ..
-            } => {
-                let word = stack.word(address).ok()?;
-                evaluation.resume_with_memory(Value::Generic(word)).ok()?
-            }
-            _ => return None,
-        };
-    }
-    match evaluation.as_result().last()?.location {
-        Location::Address { address } => Some(address),
-        Location::Value { value } => value.to_u64(u64::MAX).ok(),
-        _ => None,
     }
 }

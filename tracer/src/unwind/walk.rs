@@ -21,9 +21,10 @@ pub struct Walker<'a, M> {
     pub modules: &'a ModuleTable,
     pub native: &'a mut NativeUnwinder,
     pub hotspot: Option<&'a mut HotSpot>,
+    /// There is no JVM, so that executable memory without a file belongs to some other JIT compiler.
+    pub is_foreign: bool,
     pub java: Walk<'a, M>,
     pub probes: ReturnProbes<'a>,
-    pub tid: u32,
     /// Of the last call from the JVM into Java that was passed.
     pub call_wrapper: Option<u64>,
     pub passed_java: bool,
@@ -66,7 +67,7 @@ impl<M: Memory> Walker<'_, M> {
         self.java.frames.push(code.frame.clone());
         match code.kind {
             CodeKind::File => self.native_step(&code, cursor),
-            CodeKind::Anonymous if self.hotspot.is_none() => self.foreign_jit(cursor).map(Some),
+            CodeKind::Anonymous if self.is_foreign => self.foreign_jit(cursor).map(Some),
             CodeKind::Anonymous | CodeKind::NotMapped => Err(StackEnd::NoUnwindInfo),
         }
     }
@@ -91,7 +92,7 @@ impl<M: Memory> Walker<'_, M> {
     /// code it is followed; the frame's own entry says that nothing is known about it.
     fn foreign_jit(&mut self, cursor: &Cursor) -> Result<Cursor, StackEnd> {
         let word = |address| self.java.stack.word(address);
-        if cursor.fp < cursor.sp || cursor.fp % 8 != 0 {
+        if cursor.fp < cursor.sp || !cursor.fp.is_multiple_of(8) {
             return Err(StackEnd::NoUnwindInfo);
         }
         let slot = cursor.fp.checked_add(8).ok_or(StackEnd::NoUnwindInfo)?;
@@ -124,9 +125,7 @@ impl<M: Memory> Walker<'_, M> {
         }
         let hotspot = self.hotspot.as_mut().ok_or(end)?;
         let wrapper = self.call_wrapper.take();
-        let next = hotspot
-            .resume(&mut self.java, self.tid, wrapper, cursor)
-            .ok_or(end)?;
+        let next = hotspot.resume(&mut self.java, wrapper, cursor).ok_or(end)?;
         self.java
             .frames
             .push(Frame::Marker(Marker::ResumedAtAnchor));

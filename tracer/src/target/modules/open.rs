@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::FromRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::maps::Mapping;
@@ -52,7 +52,11 @@ fn by_path(pid: u32, mapping: &Mapping<'_>) -> io::Result<File> {
     if !std::fs::metadata(&path)?.is_file() {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    let file = File::open(&path)?;
+    // Nor may one that takes the file's place just now.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(&path)?;
     let metadata = file.metadata()?;
     let device = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
     if (device, metadata.ino()) != (mapping.device, mapping.inode) {

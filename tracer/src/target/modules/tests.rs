@@ -1,4 +1,6 @@
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use super::*;
 
@@ -75,48 +77,73 @@ fn own_process() {
     assert!(table.refresh(pid).unwrap().is_empty());
 }
 
-/// A file that is mapped later is returned as new, keeps its id when it is unmapped, and is no longer found then.
+/// A copy of this executable, mapped executable.
+struct Mapped {
+    address: *mut libc::c_void,
+    copy: tempfile::NamedTempFile,
+}
+
+impl Mapped {
+    fn new() -> Self {
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        std::fs::copy("/proc/self/exe", copy.path()).unwrap();
+        let (prot, fd) = (
+            libc::PROT_READ | libc::PROT_EXEC,
+            copy.as_file().as_raw_fd(),
+        );
+        // SAFETY: a fresh private mapping that nothing else refers to.
+        let address =
+            unsafe { libc::mmap(std::ptr::null_mut(), 4096, prot, libc::MAP_PRIVATE, fd, 0) };
+        assert_ne!(address, libc::MAP_FAILED);
+        Mapped { address, copy }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made above.
+        unsafe { libc::munmap(self.address, 4096) };
+    }
+}
+
+/// A file that is mapped later is returned as new, keeps its id when it is deleted and unmapped, and is no longer found
+/// then, but still readable.
 #[test]
 fn later_and_gone() {
-    use std::os::fd::AsRawFd;
     let pid = std::process::id();
     let mut table = ModuleTable::default();
     table.refresh(pid).unwrap();
-    let copy = tempfile::NamedTempFile::new().unwrap();
-    std::fs::copy("/proc/self/exe", copy.path()).unwrap();
-    let file = File::open(copy.path()).unwrap();
-    // SAFETY: a fresh private mapping that nothing else refers to.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            4096,
-            libc::PROT_READ | libc::PROT_EXEC,
-            libc::MAP_PRIVATE,
-            file.as_raw_fd(),
-            0,
-        )
-    };
-    assert_ne!(address, libc::MAP_FAILED);
-    std::fs::remove_file(copy.path()).unwrap();
+    let mapped = Mapped::new();
+    let (address, path) = (mapped.address as u64, mapped.copy.path().to_path_buf());
     let new = table.refresh(pid).unwrap();
-    assert!(new.iter().any(|&id| {
-        let module = table.get(id).unwrap();
-        module.path == copy.path()
-            && module.deleted
-            && module.ranges[0].start == address as u64
-            && open::is_elf(&module.file)
-    }));
-    assert!(table.find(address as u64).is_some());
-    // SAFETY: the mapping made above.
-    unsafe { libc::munmap(address, 4096) };
+    let id = table.find(address).unwrap().0.id;
+    assert!(new.contains(&id) && table.get(id).unwrap().path == path);
+    std::fs::remove_file(&path).unwrap();
     table.refresh(pid).unwrap();
-    assert!(table.find(address as u64).is_none());
-    let module = table
-        .modules
-        .iter()
-        .find(|module| module.path == copy.path())
-        .unwrap();
+    assert_eq!(table.find(address).unwrap().0.id, id);
+    assert!(table.get(id).unwrap().deleted);
+    drop(mapped);
+    table.refresh(pid).unwrap();
+    assert!(table.find(address).is_none());
+    let module = table.get(id).unwrap();
     assert!(module.ranges.is_empty() && open::is_elf(&module.file));
+}
+
+/// A file that was deleted before it was seen is read through its mapping, where the kernel allows that.
+#[test]
+fn deleted_before() {
+    let mapped = Mapped::new();
+    std::fs::remove_file(mapped.copy.path()).unwrap();
+    let mut table = ModuleTable::default();
+    table.refresh(std::process::id()).unwrap();
+    let (module, _) = table.find(mapped.address as u64).unwrap();
+    assert!(module.deleted && module.path == mapped.copy.path());
+    let range = module.ranges[0];
+    let link = format!("/proc/self/map_files/{:x}-{:x}", range.start, range.end);
+    match File::open(link) {
+        Ok(_) => assert!(open::is_elf(&module.file)),
+        Err(error) => eprintln!("skipped: /proc/self/map_files may not be used here: {error}"),
+    }
 }
 
 /// A process that has ended is an error and leaves the table as it was.

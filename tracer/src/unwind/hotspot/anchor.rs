@@ -37,7 +37,7 @@ impl Anchor {
             pc: at(layout.anchor_pc)?,
             fp: at(layout.anchor_fp)?,
         };
-        (anchor.sp != 0 && anchor.sp % 8 == 0).then_some(anchor)
+        (anchor.sp != 0 && anchor.sp.is_multiple_of(8)).then_some(anchor)
     }
 }
 
@@ -65,17 +65,18 @@ impl Threads {
         )
     }
 
-    fn thread(
+    /// The `JavaThread*` of thread `tid`.
+    pub fn thread(
         &mut self,
         memory: &impl Memory,
         layout: &ThreadsLayout,
         tid: u32,
         now: Instant,
     ) -> Option<u64> {
-        if let Some(&thread) = self.by_tid.get(&tid) {
-            if thread_id(memory, layout, thread) == Ok(tid) {
-                return Some(thread);
-            }
+        if let Some(&thread) = self.by_tid.get(&tid)
+            && thread_id(memory, layout, thread) == Ok(tid)
+        {
+            return Some(thread);
         }
         if self
             .walked

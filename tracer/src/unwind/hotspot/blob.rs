@@ -9,7 +9,7 @@ use super::layout::{CodeRange, DeoptHandler, MetadataPlace, ScopesPlace, VmLayou
 
 /// The largest blob, the interpreter of a debug build, has a few MiB.
 const MAX_BLOB: u32 = 256 << 20;
-/// otel's bound, too: 64 K words.
+/// Half a megabyte; frames of generated code have some hundred words.
 const MAX_FRAME_WORDS: u32 = 1 << 16;
 /// Names of upcall stubs carry a signature.
 const MAX_NAME: usize = 256;
@@ -69,13 +69,7 @@ impl Blob {
         let record = Record(memory.read_vec(address, layout.blob.header_len)?);
         let size = record.u32(layout.blob.size)?;
         let frame_words = record.u32(layout.blob.frame_size)?;
-        let code = match layout.blob.code {
-            CodeRange::Pointers { begin, end } => record.u64(begin)?..record.u64(end)?,
-            CodeRange::Offsets { code, data } => {
-                let offset = |at| Ok(address.wrapping_add(u64::from(record.u32(at)?)));
-                offset(code)?..offset(data)?
-            }
-        };
+        let code = code_range(&record, layout.blob.code, address)?;
         let end = address.checked_add(u64::from(size)).ok_or(Unreadable)?;
         let inside = code.start >= address && code.end <= end && code.start <= code.end;
         // Interpreter and vtable blobs have a frame size of 0; stubs of some releases say -1 for "none".
@@ -154,6 +148,14 @@ impl Nmethod {
             metadata: metadata(&record, layout, address)?,
         })
     }
+}
+
+fn code_range(record: &Record, range: CodeRange, address: u64) -> Result<Range<u64>, Unreadable> {
+    let offset = |at| Ok(address.wrapping_add(u64::from(record.u32(at)?)));
+    Ok(match range {
+        CodeRange::Pointers { begin, end } => record.u64(begin)?..record.u64(end)?,
+        CodeRange::Offsets { code, data } => offset(code)?..offset(data)?,
+    })
 }
 
 fn scopes(

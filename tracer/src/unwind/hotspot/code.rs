@@ -1,7 +1,6 @@
 //! What a return address in the code cache means: the frames that it stands for, and the rule to leave them by.
 
 use std::ops::Range;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -172,7 +171,7 @@ impl<M: Memory> Resolver<'_, M> {
         }
     }
 
-    fn method(&mut self, address: u64) -> Option<Rc<Method>> {
+    fn method(&mut self, address: u64) -> Option<Arc<Method>> {
         self.methods
             .get(self.memory, self.layout, self.table, address, self.now)
     }

@@ -21,6 +21,7 @@ const FREE: u8 = 0xff;
 
 /// The heaps of the code cache, as they are reserved: that does not change while the process lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct CodeCache {
     heaps: Vec<CodeHeap>,
     low: u64,
@@ -30,6 +31,7 @@ pub struct CodeCache {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 struct CodeHeap {
     /// Where the first block begins.
     low: u64,
@@ -244,7 +246,7 @@ mod tests {
         assert_eq!(cache.blob(&memory, LOW + 5 * 128), Ok(None));
         memory.put(SEGMAP, &[7; 1024]);
         assert_eq!(cache.blob(&memory, LOW + 700 * 128), Err(Unreadable));
-        memory.pages.clear();
+        memory.ranges.clear();
         assert_eq!(cache.blob(&memory, LOW + 5 * 128), Err(Unreadable));
     }
 }

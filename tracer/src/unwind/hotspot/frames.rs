@@ -1,6 +1,6 @@
 //! Leaving frames of generated code (unwinding rules at return addresses).
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::stack::{Frame, Marker, MethodTable, StackEnd, UnknownReason};
@@ -8,7 +8,6 @@ use crate::unwind::cursor::{CapturedStack, Cursor};
 use crate::unwind::memory::Memory;
 
 use super::HotSpot;
-use super::anchor::Anchor;
 use super::code::{FrameRule, JavaCode, Resolver};
 
 /// Words that code may have pushed around a call of C code, to align the stack or to keep registers, and that its frame
@@ -35,6 +34,8 @@ pub struct Walk<'a, M> {
     pub stack: CapturedStack<'a>,
     pub frames: &'a mut Vec<Frame>,
     pub now: Instant,
+    /// The thread, by the id that the target sees.
+    pub tid: u32,
 }
 
 /// A frame that was left.
@@ -66,38 +67,32 @@ impl HotSpot {
             }
         };
         walk.frames.extend_from_slice(&code.frames);
-        let step = |cursor| {
-            Ok(JavaStep {
-                cursor,
-                call_wrapper: None,
-            })
-        };
-        match &code.rule {
-            FrameRule::FixedSize(bytes) => step(self.fixed_size(walk, now, *bytes)?),
-            FrameRule::Deoptimized { .. } => step(self.deoptimized(walk, now, &code)?),
-            FrameRule::Interpreter => step(self.interpreter(walk, now)?),
-            FrameRule::FramePointer => {
-                if code.is_barrier {
-                    walk.frames.push(Frame::Marker(Marker::ParkedVirtualThread));
-                }
-                step(by_frame_pointer(&walk.stack, now)?)
+        let mut call_wrapper = None;
+        let cursor = match &code.rule {
+            FrameRule::FixedSize(bytes) => self.fixed_size(walk, now, *bytes),
+            FrameRule::Deoptimized { .. } => self.deoptimized(walk, now, &code),
+            FrameRule::Interpreter => self.interpreter(walk, now),
+            FrameRule::FramePointer if code.is_barrier => {
+                walk.frames.push(Frame::Marker(Marker::ParkedVirtualThread));
+                self.barrier(walk, now)
             }
+            FrameRule::FramePointer => by_frame_pointer(&walk.stack, now),
             FrameRule::CallStub => {
-                let wrapper = now
-                    .fp
-                    .checked_add_signed(i64::from(self.layout.call_wrapper_words) * 8);
-                let call_wrapper = wrapper.and_then(|slot| walk.stack.word(slot).ok());
-                Ok(JavaStep {
-                    cursor: by_frame_pointer(&walk.stack, now)?,
-                    call_wrapper,
-                })
+                let words = i64::from(self.layout.call_wrapper_words);
+                let slot = now.fp.checked_add_signed(words * 8);
+                call_wrapper = slot.and_then(|slot| walk.stack.word(slot).ok());
+                by_frame_pointer(&walk.stack, now)
             }
-        }
+        };
+        Ok(JavaStep {
+            cursor: cursor?,
+            call_wrapper,
+        })
     }
 
     /// Callers of compiled code are generated code, too (the interpreter, compiled code, the call stub): by that the
     /// return address is recognised where the code has pushed something.
-    fn fixed_size<M: Memory>(
+    pub fn fixed_size<M: Memory>(
         &mut self,
         walk: &mut Walk<'_, M>,
         now: &Cursor,
@@ -133,7 +128,7 @@ impl HotSpot {
         &mut self,
         walk: &mut Walk<'_, M>,
         now: &Cursor,
-        code: &Rc<JavaCode>,
+        code: &Arc<JavaCode>,
     ) -> Result<Cursor, StackEnd> {
         let FrameRule::Deoptimized {
             bytes,
@@ -168,7 +163,7 @@ impl HotSpot {
         walk: &mut Walk<'_, M>,
         now: &Cursor,
     ) -> Result<Cursor, StackEnd> {
-        if now.fp < now.sp || now.fp % 8 != 0 {
+        if now.fp < now.sp || !now.fp.is_multiple_of(8) {
             walk.frames.push(Frame::Unknown {
                 address: now.pc,
                 reason: UnknownReason::BadMetadata,
@@ -204,58 +199,9 @@ impl HotSpot {
             now: walk.now,
         }
     }
-
-    /// Where the walk of thread `tid` may go on when native code can't be left: at the thread's last Java frame, or,
-    /// when some Java frames have been passed, at the last one before the call that `call_wrapper` belongs to.
-    pub fn resume<M: Memory>(
-        &mut self,
-        walk: &mut Walk<'_, M>,
-        tid: u32,
-        call_wrapper: Option<u64>,
-        now: &Cursor,
-    ) -> Option<Cursor> {
-        let layout = self.layout.threads.clone()?;
-        let anchor = match call_wrapper {
-            Some(wrapper) => {
-                let address = wrapper.checked_add(self.layout.call_wrapper_anchor?)?;
-                Anchor::read(&layout, |address| walk.stack.word(address).ok(), address)?
-            }
-            None => self.threads.anchor(walk.memory, &layout, tid, walk.now)?,
-        };
-        (anchor.sp > now.sp).then(|| self.at_anchor(walk, &anchor))?
-    }
-
-    /// The frame at an anchor, if the copied stack agrees that it was there: the word below the stack pointer has to
-    /// be a return address into the same code. (Calls through `call_VM` leave up to two words between.)
-    fn at_anchor<M: Memory>(&mut self, walk: &mut Walk<'_, M>, anchor: &Anchor) -> Option<Cursor> {
-        let mut blob = |pc| {
-            Some(
-                self.code(walk.memory, walk.methods, walk.now, pc)
-                    .ok()?
-                    .blob
-                    .address,
-            )
-        };
-        let expected = if anchor.pc == 0 {
-            None
-        } else {
-            Some(blob(anchor.pc)?)
-        };
-        for words in 0..3 {
-            let sp = anchor.sp.checked_sub(8 * words)?;
-            let Ok(pc) = walk.stack.word(sp.checked_sub(8)?) else {
-                continue;
-            };
-            let found = blob(pc);
-            if found.is_some() && (expected.is_none() || found == expected) {
-                return Some(Cursor::caller(pc, sp, anchor.fp));
-            }
-        }
-        None
-    }
 }
 
-fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, StackEnd> {
+pub fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, StackEnd> {
     if now.fp < now.sp {
         return Err(StackEnd::NoProgress);
     }

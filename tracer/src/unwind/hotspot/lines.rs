@@ -25,7 +25,7 @@ impl LineTable {
                     complete = true;
                     break;
                 }
-                ESCAPE => match (input.next_signed(), input.next_signed()) {
+                ESCAPE => match (input.signed_number(), input.signed_number()) {
                     (Some(bci_step), Some(line_step)) => (bci_step, line_step),
                     _ => break,
                 },

@@ -1,7 +1,7 @@
 //! Java methods: from the JVM's `Method*` to names and lines.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::stack::{JavaMethod, MethodId, MethodTable};
@@ -71,7 +71,7 @@ pub struct MethodCache {
 
 #[derive(Debug)]
 struct Entry {
-    method: Option<Rc<Method>>,
+    method: Option<Arc<Method>>,
     checked: Instant,
 }
 
@@ -92,21 +92,22 @@ impl MethodCache {
         table: &mut MethodTable,
         address: u64,
         now: Instant,
-    ) -> Option<Rc<Method>> {
+    ) -> Option<Arc<Method>> {
         if let Some(entry) = self.methods.get_mut(&address) {
             if now.duration_since(entry.checked) < self.trusted {
                 return entry.method.clone();
             }
-            let same = entry.method.as_ref().filter(|method| {
+            // A stack that names the method is older than the memory's loss: what was known then is true for it.
+            let same = |method: &&Arc<Method>| {
                 Identity::read(memory, &layout.method, address)
-                    .is_ok_and(|identity| identity == method.identity)
-            });
-            if let Some(method) = same.cloned() {
+                    .map_or(true, |identity| identity == method.identity)
+            };
+            if let Some(method) = entry.method.as_ref().filter(same) {
                 entry.checked = now;
-                return Some(method);
+                return Some(Arc::clone(method));
             }
         }
-        let method = self.read(memory, layout, table, address).ok().map(Rc::new);
+        let method = self.read(memory, layout, table, address).ok().map(Arc::new);
         if self.methods.len() >= MAX_CACHED {
             self.methods.clear();
         }
@@ -176,7 +177,7 @@ impl MethodCache {
 impl Identity {
     fn read(memory: &impl Memory, layout: &MethodLayout, address: u64) -> Result<Self, Unreadable> {
         // Metadata is aligned to words; anything else is no method.
-        if address % 8 != 0 {
+        if !address.is_multiple_of(8) {
             return Err(Unreadable);
         }
         let const_method =

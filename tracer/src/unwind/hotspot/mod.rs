@@ -22,7 +22,7 @@
 //! Facts from OpenJDK's sources and from measurements on 11, 17, 21 and 25.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::stack::{MethodTable, UnknownReason};
@@ -40,6 +40,7 @@ pub mod layout;
 pub mod lines;
 pub mod method;
 pub mod names;
+mod resume;
 pub mod scopes;
 pub mod unsigned5;
 pub mod vm_structs;
@@ -97,9 +98,38 @@ pub struct HotSpot {
     trusted: Duration,
 }
 
+#[cfg(test)]
+impl HotSpot {
+    /// What a recorded stack needs besides memory.
+    /// Believes nothing without another look.
+    pub fn distrust(&mut self) {
+        self.trusted = Duration::ZERO;
+        self.methods = MethodCache::new(Duration::ZERO);
+    }
+
+    /// Address and compile id of the lowest compiled method that is remembered.
+    pub fn first_compiled(&self) -> Option<(u64, u32)> {
+        let compiled = |entry: &Entry| {
+            Some((
+                entry.code.blob.address,
+                entry.code.blob.nmethod.as_ref()?.compile_id,
+            ))
+        };
+        self.codes.values().filter_map(compiled).min()
+    }
+
+    pub fn parts(&self) -> (JvmVersion, VmLayout, CodeCache) {
+        (
+            self.version.clone(),
+            self.layout.clone(),
+            self.code_cache.clone(),
+        )
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
-    code: Rc<JavaCode>,
+    code: Arc<JavaCode>,
     checked: Instant,
 }
 
@@ -150,18 +180,9 @@ impl HotSpot {
         table: &mut MethodTable,
         now: Instant,
         pc: u64,
-    ) -> Result<Rc<JavaCode>, UnknownReason> {
-        if let Some(entry) = self.codes.get_mut(&pc) {
-            if now.duration_since(entry.checked) < self.trusted {
-                return Ok(Rc::clone(&entry.code));
-            }
-            // Freed code is replaced by other code, at the same place or around it.
-            let same = find_blob(memory, &self.layout, &self.code_cache, pc)
-                .is_ok_and(|blob| blob == entry.code.blob);
-            if same && entry.code.is_complete {
-                entry.checked = now;
-                return Ok(Rc::clone(&entry.code));
-            }
+    ) -> Result<Arc<JavaCode>, UnknownReason> {
+        if let Some(code) = self.known(memory, now, pc) {
+            return Ok(code);
         }
         let blob = find_blob(memory, &self.layout, &self.code_cache, pc)?;
         let mut resolver = code::Resolver {
@@ -171,18 +192,35 @@ impl HotSpot {
             table,
             now,
         };
-        let code = Rc::new(resolver.resolve(blob, pc));
+        let code = Arc::new(resolver.resolve(blob, pc));
         if self.codes.len() >= MAX_CACHED {
             self.codes.clear();
         }
-        self.codes.insert(
-            pc,
-            Entry {
-                code: Rc::clone(&code),
-                checked: now,
-            },
-        );
+        let entry = Entry {
+            code: Arc::clone(&code),
+            checked: now,
+        };
+        self.codes.insert(pc, entry);
         Ok(code)
+    }
+
+    /// What was found out before, if it still holds.
+    fn known(&mut self, memory: &impl Memory, now: Instant, pc: u64) -> Option<Arc<JavaCode>> {
+        let entry = self.codes.get_mut(&pc)?;
+        if now.duration_since(entry.checked) < self.trusted {
+            return Some(Arc::clone(&entry.code));
+        }
+        // Memory that can't be read at all is that of a process that has ended: what was known stays true.
+        if self.code_cache.blob(memory, pc).is_err() {
+            return Some(Arc::clone(&entry.code));
+        }
+        // Freed code is replaced by other code, at the same place or around it.
+        let blob = find_blob(memory, &self.layout, &self.code_cache, pc).ok()?;
+        if blob != entry.code.blob || !entry.code.is_complete {
+            return None;
+        }
+        entry.checked = now;
+        Some(Arc::clone(&entry.code))
     }
 }
 

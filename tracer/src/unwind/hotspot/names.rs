@@ -18,7 +18,7 @@ pub fn symbol(
     layout: &MethodLayout,
     address: u64,
 ) -> Result<String, Unreadable> {
-    if address == 0 || address % 8 != 0 {
+    if address == 0 || !address.is_multiple_of(8) {
         return Err(Unreadable);
     }
     let mut length = [0; 2];
@@ -72,7 +72,15 @@ pub fn class(internal: &str) -> String {
 
 fn hidden_suffix(name: &str) -> Option<usize> {
     let at = name.rfind(['+', '/'])?;
-    let digits = name[at + 1..].strip_prefix("0x")?;
+    let suffix = &name[at + 1..];
+    // JDK 8 appends a decimal number; no class or package can be called so.
+    if name[at..].starts_with('/')
+        && !suffix.is_empty()
+        && suffix.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Some(at);
+    }
+    let digits = suffix.strip_prefix("0x")?;
     (digits.len() >= MIN_SUFFIX_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
         .then_some(at)
 }
@@ -89,6 +97,7 @@ mod tests {
             ("App$$Lambda$14+0x0000000800c03000", "App$$Lambda$14"),
             ("a/App$$Lambda$14/0x0000000840060840", "a.App$$Lambda$14"),
             ("a/App$$Lambda+0x00007f1234567890", "a.App$$Lambda"),
+            ("a/App$$Lambda$14/1234567", "a.App$$Lambda$14"),
             ("a/0xcafe", "a.0xcafe"),
             ("a/0xnothexatall", "a.0xnothexatall"),
             ("Ünïcödé/Ä", "Ünïcödé.Ä"),

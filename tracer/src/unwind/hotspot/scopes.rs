@@ -48,7 +48,7 @@ pub fn at(
     while offset > 0 && scopes.len() < MAX_INLINED {
         let bytes = memory.read_up_to(nmethod.scopes.wrapping_add(u64::from(offset)), SCOPE_BYTES);
         let mut numbers = Unsigned5::new(&bytes, release);
-        let mut number = || numbers.next().ok_or(Unreadable);
+        let mut number = || numbers.number().ok_or(Unreadable);
         let (sender, method, bci) = (number()?, number()?, number()?);
         // 1-based; 0 is no method.
         let index = method
@@ -115,6 +115,7 @@ mod tests {
             .flat_map(|field| field.to_le_bytes())
             .collect();
         memory.put(PCS, &bytes);
+        memory.put(SCOPES, &[0; 64]);
         memory.put(SCOPES, &[0, /* 1: */ 0, 1, 8, /* 4: */ 1, 2, 0]);
         memory.put(
             METADATA,

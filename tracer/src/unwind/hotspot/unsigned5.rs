@@ -24,7 +24,7 @@ impl<'a> Unsigned5<'a> {
         }
     }
 
-    pub fn next(&mut self) -> Option<u32> {
+    pub fn number(&mut self) -> Option<u32> {
         let mut sum = 0_u32;
         for index in 0..MAX_BYTES {
             let byte = u32::from(self.byte()?);
@@ -37,8 +37,8 @@ impl<'a> Unsigned5<'a> {
     }
 
     /// A signed number: its sign is in the lowest bit.
-    pub fn next_signed(&mut self) -> Option<i32> {
-        let value = self.next()?;
+    pub fn signed_number(&mut self) -> Option<i32> {
+        let value = self.number()?;
         Some((value >> 1) as i32 ^ -((value & 1) as i32))
     }
 
@@ -89,7 +89,7 @@ mod tests {
             ] {
                 let bytes = encode(value, excluded);
                 assert_eq!(
-                    Unsigned5::new(&bytes, release).next(),
+                    Unsigned5::new(&bytes, release).number(),
                     Some(value),
                     "{value} {bytes:?}"
                 );
@@ -102,9 +102,9 @@ mod tests {
     fn signs_and_ends() {
         let mut numbers = Unsigned5::new(&[0, 1, 2, 3, 200], 17);
         assert_eq!(
-            [(); 4].map(|()| numbers.next_signed()),
+            [(); 4].map(|()| numbers.signed_number()),
             [Some(0), Some(-1), Some(1), Some(-2)]
         );
-        assert_eq!(numbers.next(), None);
+        assert_eq!(numbers.number(), None);
     }
 }

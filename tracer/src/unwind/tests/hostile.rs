@@ -1,0 +1,163 @@
+//! Whatever the target has in its memory and on its stacks: a walk ends, in bounds, and does not panic.
+
+use proptest::prelude::*;
+
+use crate::unwind::Unwinder;
+use crate::unwind::memory::RecordedMemory;
+use crate::unwind::walk::MAX_FRAMES;
+
+use super::describe;
+use super::fixture::fixtures;
+use super::own_stack::{OwnStack, unwinder};
+
+/// Values that are likely to hurt: near the ends of numbers, small, or any.
+fn word() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        0..0x2000_u64,
+        (0..0x2000_u64).prop_map(|low| u64::MAX - low),
+        Just(0x7fff_ffff_e000),
+        any::<i32>().prop_map(|word| word as u64),
+    ]
+}
+
+/// Positions and the words to put there.
+fn mutations() -> impl Strategy<Value = Vec<(prop::sample::Index, u64)>> {
+    prop::collection::vec((any::<prop::sample::Index>(), word()), 0..40)
+}
+
+fn mutate(bytes: &mut [u8], mutations: &[(prop::sample::Index, u64)]) {
+    for (index, word) in mutations {
+        if bytes.len() >= 8 {
+            let at = index.index(bytes.len() - 7);
+            bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        }
+    }
+}
+
+proptest! {
+    /// A real stack with some words changed, and with any registers.
+    #[test]
+    fn native(mutations in mutations(), ip in prop::option::of(word()), sp in prop::option::of(word()), fp in prop::option::of(word())) {
+        let (modules, mut unwinder) = unwinder();
+        let mut captured = OwnStack::here();
+        mutate(&mut captured.bytes, &mutations);
+        captured.registers.ip = ip.unwrap_or(captured.registers.ip);
+        captured.registers.sp = sp.unwrap_or(captured.registers.sp);
+        captured.registers.fp = fp.unwrap_or(captured.registers.fp);
+        let stack = unwinder.unwind(&modules, &captured.capture());
+        prop_assert!(stack.frames.len() <= MAX_FRAMES + 1);
+    }
+
+    /// Recorded Java stacks with words changed on the stack.
+    #[test]
+    fn java_stack(mutations in mutations(), which in any::<prop::sample::Index>(), fp in prop::option::of(word())) {
+        for fixture in fixtures() {
+            let (modules, mut unwinder) = fixture.replay();
+            let recorded = which.get(&fixture.stacks);
+            let mut bytes = recorded.bytes();
+            mutate(&mut bytes, &mutations);
+            let mut capture = recorded.capture(&bytes);
+            capture.registers.fp = fp.unwrap_or(recorded.fp);
+            let stack = unwinder.unwind(&modules, &capture);
+            prop_assert!(stack.frames.len() <= MAX_FRAMES + 1);
+        }
+    }
+
+    /// Recorded Java stacks with the JVM's metadata changed.
+    #[test]
+    fn java_metadata(mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), word()), 1..60)) {
+        for fixture in fixtures() {
+            let (modules, mut unwinder) = fixture.replay();
+            let mut memory = std::mem::take(&mut unwinder.memory);
+            let starts: Vec<u64> = memory.ranges.keys().copied().collect();
+            for (range, at, word) in &mutations {
+                let bytes: Option<&mut Vec<u8>> = memory.ranges.get_mut(range.get(&starts));
+                mutate(bytes.map_or(&mut [], Vec::as_mut_slice), &[(*at, *word)]);
+            }
+            unwinder.memory = memory;
+            for recorded in &fixture.stacks {
+                let bytes = recorded.bytes();
+                let stack = unwinder.unwind(&modules, &recorded.capture(&bytes));
+                prop_assert!(stack.frames.len() <= MAX_FRAMES + 1);
+            }
+        }
+    }
+}
+
+/// Stacks that wait to be walked when the process ends still get the names that were known before.
+#[test]
+fn known_before_the_end() {
+    for fixture in fixtures() {
+        let (modules, mut unwinder) = fixture.replay();
+        if let Some(Ok(hotspot)) = &mut unwinder.jvm {
+            hotspot.distrust();
+        }
+        for round in 0..2 {
+            for recorded in &fixture.stacks {
+                let bytes = recorded.bytes();
+                let stack = unwinder.unwind(&modules, &recorded.capture(&bytes));
+                assert_eq!(
+                    describe(&stack, unwinder.methods(), &modules),
+                    recorded.frames,
+                    "{round}"
+                );
+            }
+            unwinder.memory = RecordedMemory::default();
+        }
+    }
+}
+
+/// Code that was replaced is not taken for what was there before.
+#[test]
+fn replaced_code() {
+    let mut checked = 0;
+    for fixture in fixtures() {
+        let (modules, mut unwinder) = fixture.replay();
+        if let Some(Ok(hotspot)) = &mut unwinder.jvm {
+            hotspot.distrust();
+        }
+        let recorded = &fixture.stacks[0];
+        let bytes = recorded.bytes();
+        unwinder.unwind(&modules, &recorded.capture(&bytes));
+        // The first Java frame's code: its return address lies in the block of its blob.
+        let java = recorded
+            .frames
+            .iter()
+            .position(|frame| frame.starts_with("Native "))
+            .unwrap();
+        let first_compiled = |unwinder: &Unwinder<RecordedMemory>| match &unwinder.jvm {
+            Some(Ok(hotspot)) => hotspot.first_compiled(),
+            _ => None,
+        };
+        // Of the cold JVM all is interpreted but wrappers.
+        let Some((blob, id)) = first_compiled(&unwinder) else {
+            continue;
+        };
+        checked += 1;
+        let offset = fixture.layout.nmethod.compile_id;
+        unwinder.memory.put(blob + offset, &(id + 1).to_le_bytes());
+        let stack = unwinder.unwind(&modules, &recorded.capture(&bytes));
+        assert_eq!(
+            describe(&stack, unwinder.methods(), &modules)[..java],
+            recorded.frames[..java]
+        );
+        assert_eq!(first_compiled(&unwinder), Some((blob, id + 1)));
+    }
+    assert!(checked > 0);
+}
+
+/// With all of the JVM's memory gone, as after its end, the native frames remain and the rest has its reason.
+#[test]
+fn memory_gone() {
+    for fixture in fixtures() {
+        let (modules, mut unwinder) = fixture.replay();
+        unwinder.memory = RecordedMemory::default();
+        for recorded in &fixture.stacks {
+            let bytes = recorded.bytes();
+            let stack = unwinder.unwind(&modules, &recorded.capture(&bytes));
+            assert_eq!(stack.end, crate::stack::StackEnd::BadCodeBlob);
+            assert!(stack.frames.len() > 3);
+        }
+    }
+}
