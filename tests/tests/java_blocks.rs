@@ -35,17 +35,7 @@ fn native_blocks_of_java_are_exact() {
         },
     );
     let mut target = Target::start(java(&classpath, &[], "Blocks").arg(library));
-    let tool = Tool::capture(
-        target.pid(),
-        &[
-            "--hooks",
-            "malloc",
-            "--sample-bytes",
-            "0",
-            "--ring-bytes",
-            "256m",
-        ],
-    );
+    let tool = Tool::capture(target.pid(), &["--hooks", "malloc", "--sample-bytes", "0"]);
     let truths = target.work();
     let mut capture = tool.finish();
 

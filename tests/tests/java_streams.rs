@@ -11,15 +11,7 @@ use offheap_tests::{
 
 /// Lets the target know when the cleaner has ended what it dropped.
 const OPENS: [&str; 2] = ["--add-opens", "java.base/java.util.zip=ALL-UNNAMED"];
-/// The ring has room for all that a JVM does beside the target's work, so that a slow machine loses no stack.
-const EXACT: [&str; 6] = [
-    "--hooks",
-    "zlib,malloc",
-    "--sample-bytes",
-    "0",
-    "--ring-bytes",
-    "256m",
-];
+const EXACT: [&str; 4] = ["--hooks", "zlib,malloc", "--sample-bytes", "0"];
 /// Calls of a JVM's other threads that may be under way when the counters are read.
 const IN_FLIGHT: u64 = 16;
 

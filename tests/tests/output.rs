@@ -6,7 +6,7 @@ use std::process::Command;
 
 use offheap::capture::SiteKind;
 use offheap_tests::session::lacks_program;
-use offheap_tests::tool::binary;
+use offheap_tests::tool::{RING_BYTES, binary};
 use offheap_tests::{CFlags, Finished, Target, Tool, assert_truth, c_program, session};
 use tempfile::TempDir;
 
@@ -26,6 +26,8 @@ fn captured_into(out: &Path, meanwhile: impl FnOnce()) -> Finished {
             "600s",
             "--sample-bytes",
             "0",
+            "--ring-bytes",
+            RING_BYTES,
             "-o",
         ])
         .arg(out);

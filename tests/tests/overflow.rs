@@ -87,9 +87,8 @@ fn a_full_ring_loses_stacks_and_no_byte() {
 #[test]
 fn a_full_map_loses_no_byte() {
     let Some(_session) = session() else { return };
-    // The ring has room for all 4,000 stacks, so that the map alone is too small.
-    let flags = ["--max-outstanding", "1024", "--ring-bytes", "64m"];
-    let (capture, truths, _) = captured("2000", &flags);
+    // The ring has room for all 4,000 stacks: the map alone is too small.
+    let (capture, truths, _) = captured("2000", &["--max-outstanding", "1024"]);
     assert_outstanding_is_exact(&capture, &truths);
     let full = capture
         .tracer
