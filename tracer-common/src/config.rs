@@ -17,6 +17,11 @@ pub struct Config {
     pub tgid: u32,
     /// Cap of the copied stack in pages, one of [`STACK_CLASSES`].
     pub stack_pages: u32,
+    /// Userspace is woken when this many bytes wait in the ring.
+    pub wakeup_bytes: u32,
+    pub _pad: u32,
+    /// Offset in bytes of the thread pointer in the kernel's `task_struct`; 0 when it is not known.
+    pub thread_pointer: u64,
     /// Mean sampling interval of the malloc family in bytes; 0 records every allocation.
     pub sample_interval: u64,
     /// Smallest and biggest requested size that is recorded, in bytes.
@@ -24,7 +29,7 @@ pub struct Config {
     pub max_size: u64,
 }
 
-const _: () = assert!(size_of::<Config>() == 32);
+const _: () = assert!(size_of::<Config>() == 48);
 
 /// State that changes while the programs run: the one element of the map `CONTROL`.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,12 +1,13 @@
 //! Copies a stack into the ring. A record is private to its program until it is submitted, so there is no scratch space
 //! that another thread could overwrite.
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
 use tracer_common::config::{PAGE, STACK_CLASSES};
 use tracer_common::event::{Captured, FLAG_TRUNCATED, Freed, Header, ReplacedReturn};
 
-use crate::maps::{allocating, config, events, opening, stack_tops};
+use crate::maps::{allocating, config, events, opening};
 use crate::probe::{Hit, user_word};
 
 #[repr(C)]
@@ -80,21 +81,32 @@ pub fn send(captured: &mut Captured) -> Result<(), Full> {
     emit::<{ STACK_CLASSES[3] as usize }>(captured, wanted)
 }
 
-/// Pages from `page` to the end of the stack, where userspace has learnt it from an earlier one of this thread, else to
-/// the cap; a stack that is longer than the cap is marked.
+/// Pages from `page` to the end of the stack, or to the cap; a stack that is known to be longer is marked.
 #[inline(always)]
 fn wanted_pages(captured: &mut Captured, page: u64) -> u32 {
     let cap = config().stack_pages;
-    let top = match unsafe { stack_tops().get(captured.header.tid) } {
-        Some(top) if *top > captured.sp => *top,
-        _ => return cap,
-    };
-    let used = (top - page).div_ceil(PAGE);
+    let end = thread_pointer();
+    if end <= captured.sp {
+        return cap;
+    }
+    let used = (end - page).div_ceil(PAGE);
     if used > cap as u64 {
         captured.header.flags |= FLAG_TRUNCATED;
         return cap;
     }
     used as u32
+}
+
+/// The C library keeps a thread's own data at the far end of its stack, and the thread pointer at that (glibc's
+/// `allocate_stack`, musl's `pthread_create`). The main thread's is elsewhere, below its stack. 0 when it is not known.
+#[inline(always)]
+fn thread_pointer() -> u64 {
+    let offset = config().thread_pointer;
+    if offset == 0 {
+        return 0;
+    }
+    let task = unsafe { bpf_get_current_task() };
+    unsafe { bpf_probe_read_kernel((task + offset) as *const u64) }.unwrap_or(0)
 }
 
 /// Does a record of `class` pages do? The pages above a stack are often not mapped, or guard another stack.
@@ -120,8 +132,17 @@ fn emit<const PAGES: usize>(captured: &mut Captured, wanted: u32) -> Result<(), 
         captured.pages = copy::<PAGES>(&raw mut (*record).stack, captured.sp, wanted);
         (&raw mut (*record).captured).write(*captured);
     }
-    entry.submit(BPF_RB_NO_WAKEUP as u64);
+    entry.submit(wakeup());
     Ok(())
+}
+
+/// Userspace comes by itself every few milliseconds; a wake-up costs more than the rest of the program, and is only worth
+/// it when the ring fills faster than that.
+#[inline(always)]
+fn wakeup() -> u64 {
+    let waiting = events().query(BPF_RB_AVAIL_DATA as u64);
+    let urgent = config().wakeup_bytes as u64;
+    (if waiting >= urgent { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }) as u64
 }
 
 /// Copies page by page, since a read that touches a missing page fails as a whole; returns the pages copied.
@@ -156,7 +177,7 @@ unsafe fn copy<const PAGES: usize>(
 #[inline(always)]
 pub fn send_freed(freed: &Freed) -> Result<(), Full> {
     let ring = events();
-    match ring.output::<Freed>(freed, BPF_RB_NO_WAKEUP as u64) {
+    match ring.output::<Freed>(freed, wakeup()) {
         Ok(()) => Ok(()),
         Err(_) => Err(Full),
     }

@@ -5,7 +5,7 @@ use core::arch::asm;
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use tracer_common::config::{Config, Control, MAX_POINTS};
 use tracer_common::inflight::{Allocating, Mapping};
 use tracer_common::live::{LiveBlock, LiveStream};
@@ -16,6 +16,9 @@ use tracer_common::outcome::{OUTCOMES, Outcome, counter};
 static CONFIG: Global<Config> = Global::new(Config {
     tgid: 0,
     stack_pages: 16,
+    wakeup_bytes: 0,
+    _pad: 0,
+    thread_pointer: 0,
     sample_interval: 0,
     min_size: 0,
     max_size: 0,
@@ -40,11 +43,6 @@ static MAPPING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
 /// Stream-opening calls that have not returned, by thread, for functions that return the stream. Full: as above.
 #[map]
 static OPENING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
-
-/// Where the stack of a thread ends, written by userspace once it has seen one whole. Full: the oldest entry goes, and
-/// that thread's stacks are copied up to the cap again.
-#[map]
-static STACK_TOPS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
 
 /// What happened, by attach point and outcome.
 #[map]
@@ -85,11 +83,6 @@ pub fn mapping() -> &'static HashMap<u32, Mapping> {
 #[inline(always)]
 pub fn opening() -> &'static HashMap<u32, Mapping> {
     &OPENING
-}
-
-#[inline(always)]
-pub fn stack_tops() -> &'static LruHashMap<u32, u64> {
-    &STACK_TOPS
 }
 
 #[inline(always)]

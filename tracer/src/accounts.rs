@@ -87,17 +87,15 @@ pub struct Scene<'a> {
     pub inner_tids: &'a HashMap<u32, u32>,
 }
 
-/// Where a thread's stack was seen to end: the next copy need not go further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StackTop {
-    Known {
-        tid: u32,
-        top: u64,
-    },
-    /// What was known is wrong: a copy ended before the thread's first frame.
-    Wrong {
-        tid: u32,
-    },
+impl StackCounts {
+    /// Counts a stack by where its walk ended.
+    pub fn count(&mut self, end: StackEnd) {
+        self.taken += 1;
+        match end {
+            StackEnd::Root => self.complete += 1,
+            end => *self.ends.entry(end).or_default() += 1,
+        }
+    }
 }
 
 impl<M: Memory> Accounts<M> {
@@ -115,30 +113,38 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    /// Books one event. Returns what it taught about the thread's stack.
-    pub fn book(&mut self, event: Event, scene: Scene<'_>) -> Option<StackTop> {
-        match event {
-            Event::Allocated(block) => self.allocated(&block, scene),
-            Event::Mapped { protection, region } => self.mapped(protection, &region, scene),
-            Event::Remapped {
-                old_address,
-                old_length,
-                keeps_old,
-                region,
-            } => {
+    /// Books one event; `stack` is that of the allocation that it tells of, if it tells of one.
+    pub fn book(&mut self, event: Event, stack: Option<Stack>, scene: Scene<'_>) {
+        match (event, stack) {
+            (Event::Allocated(block), Some(stack)) => self.allocated(&block, stack),
+            (Event::Mapped { protection, region }, Some(stack)) => {
+                self.mapped(protection, &region, stack)
+            }
+            (
+                Event::Remapped {
+                    old_address,
+                    old_length,
+                    keeps_old,
+                    region,
+                },
+                Some(stack),
+            ) => {
                 let old = if keeps_old {
                     (old_address, 0)
                 } else {
                     (old_address, old_length)
                 };
-                self.remapped(old, &region, scene)
+                self.remapped(old, &region, stack);
             }
-            Event::Opened {
-                stream,
-                window_bits,
-                mem_level,
-                replaced,
-            } => {
+            (
+                Event::Opened {
+                    stream,
+                    window_bits,
+                    mem_level,
+                    replaced,
+                },
+                Some(stack),
+            ) => {
                 let direction = direction(scene, stream.point);
                 self.opened(
                     &stream,
@@ -148,15 +154,12 @@ impl<M: Memory> Accounts<M> {
                         mem_level,
                     },
                     replaced,
-                    scene,
-                )
+                    stack,
+                );
             }
-            Event::Unmapped { address, length } => {
-                self.regions.unmap(address, length);
-                None
-            }
-            Event::Freed(end) => self.freed(end),
-            Event::FreedUnknown(end) => {
+            (Event::Unmapped { address, length }, _) => drop(self.regions.unmap(address, length)),
+            (Event::Freed(end), _) => self.freed(end),
+            (Event::FreedUnknown(end), _) => {
                 let by = self.freed_by(end.tid);
                 self.ledger.end_unknown(
                     Space::Blocks,
@@ -165,14 +168,14 @@ impl<M: Memory> Accounts<M> {
                     self.rules.interval,
                     by,
                 );
-                None
             }
-            Event::Closed { end, comm } => self.closed(end, &comm),
+            (Event::Closed { end, comm }, _) => self.closed(end, &comm),
+            (_, None) => self.malformed += 1,
         }
     }
 
-    fn allocated(&mut self, block: &Allocation, scene: Scene<'_>) -> Option<StackTop> {
-        let (site, top) = self.site_of(SiteKind::Malloc, block, scene);
+    fn allocated(&mut self, block: &Allocation, stack: Stack) {
+        let site = self.site(SiteKind::Malloc, block, stack);
         let weight = Weight::of(block.size, self.rules.interval);
         if block.spilled {
             self.ledger
@@ -180,16 +183,10 @@ impl<M: Memory> Accounts<M> {
         } else {
             self.ledger.begin(block.key, block.size, site, weight);
         }
-        top
     }
 
-    fn mapped(
-        &mut self,
-        protection: u32,
-        region: &Allocation,
-        scene: Scene<'_>,
-    ) -> Option<StackTop> {
-        let (site, top) = self.site_of(SiteKind::Mmap, region, scene);
+    fn mapped(&mut self, protection: u32, region: &Allocation, stack: Stack) {
+        let site = self.site(SiteKind::Mmap, region, stack);
         let origin = Origin {
             site,
             time: region.key.time,
@@ -197,16 +194,10 @@ impl<M: Memory> Accounts<M> {
         };
         self.regions.map(region.key.address, region.size, origin);
         self.ledger.add(site, region.size, Weight::ONE);
-        top
     }
 
-    fn remapped(
-        &mut self,
-        old: (u64, u64),
-        region: &Allocation,
-        scene: Scene<'_>,
-    ) -> Option<StackTop> {
-        let (site, top) = self.site_of(SiteKind::Mmap, region, scene);
+    fn remapped(&mut self, old: (u64, u64), region: &Allocation, stack: Stack) {
+        let site = self.site(SiteKind::Mmap, region, stack);
         let origin = Origin {
             site,
             time: region.key.time,
@@ -218,7 +209,6 @@ impl<M: Memory> Accounts<M> {
         if grown > 0 {
             self.ledger.add(site, grown, Weight::ONE);
         }
-        top
     }
 
     fn opened(
@@ -226,16 +216,15 @@ impl<M: Memory> Accounts<M> {
         stream: &Allocation,
         parameters: Parameters,
         replaced: Option<u64>,
-        scene: Scene<'_>,
-    ) -> Option<StackTop> {
+        stack: Stack,
+    ) {
         if let Some(time) = replaced {
             self.orphan(AllocationKey {
                 address: stream.key.address,
                 time,
             });
         }
-        let kind = kind_of(parameters.direction);
-        let (site, top) = self.site_of(kind, stream, scene);
+        let site = self.site(kind_of(parameters.direction), stream, stack);
         if stream.spilled {
             self.ledger
                 .begin_spilled(Space::Streams, stream.key, 0, site, Weight::ONE);
@@ -243,7 +232,6 @@ impl<M: Memory> Accounts<M> {
             self.ledger.begin(stream.key, 0, site, Weight::ONE);
         }
         self.parameters.insert(stream.key, parameters);
-        top
     }
 
     /// The stream was set up again without having been ended.
@@ -260,14 +248,13 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn freed(&mut self, end: End) -> Option<StackTop> {
+    fn freed(&mut self, end: End) {
         let by = self.freed_by(end.tid);
         self.ledger
             .end(end.key, Weight::of(end.size, self.rules.interval), by);
-        None
     }
 
-    fn closed(&mut self, end: End, comm: &[u8; 16]) -> Option<StackTop> {
+    fn closed(&mut self, end: End, comm: &[u8; 16]) {
         let name = comm.split(|&byte| byte == 0).next().unwrap_or_default();
         let by = match CLEANERS.iter().any(|cleaner| cleaner.as_bytes() == name) {
             true => Freed::ByCleaner,
@@ -280,7 +267,6 @@ impl<M: Memory> Accounts<M> {
             self.ledger.end(end.key, Weight::ONE, by);
             self.parameters.remove(&end.key);
         }
-        None
     }
 
     fn freed_by(&self, tid: u32) -> Freed {
@@ -291,26 +277,21 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn site_of(
-        &mut self,
-        kind: SiteKind,
-        made: &Allocation,
-        scene: Scene<'_>,
-    ) -> (SiteId, Option<StackTop>) {
-        let (stack, top) = self.unwind(made, scene);
-        let tid = self.rules.by_thread.then_some(made.tid);
-        (self.ledger.site(kind, stack, tid), top)
+    fn site(&mut self, kind: SiteKind, made: &Allocation, stack: Stack) -> SiteId {
+        self.ledger
+            .site(kind, stack, self.rules.by_thread.then_some(made.tid))
     }
 
-    fn unwind(&mut self, made: &Allocation, scene: Scene<'_>) -> (Stack, Option<StackTop>) {
+    /// The stack of an allocation, from the hooked function on.
+    pub fn unwind(&mut self, made: &Allocation, scene: Scene<'_>) -> Stack {
         let raw = &made.stack;
-        let replaced = raw.replaced.map(|r| ReplacedReturn {
-            slot: r.slot,
-            original: r.return_address,
-        });
-        let known = replaced.iter().filter(|r| r.slot != 0).count();
-        let mut ordered = replaced;
-        ordered.sort_by_key(|r| r.slot == 0);
+        let replaced = raw.replaced.iter().filter(|replaced| replaced.slot != 0);
+        let replaced: Vec<ReplacedReturn> = replaced
+            .map(|r| ReplacedReturn {
+                slot: r.slot,
+                original: r.return_address,
+            })
+            .collect();
         let capture = StackCapture {
             registers: Registers {
                 ip: raw.ip,
@@ -322,7 +303,7 @@ impl<M: Memory> Accounts<M> {
             bytes: &raw.bytes,
             truncated: raw.truncated,
             tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
-            replaced: &ordered[..known],
+            replaced: &replaced,
         };
         let mut stack = self.unwinder.unwind(scene.modules, &capture);
         if raw.at_return
@@ -336,29 +317,7 @@ impl<M: Memory> Accounts<M> {
                 },
             );
         }
-        self.count(stack.end);
-        let top = self.learn(made, stack.end);
-        (stack, top)
-    }
-
-    fn count(&mut self, end: StackEnd) {
-        self.stacks.taken += 1;
-        match end {
-            StackEnd::Root => self.stacks.complete += 1,
-            end => *self.stacks.ends.entry(end).or_default() += 1,
-        }
-    }
-
-    fn learn(&self, made: &Allocation, end: StackEnd) -> Option<StackTop> {
-        let tid = made.tid;
-        match end {
-            StackEnd::Root => self.unwinder.root().map(|sp| StackTop::Known {
-                tid,
-                top: sp.saturating_add(ROOT_FRAME),
-            }),
-            StackEnd::Truncated if !made.stack.truncated => Some(StackTop::Wrong { tid }),
-            _ => None,
-        }
+        stack
     }
 
     /// The site of allocations whose stack never arrived.
@@ -381,9 +340,6 @@ impl<M: Memory> Accounts<M> {
         )
     }
 }
-
-/// Bytes above the stack pointer of a thread's first frame that its unwind information may refer to.
-const ROOT_FRAME: u64 = 256;
 
 /// The kind of site that a stream makes.
 pub fn kind_of(direction: Direction) -> SiteKind {

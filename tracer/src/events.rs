@@ -49,13 +49,13 @@ pub enum Event {
 }
 
 impl Event {
-    /// The thread whose stack it carries.
-    pub fn tid(&self) -> Option<u32> {
+    /// The allocation that it tells of.
+    pub fn made(&self) -> Option<&Allocation> {
         match self {
             Event::Allocated(made)
             | Event::Mapped { region: made, .. }
             | Event::Remapped { region: made, .. }
-            | Event::Opened { stream: made, .. } => Some(made.tid),
+            | Event::Opened { stream: made, .. } => Some(made),
             Event::Freed(_)
             | Event::FreedUnknown(_)
             | Event::Closed { .. }

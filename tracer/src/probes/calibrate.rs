@@ -1,12 +1,15 @@
 //! What one trap costs on this machine, measured on our own process with empty probes.
 
-use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeScope};
+use tracer_common::config::Config;
 
-use super::{Capacities, load_object, loaded};
+use super::attach::Attacher;
+use super::links::LinkKind;
+use super::load::{self, Capacities};
+use super::sys::Place;
 use crate::capture::TrapCost;
 
 // Two functions whose first instruction the kernel emulates and single-steps, as placement.rs tells them apart.
@@ -41,35 +44,45 @@ unsafe extern "C" {
 const ROUNDS: usize = 9;
 const CALLS: u32 = 200;
 
-/// Nanoseconds of one trap with an empty program, median over some rounds. Takes some ten milliseconds.
-pub fn calibrate() -> Result<TrapCost> {
-    Ok(TrapCost {
-        emulated: measure(offheap_trap_emulated)?,
-        single_step: measure(offheap_trap_stepped)?,
-    })
-}
+const PROGRAM: &str = "empty_enter";
 
-fn measure(function: unsafe extern "C" fn()) -> Result<f64> {
+/// Nanoseconds of one trap with an empty program, median over some rounds, with probes held by links of this kind.
+///
+/// Takes some hundred milliseconds, most of them to detach: run it beside other work.
+pub fn calibrate(kind: LinkKind) -> Result<TrapCost> {
     let capacities = Capacities {
         ring_bytes: 1 << 16,
         blocks: 16,
         streams: 16,
         threads: 16,
+        points: 1,
     };
-    let mut ebpf = load_object(&Default::default(), capacities, 0)?;
-    let probe = loaded(&mut ebpf, "empty_enter")?;
-    let own = NonZeroU32::new(std::process::id()).context("no process id")?;
-    let offset = file_offset(function as usize as u64)?;
-    probe.attach(
-        UProbeAttachLocation::AbsoluteOffset(offset),
-        "/proc/self/exe",
-        UProbeScope::OneProcess(own),
-    )?;
+    let ebpf = load::object(&Config::default(), capacities, 0)?;
+    let mut attacher = Attacher::new(ebpf, kind, std::process::id(), 0)?;
+    attacher.load(PROGRAM)?;
+    let places = [place(offheap_trap_emulated)?, place(offheap_trap_stepped)?];
+    attacher.attach(PROGRAM, Path::new("/proc/self/exe"), &places)?;
+    let cost = TrapCost {
+        emulated: measure(offheap_trap_emulated),
+        single_step: measure(offheap_trap_stepped),
+    };
+    attacher.detach();
+    Ok(cost)
+}
+
+fn place(function: unsafe extern "C" fn()) -> Result<Place> {
+    Ok(Place {
+        offset: file_offset(function as usize as u64)?,
+        cookie: 0,
+    })
+}
+
+fn measure(function: unsafe extern "C" fn()) -> f64 {
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| nanoseconds_per_call(function))
         .collect();
     rounds.sort_by(f64::total_cmp);
-    Ok(rounds[ROUNDS / 2])
+    rounds[ROUNDS / 2]
 }
 
 fn nanoseconds_per_call(function: unsafe extern "C" fn()) -> f64 {

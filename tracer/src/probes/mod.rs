@@ -2,52 +2,58 @@
 //!
 //! The only module that knows aya; names of maps and programs stand nowhere else.
 
-use std::num::NonZeroU32;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
-use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
-use aya::{Ebpf, EbpfLoader};
+use anyhow::{Context, Result};
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use tracer_common::config::{Config, Control, MAX_POINTS};
 use tracer_common::inflight::{Allocating, Mapping};
 use tracer_common::live::{LiveBlock, LiveStream};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
 
+mod attach;
 mod batch;
+mod btf;
 mod calibrate;
-mod detach;
+mod errors;
+mod features;
+mod links;
+mod load;
 mod log;
+mod multi;
 pub mod placement;
 pub mod points;
-mod stack_tops;
+mod sys;
 
+use attach::Attacher;
 use batch::HashMap;
+use load::take;
+use sys::Place;
+
+pub use btf::thread_pointer;
 pub use calibrate::calibrate;
+pub use features::{Features, Support, features};
+pub use links::LinkKind;
+pub use load::Capacities;
 pub use points::Point;
-use stack_tops::StackTops;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OFFHEAP_BPF_OBJECT"));
-
-/// Capacities of the maps, in elements, and of the ring, in bytes.
+/// How the programs are loaded and attached; what they do is in [`Config`].
 #[derive(Clone, Copy, Debug)]
-pub struct Capacities {
-    /// A power of two and a multiple of the page size.
-    pub ring_bytes: u32,
-    pub blocks: u32,
-    pub streams: u32,
-    pub threads: u32,
+pub struct Setup {
+    pub capacities: Capacities,
+    /// How often the user said `-v`.
+    pub verbosity: u8,
+    /// None takes the better kind that the kernel has.
+    pub links: Option<LinkKind>,
 }
 
 /// The loaded programs and everything that is attached.
 pub struct Probes {
-    ebpf: Ebpf,
-    links: Vec<UProbeLink>,
+    attacher: Attacher,
     pub points: Vec<Point>,
     capacities: Capacities,
-    pid: NonZeroU32,
     events: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
     live: HashMap<u64, LiveBlock>,
@@ -55,59 +61,81 @@ pub struct Probes {
     allocating: HashMap<u32, Allocating>,
     mapping: HashMap<u32, Mapping>,
     control: Array<MapData, Control>,
-    pub stack_tops: StackTops,
     _log: Option<log::Forwarder>,
 }
 
 impl Probes {
-    /// Loads the maps; a program is loaded when it is first attached.
-    pub fn load(pid: u32, config: Config, capacities: Capacities, verbosity: u8) -> Result<Probes> {
-        let mut ebpf = load_object(&config, capacities, log::level(verbosity))?;
-        let log = log::Forwarder::start(&mut ebpf, verbosity);
+    /// Makes the maps; a program is loaded when it is first attached.
+    ///
+    /// `pid` is the target as our own pid namespace numbers it.
+    pub fn load(pid: u32, config: Config, setup: Setup) -> Result<Probes> {
+        let ebpf = load::object(&config, setup.capacities, log::level(setup.verbosity))?;
+        let kind = setup.links.unwrap_or_else(LinkKind::best);
+        let mut attacher = Attacher::new(ebpf, kind, pid, setup.verbosity)?;
+        let ebpf = attacher.ebpf();
         Ok(Probes {
-            links: Vec::new(),
             points: Vec::new(),
-            capacities,
-            pid: NonZeroU32::new(pid).context("process 0 cannot be traced")?,
-            events: take(&mut ebpf, "EVENTS")?,
-            counters: take(&mut ebpf, "COUNTERS")?,
-            live: take(&mut ebpf, "LIVE")?,
-            streams: take(&mut ebpf, "STREAMS")?,
-            allocating: take(&mut ebpf, "ALLOCATING")?,
-            mapping: take(&mut ebpf, "MAPPING")?,
-            control: take(&mut ebpf, "CONTROL")?,
-            stack_tops: StackTops(take(&mut ebpf, "STACK_TOPS")?),
-            _log: log,
-            ebpf,
+            capacities: setup.capacities,
+            events: take(ebpf, "EVENTS")?,
+            counters: take(ebpf, "COUNTERS")?,
+            live: take(ebpf, "LIVE")?,
+            streams: take(ebpf, "STREAMS")?,
+            allocating: take(ebpf, "ALLOCATING")?,
+            mapping: take(ebpf, "MAPPING")?,
+            control: take(ebpf, "CONTROL")?,
+            _log: log::Forwarder::start(ebpf, setup.verbosity),
+            attacher,
         })
     }
 
     /// Attaches functions of one module, and remembers the points also where that fails, with the reason.
     ///
-    /// `file` is a path to the module that is valid now, for us.
+    /// `file` is a path to the module that is valid now, for us. Frees go live before allocations, returns before
+    /// entries. A point whose entry cannot be attached may keep its return, which then finds nothing to do.
     pub fn attach(&mut self, points: Vec<Point>, file: &Path) {
-        for mut point in points {
-            let index = self.points.len();
-            if index >= MAX_POINTS as usize {
-                log_refused(&point);
-                continue;
-            }
-            if let Err(error) = self.attach_programs(&point, index, file) {
-                point.error = Some(format!("{error:#}"));
-            }
-            self.points.push(point);
+        let first = self.points.len();
+        let most = self.capacities.points.min(MAX_POINTS) as usize;
+        self.points.extend(points);
+        for point in self.points.iter_mut().skip(first.max(most)) {
+            point.error = Some(format!("no attach point is left: all {most} are in use"));
+        }
+        for (program, members) in attach::plan(&self.points, first) {
+            self.attach_program(program, members, file);
         }
     }
 
-    fn attach_programs(&mut self, point: &Point, index: usize, file: &Path) -> Result<()> {
-        let (entry, at_return) = point.programs();
-        // The return first: an entry without its return would fill the in-flight map.
-        for program in at_return.into_iter().chain([entry]) {
-            let link = attach_one(&mut self.ebpf, program, point, index, file, self.pid)
-                .with_context(|| format!("cannot probe {} in {}", point.symbol, file.display()))?;
-            self.links.push(link);
+    fn attach_program(&mut self, program: &'static str, mut members: Vec<usize>, file: &Path) {
+        // An entry is of no use where the return has failed.
+        members.retain(|&index| self.points[index].error.is_none());
+        if members.is_empty() {
+            return;
         }
-        Ok(())
+        if let Err(error) = self.attacher.load(program) {
+            for index in members {
+                self.points[index].error = Some(format!("{error:#}"));
+            }
+            return;
+        }
+        let place = |&index: &usize| Place {
+            offset: self.points[index].offset(),
+            cookie: self.points[index].cookie(index).0,
+        };
+        let attacher = &mut self.attacher;
+        let size = attacher.kind().places();
+        let failed = attach::in_batches(&members, size, &mut |batch| {
+            let places: Vec<Place> = batch.iter().map(place).collect();
+            attacher.attach(program, file, &places)
+        });
+        for (index, error) in failed {
+            let point = &mut self.points[index];
+            let (symbol, file) = (&point.symbol, file.display());
+            point.error = Some(format!("cannot probe {symbol} in {file}: {error:#}"));
+        }
+    }
+
+    /// The kind of link that holds the probes.
+    pub fn link_kind(&self) -> LinkKind {
+        self.attacher.kind()
     }
 
     /// Hands every waiting record to `each`; returns how many there were.
@@ -120,6 +148,15 @@ impl Probes {
         count
     }
 
+    /// Becomes readable when the ring fills faster than it is drained.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn ring(&self) -> std::io::Result<std::os::fd::OwnedFd> {
+        // SAFETY: the ring is open for as long as `self` is.
+        unsafe { std::os::fd::BorrowedFd::borrow_raw(self.events.as_raw_fd()) }.try_clone_to_owned()
+    }
+
     /// The counters of all attach points, summed over the CPUs.
     pub fn counts(&self) -> Result<Vec<Counts>> {
         (0..self.points.len())
@@ -129,6 +166,9 @@ impl Probes {
 
     fn counts_of(&self, point: u32) -> Result<Counts> {
         let mut counts = Counts::default();
+        if point >= self.capacities.points {
+            return Ok(counts);
+        }
         for outcome in 0..OUTCOMES {
             let values = self
                 .counters
@@ -192,10 +232,16 @@ impl Probes {
         self.capacities
     }
 
-    /// Detaches everything; the maps stay readable. Returns how long it took.
+    /// Detaches everything; the maps stay readable. Returns how long it took: with multi-uprobes some 50 ms however many
+    /// probes there are, with perf links some 75 ms for each.
+    ///
+    /// Our process must not end before this returns. A thread that is killed while the kernel takes probes out, also by
+    /// another thread's `exit`, leaves breakpoints in the target (seen on Linux 6.18: `failed to unregister, leaking
+    /// uprobe`). They do no harm but cost a trap each time, until the next tracer attaches and detaches there. A process
+    /// that is killed while nothing is being attached or detached leaves nothing behind.
     pub fn detach(&mut self) -> Duration {
         let start = Instant::now();
-        detach::detach(std::mem::take(&mut self.links));
+        self.attacher.detach();
         start.elapsed()
     }
 }
@@ -214,90 +260,4 @@ impl Counts {
     pub fn get(&self, outcome: Outcome) -> u64 {
         self.0[counter(0, outcome) as usize]
     }
-}
-
-/// Loads the object with everything set that has to be known before.
-fn load_object(config: &Config, capacities: Capacities, log_level: u8) -> Result<Ebpf> {
-    if OBJECT.is_empty() {
-        bail!(
-            "this binary was built without its BPF programs: build it with `cargo xtask build --release`"
-        );
-    }
-    EbpfLoader::new()
-        .override_global("CONFIG", config, true)
-        .override_global("AYA_LOG_LEVEL", &log_level, false)
-        .map_max_entries("EVENTS", capacities.ring_bytes)
-        .map_max_entries("LIVE", capacities.blocks)
-        .map_max_entries("STREAMS", capacities.streams)
-        .map_max_entries("ALLOCATING", capacities.threads)
-        .map_max_entries("MAPPING", capacities.threads)
-        .map_max_entries("OPENING", capacities.threads)
-        .load(OBJECT)
-        .context("the kernel does not take the BPF maps")
-}
-
-fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
-where
-    T: TryFrom<Map>,
-    T::Error: std::error::Error + Send + Sync + 'static,
-{
-    let map = ebpf
-        .take_map(name)
-        .with_context(|| format!("the BPF object has no map {name}"))?;
-    T::try_from(map).with_context(|| format!("the BPF map {name} has another type"))
-}
-
-fn attach_one(
-    ebpf: &mut Ebpf,
-    program: &str,
-    point: &Point,
-    index: usize,
-    file: &Path,
-    pid: NonZeroU32,
-) -> Result<UProbeLink> {
-    let probe = loaded(ebpf, program)?;
-    let attach_point = UProbeAttachPoint {
-        location: UProbeAttachLocation::AbsoluteOffset(point.offset()),
-        cookie: Some(point.cookie(index).0),
-    };
-    let id = probe
-        .attach(attach_point, file, UProbeScope::OneProcess(pid))
-        .map_err(explain)?;
-    probe.take_link(id).map_err(|error| anyhow!(error))
-}
-
-/// The program, loaded into the kernel if it is not yet.
-fn loaded<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe> {
-    let program = ebpf
-        .program_mut(name)
-        .with_context(|| format!("the BPF object has no program {name}"))?;
-    let probe: &mut UProbe = program
-        .try_into()
-        .with_context(|| format!("{name} is no uprobe program"))?;
-    if probe.fd().is_err() {
-        probe
-            .load()
-            .with_context(|| format!("the kernel does not take the BPF program {name}"))?;
-    }
-    Ok(probe)
-}
-
-/// Adds what an error number means here.
-fn explain(error: aya::programs::ProgramError) -> anyhow::Error {
-    let text = format!("{:#}", anyhow!(error));
-    if text.contains("os error 22") {
-        return anyhow!(
-            "{text}: another tool may hold a probe with another reference counter at this place \
-             (the kernel log then says `ref_ctr_offset mismatch`); stop that tool and attach again"
-        );
-    }
-    anyhow!(text)
-}
-
-fn log_refused(point: &Point) {
-    ::log::warn!(
-        "no attach point left for {}: {} are in use",
-        point.symbol,
-        MAX_POINTS
-    );
 }

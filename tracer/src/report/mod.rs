@@ -72,6 +72,7 @@ impl Sort {
         match self {
             Sort::Bytes => "outstanding bytes",
             Sort::Count => "outstanding count",
+            Sort::Growth => "growth since the snapshot before",
             Sort::Age => "age of the oldest",
         }
     }

@@ -47,5 +47,9 @@ fn show(capture: &Capture, options: &Options) -> Result<()> {
     let mut text = Vec::new();
     table::write(capture, options, &mut text)?;
     let text = String::from_utf8_lossy(&text);
-    if Console::here().redraw { exit::print(&format!("{CLEAR}{text}")) } else { exit::print(&format!("{text}\n")) }
+    if Console::here().redraw {
+        exit::print(&format!("{CLEAR}{text}"))
+    } else {
+        exit::print(&format!("{text}\n"))
+    }
 }

@@ -18,7 +18,12 @@ use crate::settings::{Console, View};
 /// How often the progress bar moves.
 const STEP: Duration = Duration::from_millis(250);
 
-pub async fn run(mut session: Session, view: &View, duration: Duration, dir: &Path) -> Result<Exit> {
+pub async fn run(
+    mut session: Session,
+    view: &View,
+    duration: Duration,
+    dir: &Path,
+) -> Result<Exit> {
     let options = options(view);
     let start = Instant::now();
     let bar = progress(duration);
@@ -53,7 +58,9 @@ fn progress(duration: Duration) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(duration.as_millis() as u64);
-    let style = ProgressStyle::with_template("capturing {wide_bar} {elapsed} of {msg} (Ctrl-C: report now)");
+    let style = ProgressStyle::with_template(
+        "capturing {wide_bar} {elapsed} of {msg} (Ctrl-C: report now)",
+    );
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_message(indicatif::HumanDuration(duration).to_string());
     bar

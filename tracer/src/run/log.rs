@@ -12,9 +12,14 @@ impl log::Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let ours = record.target().starts_with("offheap") || record.target().starts_with("offheap_bpf");
+        let ours =
+            record.target().starts_with("offheap") || record.target().starts_with("offheap_bpf");
         if self.enabled(record.metadata()) && (ours || record.level() <= log::Level::Warn) {
-            crate::exit::hint(&format!("{}: {}", record.level().as_str().to_lowercase(), record.args()));
+            crate::exit::hint(&format!(
+                "{}: {}",
+                record.level().as_str().to_lowercase(),
+                record.args()
+            ));
         }
     }
 

@@ -41,20 +41,30 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
 
 /// Preflight, attach, work, detach. Everything happens on one thread, but for what may take long and can wait.
 fn trace(settings: Settings, begin: Instant) -> anyhow::Result<Exit> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
     let outcome = runtime.block_on(async {
         let signals = Signals::listen()?;
         let output = prepare_output(&settings)?;
         let target = doctor::preflight(settings.pid)?;
         let trace = Trace::attach(target, &settings, begin)?;
         exit::hint(&trace.live_line());
-        let session = Session::new(trace, signals);
+        let session = Session::new(trace, signals)?;
         match (&settings.mode, output) {
-            (Mode::Attach { interval, duration }, _) => attach::run(session, &settings.view, *interval, *duration).await,
-            (Mode::Capture { duration, .. }, Some(dir)) => capture::run(session, &settings.view, *duration, &dir).await,
-            (Mode::Watch { every, keep, .. }, Some(dir)) => watch::run(session, &settings, *every, *keep, &dir).await,
-            (Mode::Capture { .. } | Mode::Watch { .. }, None) => unreachable!("these modes have an output"),
+            (Mode::Attach { interval, duration }, _) => {
+                attach::run(session, &settings.view, *interval, *duration).await
+            }
+            (Mode::Capture { duration, .. }, Some(dir)) => {
+                capture::run(session, &settings.view, *duration, &dir).await
+            }
+            (Mode::Watch { every, keep, .. }, Some(dir)) => {
+                watch::run(session, &settings, *every, *keep, &dir).await
+            }
+            (Mode::Capture { .. } | Mode::Watch { .. }, None) => {
+                unreachable!("these modes have an output")
+            }
         }
     });
     // A calibration that is still under way must not hold up the exit.
@@ -64,8 +74,15 @@ fn trace(settings: Settings, begin: Instant) -> anyhow::Result<Exit> {
 
 /// The directory for bundles, tried out before anything is attached.
 fn prepare_output(settings: &Settings) -> anyhow::Result<Option<std::path::PathBuf>> {
-    let (Mode::Capture { output, .. } | Mode::Watch { output, .. }) = &settings.mode else { return Ok(None) };
-    let dir = output.expand(settings.pid, &jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string());
+    let (Mode::Capture { output, .. } | Mode::Watch { output, .. }) = &settings.mode else {
+        return Ok(None);
+    };
+    let dir = output.expand(
+        settings.pid,
+        &jiff::Timestamp::now()
+            .strftime("%Y%m%dT%H%M%SZ")
+            .to_string(),
+    );
     crate::bundle::check_writable(&dir)?;
     Ok(Some(dir))
 }

@@ -12,14 +12,21 @@ use crate::report::{self, Format};
 use crate::settings::View;
 
 pub fn run(args: &cli::Report, view: &View) -> anyhow::Result<Exit> {
-    let file = if args.capture.is_dir() { args.capture.join("capture.json") } else { args.capture.clone() };
+    let file = if args.capture.is_dir() {
+        args.capture.join("capture.json")
+    } else {
+        args.capture.clone()
+    };
     let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let capture = report::json::parse(&bytes).with_context(|| format!("{} is no capture", file.display()))?;
+    let capture =
+        report::json::parse(&bytes).with_context(|| format!("{} is no capture", file.display()))?;
     let mut text = Vec::new();
     report::render(&capture, format(args.format), &options(view), &mut text)?;
-    exit::print(&String::from_utf8_lossy(&text)).or_else(|error| match error.downcast_ref::<io::Error>() {
-        Some(closed) if closed.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(error),
+    exit::print(&String::from_utf8_lossy(&text)).or_else(|error| {
+        match error.downcast_ref::<io::Error>() {
+            Some(closed) if closed.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(error),
+        }
     })?;
     Ok(Exit::Done)
 }

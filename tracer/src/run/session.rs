@@ -1,8 +1,11 @@
 //! The event loop that all traced commands share.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::signals::{Request, Signals};
@@ -20,6 +23,7 @@ pub struct Session {
     signals: Signals,
     drain: Interval,
     refresh: Interval,
+    ring: AsyncFd<OwnedFd>,
 }
 
 /// Why the loop hands back control.
@@ -35,8 +39,19 @@ pub enum Wake {
 }
 
 impl Session {
-    pub fn new(trace: Trace, signals: Signals) -> Session {
-        Session { trace, signals, drain: every(DRAIN), refresh: every(REFRESH) }
+    /// # Errors
+    /// When the ring can't be waited for.
+    pub fn new(trace: Trace, signals: Signals) -> Result<Session> {
+        // SAFETY: the descriptor is owned by the registration, so that it stays open and the same until it is dropped.
+        let ring = unsafe { AsyncFd::register_with_interest(trace.ring()?, Interest::READABLE) }
+            .map_err(std::io::Error::from)?;
+        Ok(Session {
+            ring,
+            trace,
+            signals,
+            drain: every(DRAIN),
+            refresh: every(REFRESH),
+        })
     }
 
     /// Keeps the books until something is to be done; `due` None waits for signals and the target's end alone.
@@ -60,6 +75,10 @@ impl Session {
                         return Ok(Wake::TargetEnded);
                     }
                 }
+                urgent = self.ring.readable() => {
+                    urgent?.clear_ready();
+                    self.trace.drain()?;
+                }
                 _ = self.drain.tick() => {
                     self.trace.drain()?;
                     if self.trace.process.ended() {
@@ -70,8 +89,10 @@ impl Session {
         }
     }
 
-    /// Detaches and makes the last capture. A further SIGINT ends everything at once.
-    pub async fn finish(self) -> Result<Capture> {
+    /// Detaches and makes the last capture. A further SIGINT ends everything at once, but not during the detach: a kill
+    /// in the middle of it can leave breakpoints in the target (seen on 6.18: `failed to unregister, leaking uprobe`).
+    pub async fn finish(mut self) -> Result<Capture> {
+        self.trace.stop()?;
         self.signals.let_go();
         self.trace.finish().await
     }

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
-use tracer_common::config::Config;
+use tracer_common::config::{Config, MAX_POINTS};
 
 use super::{Start, Trace, mappings, open_memory};
 use crate::exit::TargetEnded;
 use crate::functions::Group;
 use crate::functions::resolve::resolve;
-use crate::probes::{self, Capacities, Point, Probes};
+use crate::probes::{self, Capacities, Point, Probes, Setup};
 use crate::settings::{Settings, Verbosity};
 use crate::stack::ModuleId;
 use crate::symbolize::NativeNames;
@@ -24,6 +24,8 @@ use crate::target::process::Process;
 const STREAMS: u32 = 1 << 18;
 /// Threads that can be inside a hooked call at once. When the map is full, the call is counted as lost.
 const THREADS: u32 = 1 << 15;
+/// Attach points; a JVM with a dozen JNI libraries that carry a zlib each needs some two hundred.
+const POINTS: u32 = MAX_POINTS;
 /// The page size that the programs copy stacks by.
 const PAGE: u32 = tracer_common::config::PAGE as u32;
 
@@ -42,12 +44,12 @@ impl Trace {
         modules.refresh(pid).map_err(|error| ended(error.into()))?;
         let accounts = Trace::new_accounts(&process, settings).map_err(ended)?;
         let memory = open_memory(&process).map_err(ended)?;
-        let probes = Probes::load(
-            pid,
-            config(pid, settings),
-            capacities(settings),
-            verbosity(settings),
-        )?;
+        let setup = Setup {
+            capacities: capacities(settings),
+            verbosity: verbosity(settings),
+            links: None,
+        };
+        let probes = Probes::load(pid, config(pid, settings), setup)?;
         let start = Start {
             time: Timestamp::now(),
             instant: begin,
@@ -65,13 +67,13 @@ impl Trace {
             memory,
             names: NativeNames::default(),
             settings: settings.clone(),
-            stack_tops: HashMap::new(),
             inner_tids: HashMap::new(),
             high_water: Default::default(),
             outstanding_before: Vec::new(),
             trap_cost: None,
             known_trap_cost: None,
             trampoline: None,
+            refreshed: begin,
             notes: Vec::new(),
             process,
         };
@@ -110,7 +112,8 @@ impl Trace {
         // What takes time and can wait: events wait in the ring meanwhile.
         self.accounts.unwinder.modules_changed(&self.modules);
         self.find_cleaners();
-        self.trap_cost = Some(tokio::task::spawn_blocking(probes::calibrate));
+        let kind = self.probes.link_kind();
+        self.trap_cost = Some(tokio::task::spawn_blocking(move || probes::calibrate(kind)));
         Ok(())
     }
 
@@ -214,6 +217,9 @@ fn config(pid: u32, settings: &Settings) -> Config {
     Config {
         tgid: pid,
         stack_pages: settings.stack_cap.bytes() / PAGE,
+        wakeup_bytes: settings.capacity.ring_bytes / 4,
+        _pad: 0,
+        thread_pointer: probes::thread_pointer(),
         sample_interval: settings.sampling.bytes(),
         min_size: settings.sizes.min.unwrap_or(0),
         max_size: settings.sizes.max.unwrap_or(u64::MAX),
@@ -226,6 +232,7 @@ fn capacities(settings: &Settings) -> Capacities {
         blocks: settings.capacity.max_outstanding,
         streams: STREAMS.min(settings.capacity.max_outstanding),
         threads: THREADS,
+        points: POINTS,
     }
 }
 

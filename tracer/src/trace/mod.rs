@@ -1,19 +1,19 @@
 //! A running trace: the target, its probes, and the accounts of what they see.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use jiff::Timestamp;
-use tracer_common::config::PAGE;
 
-use crate::accounts::{Accounts, Rules, Scene, StackTop};
+use crate::accounts::{Accounts, Rules, Scene};
 use crate::capture::{Capture, Fill, TrapCost};
-use crate::events;
+use crate::events::{self, Allocation};
 use crate::probes::{self, Probes};
 use crate::settings::{Grouping, Settings};
 use crate::snapshot::Mapped;
+use crate::stack::{Frame, Stack, UnknownReason};
 use crate::symbolize::NativeNames;
 use crate::target::Tid;
 use crate::target::modules::{ModuleTable, maps};
@@ -26,6 +26,9 @@ mod facts;
 mod present;
 mod tally;
 
+/// The target's mappings are read no more often than this, however many stacks lead into unknown code.
+const MIN_REFRESH: Duration = Duration::from_millis(20);
+
 /// Attached probes and everything that is known through them. Dropping it detaches.
 pub struct Trace {
     pub process: Process,
@@ -36,8 +39,6 @@ pub struct Trace {
     memory: ProcessMemory,
     names: NativeNames,
     start: Start,
-    /// Stack ends that the programs have been told.
-    stack_tops: HashMap<u32, u64>,
     /// Thread ids as the target sees them, where it lives in a pid namespace of its own.
     inner_tids: HashMap<u32, u32>,
     high_water: BTreeMap<&'static str, Fill>,
@@ -47,6 +48,8 @@ pub struct Trace {
     trap_cost: Option<tokio::task::JoinHandle<Result<TrapCost>>>,
     known_trap_cost: Option<TrapCost>,
     trampoline: Option<u64>,
+    /// When the target's mappings were last looked at.
+    refreshed: Instant,
     /// What the reader has to know that no number says.
     notes: Vec<String>,
 }
@@ -89,39 +92,52 @@ impl Trace {
         Ok(())
     }
 
+    /// Becomes readable when [`Trace::drain`] is urgent.
+    pub fn ring(&self) -> Result<std::os::fd::OwnedFd> {
+        self.probes.ring().context("cannot watch the ring")
+    }
+
     fn book(&mut self, record: Bytes) -> Result<()> {
         let Some(event) = events::parse(record) else {
             self.accounts.malformed += 1;
             return Ok(());
         };
-        if self.process.namespaces.other_pid != Some(false)
-            && let Some(tid) = event.tid()
-        {
-            self.learn_inner_tid(tid);
-        }
+        let stack = match event.made() {
+            Some(made) => Some(self.unwind(made)?),
+            None => None,
+        };
         let scene = Scene {
             modules: &self.modules,
             points: &self.probes.points,
             inner_tids: &self.inner_tids,
         };
-        match self.accounts.book(event, scene) {
-            Some(StackTop::Known { tid, top }) => self.learn_stack_top(tid, top),
-            Some(StackTop::Wrong { tid }) => {
-                if self.stack_tops.remove(&tid).is_some() {
-                    self.probes.stack_tops.forget(tid);
-                }
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        self.accounts.book(event, stack, scene);
+        Ok(())
     }
 
-    fn learn_stack_top(&mut self, tid: u32, top: u64) -> Result<()> {
-        let top = top.next_multiple_of(PAGE);
-        if self.stack_tops.insert(tid, top) != Some(top) {
-            self.probes.stack_tops.set(tid, top)?;
+    fn unwind(&mut self, made: &Allocation) -> Result<Stack> {
+        if self.process.namespaces.other_pid != Some(false) {
+            self.learn_inner_tid(made.tid);
         }
-        Ok(())
+        let mut stack = self.unwind_once(made);
+        // Code of a library that was mapped a moment ago.
+        if leads_nowhere(&stack)
+            && self.refreshed.elapsed() >= MIN_REFRESH
+            && self.refresh()? == Target::Alive
+        {
+            stack = self.unwind_once(made);
+        }
+        self.accounts.stacks.count(stack.end);
+        Ok(stack)
+    }
+
+    fn unwind_once(&mut self, made: &Allocation) -> Stack {
+        let scene = Scene {
+            modules: &self.modules,
+            points: &self.probes.points,
+            inner_tids: &self.inner_tids,
+        };
+        self.accounts.unwind(made, scene)
     }
 
     fn learn_inner_tid(&mut self, tid: u32) {
@@ -134,6 +150,7 @@ impl Trace {
 
     /// Looks at what the target has mapped since, and hooks it.
     pub fn refresh(&mut self) -> Result<Target> {
+        self.refreshed = Instant::now();
         if let Ok(rss) = self.process.rss() {
             self.rss = rss;
         }
@@ -200,11 +217,16 @@ impl Trace {
         self.present(state)
     }
 
-    /// Detaches, and then makes the last capture: no call is under way in it.
-    pub async fn finish(mut self) -> Result<Capture> {
+    /// Detaches: what is counted from here on is final, no call is under way in it.
+    pub fn stop(&mut self) -> Result<()> {
         self.refresh()?;
         let took = self.probes.detach();
         log::debug!("detached in {took:?}");
+        Ok(())
+    }
+
+    /// The last capture, after [`Trace::stop`].
+    pub async fn finish(mut self) -> Result<Capture> {
         if let Some(measured) = self.trap_cost.take() {
             self.known_trap_cost = measured.await.ok().and_then(Result::ok);
         }
@@ -222,6 +244,17 @@ impl Trace {
         let memory = open_memory(process)?;
         Ok(Accounts::new(Unwinder::new(memory), Trace::rules(settings)))
     }
+}
+
+/// Does the walk end at an address where nothing is known to be mapped?
+fn leads_nowhere(stack: &Stack) -> bool {
+    matches!(
+        stack.frames.last(),
+        Some(Frame::Unknown {
+            reason: UnknownReason::NotMapped,
+            ..
+        })
+    )
 }
 
 fn open_memory(process: &Process) -> Result<ProcessMemory> {

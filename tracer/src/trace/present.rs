@@ -85,7 +85,10 @@ impl Trace {
             perf_map,
         };
         let sites = &tally.snapshot.sites;
-        let before = std::mem::replace(&mut self.outstanding_before, sites.iter().map(held_bytes).collect());
+        let before = std::mem::replace(
+            &mut self.outstanding_before,
+            sites.iter().map(held_bytes).collect(),
+        );
         self.names
             .resolve(sites.iter().map(|site| site.stack.as_ref()), &self.modules);
         let mut named = Vec::with_capacity(sites.len());

@@ -75,7 +75,6 @@ pub struct Unwinder<M> {
     native: NativeUnwinder,
     jvm: Option<Result<HotSpot, UnsupportedJvm>>,
     methods: MethodTable,
-    root: Option<u64>,
 }
 
 impl<M: Memory> Unwinder<M> {
@@ -86,7 +85,6 @@ impl<M: Memory> Unwinder<M> {
             native: NativeUnwinder::default(),
             jvm: None,
             methods: MethodTable::default(),
-            root: None,
         }
     }
 
@@ -129,17 +127,9 @@ impl<M: Memory> Unwinder<M> {
             tid: capture.tid,
             call_wrapper: None,
             passed_java: false,
-            root: None,
         };
         let end = walker.walk(cursor);
-        self.root = walker.root;
         walk::finish(frames, end)
-    }
-
-    /// Stack pointer at the thread's first frame in the last walk, if that was reached: a stack of this thread never
-    /// reaches further.
-    pub fn root(&self) -> Option<u64> {
-        self.root
     }
 
     /// The Java methods of all stacks so far.

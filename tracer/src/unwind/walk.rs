@@ -27,8 +27,6 @@ pub struct Walker<'a, M> {
     /// Of the last call from the JVM into Java that was passed.
     pub call_wrapper: Option<u64>,
     pub passed_java: bool,
-    /// Stack pointer at the thread's first frame, once it is reached.
-    pub root: Option<u64>,
 }
 
 impl<M: Memory> Walker<'_, M> {
@@ -41,10 +39,7 @@ impl<M: Memory> Walker<'_, M> {
             }
             let next = match self.step(&cursor) {
                 Ok(Some(next)) => self.check(&cursor, next),
-                Ok(None) => {
-                    self.root = Some(cursor.sp);
-                    return StackEnd::Root;
-                }
+                Ok(None) => return StackEnd::Root,
                 Err(end) => Err(end),
             };
             cursor = match next.or_else(|end| self.resume(&cursor, end)) {

@@ -1,0 +1,151 @@
+//! Loads the programs and probes the allocator of this very process, with either kind of link. Needs root.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use offheap::functions::Group;
+use offheap::functions::resolve::resolve;
+use offheap::probes::{Capacities, Counts, LinkKind, Point, Probes, Setup, Support, features};
+use offheap::stack::ModuleId;
+use tracer_common::config::Config;
+use tracer_common::outcome::Outcome;
+
+/// A prime that nothing else in this process asks for.
+const SIZE: usize = 10_007;
+const BLOCKS: usize = 500;
+
+/// The tests share this process's allocator, so they run one at a time.
+static ALLOCATOR: Mutex<()> = Mutex::new(());
+
+fn root() -> Option<MutexGuard<'static, ()>> {
+    // SAFETY: it takes nothing and cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root {
+        eprintln!("skipped: attaching probes needs root");
+    }
+    root.then(|| ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn load(links: LinkKind) -> Result<Probes> {
+    let namespace = fs::metadata("/proc/self/ns/pid")?;
+    let tgid = std::process::id();
+    let config = Config {
+        tgid,
+        stack_pages: 2,
+        pid_namespace_device: namespace.dev(),
+        pid_namespace_inode: namespace.ino(),
+        max_size: u64::MAX,
+        ..Config::default()
+    };
+    let setup = Setup {
+        capacities: Capacities {
+            ring_bytes: 1 << 20,
+            blocks: 1 << 16,
+            streams: 16,
+            threads: 1 << 10,
+            points: 64,
+        },
+        verbosity: 0,
+        links: Some(links),
+    };
+    Probes::load(tgid, config, setup)
+}
+
+fn allocator() -> Result<(Vec<Point>, PathBuf)> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let line = maps.lines().find(|line| line.contains("/libc.so"));
+    let path = line.and_then(|line| line.split_whitespace().last());
+    let path = PathBuf::from(path.context("no libc.so is mapped")?);
+    let mut found = resolve(&File::open(&path)?);
+    found.retain(|found| found.function.group == Group::Malloc);
+    let point = |found| Point::new(ModuleId(0), found);
+    Ok((found.into_iter().map(point).collect(), path))
+}
+
+/// Blocks of our size, half of them allocated by another thread.
+fn allocate() -> Vec<usize> {
+    // SAFETY: malloc takes any size.
+    let one = |_| unsafe { libc::malloc(SIZE) } as usize;
+    let half = || (0..BLOCKS / 2).map(one).collect::<Vec<usize>>();
+    let other = std::thread::scope(|scope| scope.spawn(half).join());
+    [half(), other.unwrap_or_default()].concat()
+}
+
+fn free(blocks: &[usize]) {
+    for &block in blocks {
+        // SAFETY: the block is malloc's, and this is the only place that frees it.
+        unsafe { libc::free(block as *mut _) };
+    }
+}
+
+fn outstanding(probes: &Probes) -> Result<usize> {
+    let mut count = 0;
+    probes.live_blocks(|_, block| count += usize::from(block.size == SIZE as u64))?;
+    Ok(count)
+}
+
+/// Every call that was seen went exactly one way.
+fn assert_conserved(probes: &Probes) -> Result<()> {
+    let in_flight = probes.in_flight()?;
+    for (counts, in_flight) in probes.counts()?.iter().zip(in_flight) {
+        let beside = [Outcome::StackLost, Outcome::Spilled, Outcome::LifetimeLost];
+        let beside: u64 = beside.into_iter().map(|way| counts.get(way)).sum();
+        let out = counts.0[1..].iter().sum::<u64>() - beside;
+        assert_eq!(counts.get(Outcome::Seen), out + in_flight, "{counts:?}");
+    }
+    Ok(())
+}
+
+fn counts_exactly(links: LinkKind) -> Result<()> {
+    let mut probes = load(links)?;
+    assert_eq!(probes.link_kind(), links);
+    let (mut points, file) = allocator()?;
+    let mut broken = points[0].clone();
+    broken.entry = fs::metadata(&file)?.len() + 4096;
+    points.insert(1, broken);
+    probes.attach(points, &file);
+    for (index, point) in probes.points.iter().enumerate() {
+        let error = point.error.as_deref().unwrap_or_default();
+        let broken = error.contains("the offset is not in the file");
+        assert_eq!((broken, error.is_empty()), (index == 1, index != 1));
+    }
+    let blocks = allocate();
+    assert_eq!(outstanding(&probes)?, BLOCKS);
+    free(&blocks[..BLOCKS / 5]);
+    assert_eq!(outstanding(&probes)?, BLOCKS - BLOCKS / 5);
+    probes.detach();
+    assert_conserved(&probes)?;
+    let before: Vec<Counts> = probes.counts()?;
+    free(&blocks[BLOCKS / 5..]);
+    free(&allocate());
+    assert_eq!(probes.counts()?, before, "a probe is still there");
+    assert_eq!(outstanding(&probes)?, BLOCKS - BLOCKS / 5);
+    Ok(())
+}
+
+/// Multi-uprobe links see every thread of the target, count exactly beside a point that cannot be attached, and are gone
+/// after the detach.
+#[test]
+fn multi_links_count_exactly() -> Result<()> {
+    let Some(_guard) = root() else { return Ok(()) };
+    let support = features().uprobe_multi;
+    if support == Support::Yes {
+        return counts_exactly(LinkKind::Multi);
+    }
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let numbers = release.split(['.', '-']).map_while(|n| n.parse().ok());
+    let old = numbers.collect::<Vec<u32>>() < vec![6, 10];
+    assert!(old, "Linux {release} has multi-uprobes: {support}");
+    eprintln!("skipped: multi-uprobes: {support}");
+    Ok(())
+}
+
+/// Perf links, the way of older kernels, do the same.
+#[test]
+fn perf_links_count_exactly() -> Result<()> {
+    let Some(_guard) = root() else { return Ok(()) };
+    counts_exactly(LinkKind::Perf)
+}

@@ -1,0 +1,259 @@
+//! Attaches points: which program goes first, and who is to blame when a batch fails.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use aya::Ebpf;
+use aya::programs::UProbe;
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
+
+use super::links::{self, Link, LinkKind};
+use super::sys::Place;
+use super::{Point, errors, load, multi};
+
+/// The programs in the order in which they go live.
+///
+/// Returns before entries: an entry without its return fills the in-flight map. Ends before beginnings: what is recorded
+/// is never freed unseen. zlib first: it costs least and tells most.
+const ORDER: [&str; 13] = [
+    "stream_return",
+    "stream_close",
+    "stream_open",
+    "stream_enter",
+    "map_return",
+    "remap_return",
+    "unmap_enter",
+    "remap_enter",
+    "map_enter",
+    "allocate_return",
+    "free_enter",
+    "reallocate_enter",
+    "allocate_enter",
+];
+
+/// Which programs go to which of the points, by their index, in the order to attach them.
+pub fn plan(points: &[Point], from: usize) -> Vec<(&'static str, Vec<usize>)> {
+    let has = |point: &Point, program| {
+        let (entry, at_return) = point.programs();
+        entry == program || at_return == Some(program)
+    };
+    let members = |program| {
+        let indices = points.iter().enumerate().skip(from);
+        indices
+            .filter(|(_, point)| point.error.is_none() && has(point, program))
+            .map(|(index, _)| index)
+            .collect()
+    };
+    ORDER
+        .into_iter()
+        .map(|program| (program, members(program)))
+        .filter(|(_, members): &(_, Vec<usize>)| !members.is_empty())
+        .collect()
+}
+
+/// Attaches `members` in batches of `size`; a batch that fails is attached one by one, to find the ones to blame.
+pub fn in_batches<E>(
+    members: &[usize],
+    size: usize,
+    attach: &mut impl FnMut(&[usize]) -> Result<(), E>,
+) -> Vec<(usize, E)> {
+    let mut failed = Vec::new();
+    for batch in members.chunks(size) {
+        match (attach(batch), batch) {
+            (Ok(()), _) => {}
+            (Err(error), &[one]) => failed.push((one, error)),
+            (Err(_), _) => failed.extend(in_batches(batch, 1, attach)),
+        }
+    }
+    failed
+}
+
+/// The programs of either kind, and what they are attached with.
+pub struct Attacher {
+    ebpf: Ebpf,
+    /// None where perf links are in use; their programs are aya's.
+    multi: Option<multi::Programs>,
+    entries: Vec<Link>,
+    returns: Vec<Link>,
+    pid: NonZeroU32,
+    verbosity: u8,
+}
+
+impl Attacher {
+    /// `ebpf` must still have all its maps.
+    pub fn new(ebpf: Ebpf, kind: LinkKind, pid: u32, verbosity: u8) -> Result<Attacher> {
+        let multi = match kind {
+            LinkKind::Multi => Some(multi::Programs::new(&ebpf, load::OBJECT)?),
+            LinkKind::Perf => None,
+        };
+        Ok(Attacher {
+            multi,
+            ebpf,
+            entries: Vec::new(),
+            returns: Vec::new(),
+            pid: NonZeroU32::new(pid).context("process 0 cannot be traced")?,
+            verbosity,
+        })
+    }
+
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    pub fn kind(&self) -> LinkKind {
+        match self.multi {
+            Some(_) => LinkKind::Multi,
+            None => LinkKind::Perf,
+        }
+    }
+
+    /// Loads a program into the kernel unless it is there.
+    pub fn load(&mut self, program: &'static str) -> Result<()> {
+        if let Some(multi) = &mut self.multi {
+            return multi.load(program, self.verbosity);
+        }
+        let verbosity = self.verbosity;
+        let probe = self.probe(program)?;
+        match probe.fd() {
+            Ok(_) => Ok(()),
+            Err(_) => probe
+                .load()
+                .map_err(|error| errors::program(program, error, verbosity)),
+        }
+    }
+
+    /// Attaches a loaded program to all places. Where it fails, some may be attached if perf links are in use.
+    pub fn attach(&mut self, program: &str, file: &Path, places: &[Place]) -> Result<()> {
+        if let Some(multi) = &self.multi {
+            let pid = i32::try_from(self.pid.get())?;
+            let link = multi
+                .attach(program, file, places, pid)
+                .map_err(errors::link)?;
+            self.hold(program, Link::Multi(link));
+            return Ok(());
+        }
+        for place in places {
+            let point = UProbeAttachPoint {
+                location: UProbeAttachLocation::AbsoluteOffset(place.offset),
+                cookie: Some(place.cookie),
+            };
+            let scope = UProbeScope::OneProcess(self.pid);
+            let probe = self.probe(program)?;
+            let id = probe.attach(point, file, scope).map_err(errors::attach)?;
+            let link = probe.take_link(id).map_err(|error| anyhow!(error))?;
+            self.hold(program, Link::Perf(link));
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, program: &str, link: Link) {
+        match program.ends_with("_return") {
+            true => self.returns.push(link),
+            false => self.entries.push(link),
+        }
+    }
+
+    fn probe(&mut self, name: &str) -> Result<&mut UProbe> {
+        self.ebpf
+            .program_mut(name)
+            .with_context(|| format!("the BPF object has no program {name}"))?
+            .try_into()
+            .with_context(|| format!("{name} is no uprobe program"))
+    }
+
+    /// Closes all links; when it returns, the target no longer takes a trap. The entries go first: a call that is entered
+    /// without a return to wait for would look like one that never returned.
+    pub fn detach(&mut self) {
+        links::close(std::mem::take(&mut self.entries));
+        links::close(std::mem::take(&mut self.returns));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::functions::FUNCTIONS;
+    use crate::functions::resolve::Found;
+    use crate::stack::ModuleId;
+
+    fn points() -> Vec<Point> {
+        let found = FUNCTIONS.iter().map(|function| Found {
+            function,
+            symbol: function.name.into(),
+            offset: 0,
+            code: Vec::new(),
+            leaf: false,
+        });
+        found.map(|found| Point::new(ModuleId(0), found)).collect()
+    }
+
+    /// Every program of every function of the table is attached, once.
+    #[test]
+    fn the_plan_is_complete() {
+        let points = points();
+        let mut planned: Vec<(usize, &str)> = Vec::new();
+        for (program, members) in plan(&points, 0) {
+            planned.extend(members.into_iter().map(|index| (index, program)));
+        }
+        let mut wanted: Vec<(usize, &str)> = Vec::new();
+        for (index, point) in points.iter().enumerate() {
+            let (entry, at_return) = point.programs();
+            wanted.extend(at_return.into_iter().chain([entry]).map(|p| (index, p)));
+        }
+        planned.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(planned, wanted);
+    }
+
+    /// No entry goes live before its return, and no allocation before the frees.
+    #[test]
+    fn the_plan_is_in_order() {
+        let at = |program| ORDER.iter().position(|&name| name == program);
+        for point in points() {
+            let (entry, at_return) = point.programs();
+            assert!(at(entry).is_some(), "{entry}");
+            if let Some(at_return) = at_return {
+                assert!(at(at_return).is_some(), "{at_return}");
+                assert!(at(at_return) < at(entry), "{at_return} after {entry}");
+            }
+        }
+        for (end, beginning) in [
+            ("stream_close", "stream_open"),
+            ("stream_close", "stream_enter"),
+            ("unmap_enter", "map_enter"),
+            ("free_enter", "allocate_enter"),
+        ] {
+            assert!(at(end) < at(beginning), "{end} after {beginning}");
+        }
+    }
+
+    /// Points that were attached by an earlier call, or have failed, are left alone.
+    #[test]
+    fn the_plan_leaves_out_what_is_done() {
+        let mut points = points();
+        let last = points.len() - 1;
+        points[last - 1].error = Some("no room".into());
+        let planned: Vec<usize> = plan(&points, last - 1)
+            .into_iter()
+            .flat_map(|(_, members)| members)
+            .collect();
+        assert!(!planned.is_empty());
+        assert!(planned.iter().all(|&index| index == last), "{planned:?}");
+    }
+
+    /// One point that cannot be attached takes no other one with it, and is the only one to be blamed.
+    #[test]
+    fn the_culprit_is_found() {
+        let mut attached = Vec::new();
+        let failed = in_batches(&[3, 4, 5, 6], 3, &mut |batch: &[usize]| {
+            if batch.contains(&4) {
+                return Err(batch.len());
+            }
+            attached.extend_from_slice(batch);
+            Ok(())
+        });
+        assert_eq!(failed, [(4, 1)]);
+        assert_eq!(attached, [3, 5, 6]);
+    }
+}
