@@ -130,3 +130,38 @@ fn a_full_map_and_ring_report_what_they_lose() {
         describe(&capture)
     );
 }
+
+/// A target that allocates faster than its stacks can be unwound costs stacks, and neither memory of the tool without bound
+/// nor a Ctrl-C that is not obeyed.
+#[test]
+fn a_target_that_is_too_fast_does_not_swamp_the_tool() {
+    const RING: u64 = 64 << 20;
+    let Some(_session) = session() else { return };
+    let mut target = Target::start(&mut Command::new(c_program("load", CFlags::default())));
+    let tool = Tool::capture(
+        target.pid(),
+        &["--sample-bytes", "0", "--ring-bytes", "64m"],
+    );
+    let mut allocated = || -> u64 {
+        target.say("count");
+        target.await_value("count ").parse().expect("a count")
+    };
+    let enough = allocated() + 200_000;
+    while allocated() < enough {}
+    let capture = tool.finish();
+
+    let bound = 256 * 1024 * 1024 + 4 * RING;
+    assert!(
+        capture.tracer.max_rss < bound,
+        "{} bytes of peak RSS, bound {bound}",
+        capture.tracer.max_rss
+    );
+    for (name, fill) in &capture.tracer.high_water {
+        assert!(
+            fill.used <= fill.capacity,
+            "{name} held {} of {}",
+            fill.used,
+            fill.capacity
+        );
+    }
+}
