@@ -1,7 +1,6 @@
 //! Loads the programs and probes the allocator of this very process, with either kind of link. Needs root.
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -30,13 +29,13 @@ fn root() -> Option<MutexGuard<'static, ()>> {
 }
 
 fn load(links: LinkKind) -> Result<Probes> {
-    let namespace = fs::metadata("/proc/self/ns/pid")?;
     let tgid = std::process::id();
     let config = Config {
         tgid,
         stack_pages: 2,
-        pid_namespace_device: namespace.dev(),
-        pid_namespace_inode: namespace.ino(),
+        wakeup_bytes: u32::MAX,
+        _pad: 0,
+        thread_pointer: offheap::probes::thread_pointer(),
         max_size: u64::MAX,
         ..Config::default()
     };

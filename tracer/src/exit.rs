@@ -114,6 +114,11 @@ pub fn hint(line: &str) {
     let _ = writeln!(io::stderr(), "offheap: {line}");
 }
 
+/// Writes a line to stderr as it is: scripts wait for some of them.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// The exit code that an error stands for.
 pub fn code(error: &anyhow::Error) -> Exit {
     if error.is::<clap::Error>() || error.is::<Usage>() {

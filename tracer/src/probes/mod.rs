@@ -138,14 +138,16 @@ impl Probes {
         self.attacher.kind()
     }
 
-    /// Hands every waiting record to `each`; returns how many there were.
-    pub fn drain(&mut self, mut each: impl FnMut(&[u8])) -> usize {
-        let mut count = 0;
-        while let Some(record) = self.events.next() {
+    /// Hands waiting records to `each`, until none is left or `limit` bytes were handed out; returns how many bytes.
+    pub fn drain(&mut self, limit: u64, mut each: impl FnMut(&[u8])) -> u64 {
+        let mut bytes = 0;
+        while bytes < limit
+            && let Some(record) = self.events.next()
+        {
             each(&record);
-            count += 1;
+            bytes += record.len() as u64;
         }
-        count
+        bytes
     }
 
     /// Becomes readable when the ring fills faster than it is drained.

@@ -50,7 +50,7 @@ fn trace(settings: Settings, begin: Instant) -> anyhow::Result<Exit> {
         let output = prepare_output(&settings)?;
         let target = doctor::preflight(settings.pid)?;
         let trace = Trace::attach(target, &settings, begin)?;
-        exit::hint(&trace.live_line());
+        exit::say(&trace.live_line());
         let session = Session::new(trace, signals)?;
         match (&settings.mode, output) {
             (Mode::Attach { interval, duration }, _) => {

@@ -29,6 +29,9 @@ mod tally;
 /// The target's mappings are read no more often than this, however many stacks lead into unknown code.
 const MIN_REFRESH: Duration = Duration::from_millis(20);
 
+/// Bytes of records that are copied out of the ring before they are booked.
+const BATCH: u64 = 1 << 20;
+
 /// Attached probes and everything that is known through them. Dropping it detaches.
 pub struct Trace {
     pub process: Process,
@@ -73,22 +76,23 @@ pub enum Target {
 }
 
 impl Trace {
-    /// Takes what the ring holds and books it.
+    /// Takes what the ring holds now and books it. What comes in meanwhile is left for the next time, so that a target that
+    /// is faster than we are can't keep us here.
     pub fn drain(&mut self) -> Result<()> {
-        let mut records: Vec<Bytes> = Vec::new();
-        let mut waiting = 0;
-        self.probes.drain(|record| {
-            waiting += record.len() as u64;
-            records.push(events::copy_used(record));
-        });
-        self.note_fill(
-            "EVENTS",
-            waiting,
-            self.probes.capacities().ring_bytes.into(),
-        );
-        for record in records {
-            self.book(record)?;
+        let capacity = u64::from(self.probes.capacities().ring_bytes);
+        let mut drained = 0;
+        while drained < capacity {
+            let mut records: Vec<Bytes> = Vec::new();
+            let bytes = self.probes.drain(BATCH, |record| records.push(events::copy_used(record)));
+            for record in records {
+                self.book(record)?;
+            }
+            drained += bytes;
+            if bytes < BATCH {
+                break;
+            }
         }
+        self.note_fill("EVENTS", drained.min(capacity), capacity);
         Ok(())
     }
 
