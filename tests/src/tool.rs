@@ -10,6 +10,10 @@ use tempfile::TempDir;
 use crate::lines::Lines;
 use crate::{DEADLINE, process};
 
+/// Room for the stacks of all that a test does in one burst, so that a slow machine loses none. Tests that overflow the
+/// ring say another size.
+pub const RING_BYTES: &str = "128m";
+
 /// A running `offheap`; killed by its pid when dropped.
 pub struct Tool {
     child: Child,
@@ -85,6 +89,9 @@ impl Tool {
             .args(["-d", "600s", "-o"])
             .arg(out.path().join("bundle"));
         command.args(flags);
+        if !flags.contains(&"--ring-bytes") {
+            command.args(["--ring-bytes", RING_BYTES]);
+        }
         Tool::spawn(&mut command, out)
     }
 

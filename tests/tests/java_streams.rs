@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use offheap::capture::{Capture, Site, SiteKind};
-use offheap_tests::checks::{assert_conserved_within, describe};
+use offheap_tests::checks::{assert_conserved_within, assert_distinct, describe};
 use offheap_tests::{
     CFlags, Target, Tool, Truth, assert_frames_in_order, assert_rooted, assert_truth, c_program,
     classpath, java, session, sites_through, sum,
@@ -109,6 +109,7 @@ fn compiled_streams_are_exact() {
     };
     assert_truth(&capture, &truths);
     assert_stacks(&capture);
+    assert_distinct(&capture);
     assert_conserved_within(&capture, IN_FLIGHT);
     let jvm = capture.target.jvm.as_ref().expect("the target is a JVM");
     assert_eq!(jvm.unsupported, None, "this JDK's layout is understood");

@@ -8,7 +8,8 @@ use offheap_tests::kernel::{Objects, assert_gone, objects_of_tool};
 use offheap_tests::tool::read_capture;
 use offheap_tests::{CFlags, DEADLINE, Target, Tool, c_program, classpath, java, session};
 
-const EXACT: [&str; 2] = ["--sample-bytes", "0"];
+/// With a small ring: what is in it when the tool is asked to end is still worked on.
+const EXACT: [&str; 4] = ["--sample-bytes", "0", "--ring-bytes", "1m"];
 
 fn load() -> Target {
     Target::start(&mut Command::new(c_program("load", CFlags::default())))

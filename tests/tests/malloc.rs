@@ -107,11 +107,7 @@ fn forwarded(compile: &[&str]) {
 fn threads_free_each_others_blocks() {
     let Some(_session) = session() else { return };
     let mut target = Target::start(&mut Command::new(c_program("threads", CFlags::default())));
-    // Room for all 6,400 stacks at once, so that a slow machine loses none.
-    let tool = Tool::capture(
-        target.pid(),
-        &[&EXACT[..], &["--ring-bytes", "64m"]].concat(),
-    );
+    let tool = Tool::capture(target.pid(), &EXACT);
     let truths = target.work();
     let capture = tool.finish();
 

@@ -1,12 +1,12 @@
 //! Where the report goes, and what is left of it when it can't go there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use offheap::capture::SiteKind;
 use offheap_tests::session::lacks_program;
-use offheap_tests::tool::binary;
+use offheap_tests::tool::{RING_BYTES, binary};
 use offheap_tests::{CFlags, Finished, Target, Tool, assert_truth, c_program, session};
 use tempfile::TempDir;
 
@@ -14,8 +14,8 @@ fn target() -> Target {
     Target::start(&mut Command::new(c_program("reuse", CFlags::default())))
 }
 
-/// Captures the whole work of a target into `out`.
-fn captured_into(out: &Path) -> Finished {
+/// Captures the whole work of a target into `out`, to which something happens before the end.
+fn captured_into(out: &Path, meanwhile: impl FnOnce()) -> Finished {
     let mut target = target();
     let mut command = Command::new(binary().expect("a session was begun"));
     command
@@ -26,12 +26,15 @@ fn captured_into(out: &Path) -> Finished {
             "600s",
             "--sample-bytes",
             "0",
+            "--ring-bytes",
+            RING_BYTES,
             "-o",
         ])
         .arg(out);
     let tool = Tool::spawn(&mut command, TempDir::new().expect("a temporary directory"));
     tool.await_live();
     target.work();
+    meanwhile();
     tool.interrupted()
 }
 
@@ -134,44 +137,78 @@ fn a_capture_is_rendered_again() {
     );
 }
 
-/// A bundle that can't be written, because its place is no folder, costs the bundle and not the report.
+/// A place that can't hold a bundle is refused in one line that names it, before anything is traced.
 #[test]
-fn an_unwritable_place_keeps_the_report() {
+fn an_unwritable_place_is_refused_at_once() {
     let Some(_session) = session() else { return };
+    let target = target();
     let folder = TempDir::new().expect("a temporary directory");
     let file = folder.path().join("file");
     fs::write(&file, "not a folder").expect("an own file");
-    let finished = captured_into(&file.join("bundle"));
+    let out = file.join("bundle");
+    let out = out.to_str().expect("a temporary path is text");
+    let refused =
+        Tool::start(["capture", &target.pid().to_string(), "-d", "1s", "-o", out]).ended();
+    assert_eq!(refused.code, Some(1), "{:#?}", refused.stderr);
+    let messages = refused.messages();
+    assert!(
+        messages.len() == 1 && messages[0].contains(out),
+        "{messages:#?}"
+    );
+}
+
+/// A place that is gone when the bundle is to be written costs the bundle and not the report.
+#[test]
+fn a_place_that_is_gone_keeps_the_report() {
+    let Some(_session) = session() else { return };
+    let folder = TempDir::new().expect("a temporary directory");
+    let parent = folder.path().join("parent");
+    fs::create_dir(&parent).expect("an own folder");
+    let finished = captured_into(&parent.join("bundle"), || {
+        fs::remove_dir_all(&parent).expect("an own folder");
+        fs::write(&parent, "no folder any more").expect("an own file");
+    });
     assert_eq!(finished.code, Some(1), "{:#?}", finished.stderr);
     assert_reported(&finished);
     let said = finished
         .messages()
         .iter()
-        .any(|line| line.contains("file/bundle"));
+        .any(|line| line.contains("parent"));
     assert!(said, "the place is named: {:#?}", finished.stderr);
 }
 
-/// A full disk costs the bundle and not the report, and leaves no half of a file that looks whole.
+/// A disk that is full before the capture, or fills up meanwhile, costs the bundle and not the report, and leaves no half
+/// of a file that looks whole.
 #[test]
 fn a_full_disk_keeps_the_report() {
     if lacks_program("mount") || lacks_program("umount") {
         return;
     }
     let Some(_session) = session() else { return };
-    let folder = TempDir::new().expect("a temporary directory");
-    let disk = Disk::mounted(&folder.path().join("disk"));
-    let out = disk.0.join("bundle");
-    let finished = captured_into(&out);
-    assert_eq!(finished.code, Some(1), "{:#?}", finished.stderr);
-    assert_reported(&finished);
-    assert!(
-        !out.join("capture.json").exists(),
-        "no capture that is only half there"
-    );
+    for full_before in [true, false] {
+        let folder = TempDir::new().expect("a temporary directory");
+        let disk = Disk::mounted(&folder.path().join("disk"));
+        if full_before {
+            disk.fill();
+        }
+        let out = disk.0.join("bundle");
+        let finished = captured_into(&out, || disk.fill());
+        assert_eq!(finished.code, Some(1), "{:#?}", finished.stderr);
+        assert_reported(&finished);
+        let said = finished
+            .messages()
+            .iter()
+            .any(|line| line.contains("disk/bundle"));
+        assert!(said, "the place is named: {:#?}", finished.stderr);
+        assert!(
+            !out.join("capture.json").exists(),
+            "no capture that is only half there"
+        );
+    }
 }
 
-/// A file system without a free page.
-struct Disk(std::path::PathBuf);
+/// A small file system.
+struct Disk(PathBuf);
 
 impl Disk {
     fn mounted(at: &Path) -> Disk {
@@ -184,10 +221,12 @@ impl Disk {
             mount.is_ok_and(|status| status.success()),
             "root mounts a small tmpfs"
         );
-        let disk = Disk(at.to_owned());
-        // Fills it up; the error is the point.
-        let _ = fs::write(at.join("ballast"), vec![0; 1 << 20]);
-        disk
+        Disk(at.to_owned())
+    }
+
+    /// Leaves no free page; the error is the point.
+    fn fill(&self) {
+        let _ = fs::write(self.0.join("ballast"), vec![0; 1 << 20]);
     }
 }
 

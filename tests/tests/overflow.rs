@@ -87,9 +87,8 @@ fn a_full_ring_loses_stacks_and_no_byte() {
 #[test]
 fn a_full_map_loses_no_byte() {
     let Some(_session) = session() else { return };
-    // The ring has room for all 4,000 stacks, so that the map alone is too small.
-    let flags = ["--max-outstanding", "1024", "--ring-bytes", "64m"];
-    let (capture, truths, _) = captured("2000", &flags);
+    // The ring has room for all 4,000 stacks: the map alone is too small.
+    let (capture, truths, _) = captured("2000", &["--max-outstanding", "1024"]);
     assert_outstanding_is_exact(&capture, &truths);
     let full = capture
         .tracer
@@ -130,4 +129,39 @@ fn a_full_map_and_ring_report_what_they_lose() {
         capture.losses,
         describe(&capture)
     );
+}
+
+/// A target that allocates faster than its stacks can be unwound costs stacks, and neither memory of the tool without bound
+/// nor a Ctrl-C that is not obeyed.
+#[test]
+fn a_target_that_is_too_fast_does_not_swamp_the_tool() {
+    const RING: u64 = 64 << 20;
+    let Some(_session) = session() else { return };
+    let mut target = Target::start(&mut Command::new(c_program("load", CFlags::default())));
+    let tool = Tool::capture(
+        target.pid(),
+        &["--sample-bytes", "0", "--ring-bytes", "64m"],
+    );
+    let mut allocated = || -> u64 {
+        target.say("count");
+        target.await_value("count ").parse().expect("a count")
+    };
+    let enough = allocated() + 200_000;
+    while allocated() < enough {}
+    let capture = tool.finish();
+
+    let bound = 256 * 1024 * 1024 + 4 * RING;
+    assert!(
+        capture.tracer.max_rss < bound,
+        "{} bytes of peak RSS, bound {bound}",
+        capture.tracer.max_rss
+    );
+    for (name, fill) in &capture.tracer.high_water {
+        assert!(
+            fill.used <= fill.capacity,
+            "{name} held {} of {}",
+            fill.used,
+            fill.capacity
+        );
+    }
 }

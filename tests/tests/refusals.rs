@@ -151,12 +151,19 @@ fn without_privileges() {
         command.args(["capture", &pid, "-d", "1s"]);
         command.uid(NOBODY).gid(NOBODY).current_dir("/");
         let out = TempDir::new().expect("a temporary directory");
+        give_to(NOBODY, out.path());
+        command.arg("-o").arg(out.path().join("bundle"));
         assert_one_line(
             &Tool::spawn(&mut command, out).ended(),
             NOT_ALLOWED,
             mentions,
         );
     }
+}
+
+fn give_to(user: u32, folder: &Path) {
+    std::os::unix::fs::chown(folder, Some(user), Some(user))
+        .expect("root gives an own folder away");
 }
 
 fn copy_to(folder: &Path, file: &Path) -> PathBuf {

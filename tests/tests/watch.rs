@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use offheap_tests::kernel::{assert_gone, objects_of_tool};
-use offheap_tests::tool::{binary, read_capture};
+use offheap_tests::tool::{RING_BYTES, binary, read_capture};
 use offheap_tests::{CFlags, DEADLINE, Target, Tool, assert_truth, c_program, session};
 use tempfile::TempDir;
 
@@ -30,6 +30,8 @@ fn watch(pid: u32) -> (Tool, PathBuf) {
         &KEPT.to_string(),
         "--sample-bytes",
         "0",
+        "--ring-bytes",
+        RING_BYTES,
         "-o",
     ]);
     command.arg(&out);
