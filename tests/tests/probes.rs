@@ -34,7 +34,7 @@ fn load(links: LinkKind) -> Result<Probes> {
         tgid,
         stack_pages: 2,
         wakeup_bytes: u32::MAX,
-        _pad: 0,
+        block_bytes: u32::MAX,
         thread_pointer: offheap::probes::thread_pointer(),
         max_size: u64::MAX,
         ..Config::default()

@@ -19,7 +19,8 @@ pub struct Config {
     pub stack_pages: u32,
     /// Userspace is woken when this many bytes wait in the ring.
     pub wakeup_bytes: u32,
-    pub _pad: u32,
+    /// Events of blocks are turned away when this many bytes wait.
+    pub block_bytes: u32,
     /// Offset in bytes of the thread pointer in the kernel's `task_struct`; 0 when it is not known.
     pub thread_pointer: u64,
     /// Mean sampling interval of the malloc family in bytes; 0 records every allocation.

@@ -5,7 +5,7 @@ use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEU
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
 use tracer_common::config::{PAGE, STACK_CLASSES};
-use tracer_common::event::{Captured, FLAG_TRUNCATED, Freed, Header, ReplacedReturn};
+use tracer_common::event::{Captured, FLAG_TRUNCATED, Freed, Header, ReplacedReturn, kind};
 
 use crate::maps::{allocating, config, events, opening};
 use crate::probe::{Hit, user_word};
@@ -67,6 +67,9 @@ fn pending_opening(tid: u32) -> ReplacedReturn {
 /// Sends the capture with the stack behind it, in the smallest record that holds what is used.
 #[inline(never)]
 pub fn send(captured: &mut Captured) -> Result<(), Full> {
+    if !has_room(captured.header.kind) {
+        return Err(Full);
+    }
     let page = captured.sp & !(PAGE - 1);
     let wanted = wanted_pages(captured, page);
     if fits(page, wanted, STACK_CLASSES[0]) {
@@ -81,12 +84,15 @@ pub fn send(captured: &mut Captured) -> Result<(), Full> {
     emit::<{ STACK_CLASSES[3] as usize }>(captured, wanted)
 }
 
-/// Pages from `page` to the end of the stack, or to the cap; a stack that is known to be longer is marked.
+/// Pages from `page` to the end of the stack, or to the cap; a stack that is longer, or may be, is marked.
 #[inline(always)]
 fn wanted_pages(captured: &mut Captured, page: u64) -> u32 {
     let cap = config().stack_pages;
     let end = thread_pointer();
     if end <= captured.sp {
+        if is_mapped(page, cap) {
+            captured.header.flags |= FLAG_TRUNCATED;
+        }
         return cap;
     }
     let used = (end - page).div_ceil(PAGE);
@@ -136,6 +142,17 @@ fn emit<const PAGES: usize>(captured: &mut Captured, wanted: u32) -> Result<(), 
     Ok(())
 }
 
+/// Blocks are many and may be sampled; streams and mappings are few and exact. The last quarter of the ring is theirs.
+#[inline(always)]
+fn has_room(kind: u32) -> bool {
+    match kind {
+        kind::ALLOCATED | kind::FREED | kind::FREED_UNKNOWN => {
+            events().query(BPF_RB_AVAIL_DATA as u64) < config().block_bytes as u64
+        }
+        _ => true,
+    }
+}
+
 /// Userspace comes by itself every few milliseconds; a wake-up costs more than the rest of the program, and is only worth
 /// it when the ring fills faster than that.
 #[inline(always)]
@@ -177,6 +194,9 @@ unsafe fn copy<const PAGES: usize>(
 #[inline(always)]
 pub fn send_freed(freed: &Freed) -> Result<(), Full> {
     let ring = events();
+    if !has_room(freed.header.kind) {
+        return Err(Full);
+    }
     match ring.output::<Freed>(freed, wakeup()) {
         Ok(()) => Ok(()),
         Err(_) => Err(Full),

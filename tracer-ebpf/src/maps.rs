@@ -17,7 +17,7 @@ static CONFIG: Global<Config> = Global::new(Config {
     tgid: 0,
     stack_pages: 16,
     wakeup_bytes: 0,
-    _pad: 0,
+    block_bytes: 0,
     thread_pointer: 0,
     sample_interval: 0,
     min_size: 0,

@@ -7,7 +7,7 @@ use crate::events::{Allocation, AllocationKey, End, Event};
 use crate::functions::Direction;
 use crate::ledger::{Freed, Ledger, SiteId, Space, Weight};
 use crate::probes::Point;
-use crate::regions::Regions;
+use crate::regions::{Region, Regions, pages};
 use crate::stack::{Frame, Marker, Stack, StackEnd};
 use crate::target::modules::ModuleTable;
 use crate::unwind::memory::Memory;
@@ -27,6 +27,13 @@ pub struct Origin {
     pub time: u64,
     /// Mapped without access: reserved until the target's mappings say otherwise.
     pub reserved: bool,
+}
+
+impl Origin {
+    /// Two mappings of one site were made at different times.
+    fn name(&self) -> (SiteId, u64) {
+        (self.site, self.time)
+    }
 }
 
 /// An open stream's parameters.
@@ -67,6 +74,8 @@ pub struct StackCounts {
 pub struct Accounts<M> {
     pub ledger: Ledger,
     pub regions: Regions<Origin>,
+    /// What is left of each mapping, in bytes.
+    mapped_bytes: HashMap<(SiteId, u64), u64>,
     pub parameters: HashMap<AllocationKey, Parameters>,
     pub orphans: Vec<Orphan>,
     pub unwinder: Unwinder<M>,
@@ -103,6 +112,7 @@ impl<M: Memory> Accounts<M> {
         Accounts {
             ledger: Ledger::default(),
             regions: Regions::default(),
+            mapped_bytes: HashMap::new(),
             parameters: HashMap::new(),
             orphans: Vec::new(),
             unwinder,
@@ -157,7 +167,10 @@ impl<M: Memory> Accounts<M> {
                     stack,
                 );
             }
-            (Event::Unmapped { address, length }, _) => drop(self.regions.unmap(address, length)),
+            (Event::Unmapped { address, length }, _) => {
+                let gone = self.regions.unmap(address, length);
+                self.unmapped(&gone);
+            }
             (Event::Freed(end), _) => self.freed(end),
             (Event::FreedUnknown(end), _) => {
                 let by = self.freed_by(end.tid);
@@ -187,27 +200,37 @@ impl<M: Memory> Accounts<M> {
 
     fn mapped(&mut self, protection: u32, region: &Allocation, stack: Stack) {
         let site = self.site(SiteKind::Mmap, region, stack);
-        let origin = Origin {
-            site,
-            time: region.key.time,
-            reserved: protection == PROT_NONE,
-        };
-        self.regions.map(region.key.address, region.size, origin);
-        self.ledger.add(site, region.size, Weight::ONE);
+        let origin = Origin { site, time: region.key.time, reserved: protection == PROT_NONE };
+        let replaced = self.regions.map(region.key.address, region.size, origin);
+        self.mapped_bytes.insert(origin.name(), pages(region.size));
+        self.ledger.add(site, pages(region.size), Weight::ONE);
+        self.unmapped(&replaced);
     }
 
     fn remapped(&mut self, old: (u64, u64), region: &Allocation, stack: Stack) {
         let site = self.site(SiteKind::Mmap, region, stack);
-        let origin = Origin {
-            site,
-            time: region.key.time,
-            reserved: false,
-        };
-        self.regions
-            .remap(old, region.key.address, region.size, origin);
-        let grown = region.size.saturating_sub(old.1);
-        if grown > 0 {
+        let origin = Origin { site, time: region.key.time, reserved: false };
+        let gone = self.regions.remap(old, region.key.address, region.size, origin);
+        let grown = pages(region.size).saturating_sub(pages(old.1));
+        if grown > 0 && old.1 > 0 {
+            self.mapped_bytes.insert(origin.name(), grown);
             self.ledger.add(site, grown, Weight::ONE);
+        }
+        self.unmapped(&gone);
+    }
+
+    /// Counts the mappings of which nothing is left.
+    fn unmapped(&mut self, parts: &[Region<Origin>]) {
+        for part in parts {
+            let name = part.origin.name();
+            let Some(left) = self.mapped_bytes.get_mut(&name) else {
+                continue;
+            };
+            *left = left.saturating_sub(part.length());
+            if *left == 0 {
+                self.mapped_bytes.remove(&name);
+                self.ledger.count_end(part.origin.site, Weight::ONE, Freed::ByProgram);
+            }
         }
     }
 

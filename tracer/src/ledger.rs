@@ -154,7 +154,8 @@ impl Ledger {
         }
     }
 
-    fn count_end(&mut self, site: SiteId, weight: Weight, by: Freed) {
+    /// Counts an end, where nothing is kept open for it.
+    pub fn count_end(&mut self, site: SiteId, weight: Weight, by: Freed) {
         if let Some((_, totals)) = self.sites.get_mut(site.0 as usize) {
             totals.freed_count += weight.0;
             if by == Freed::ByCleaner {

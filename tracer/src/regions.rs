@@ -39,13 +39,14 @@ impl<T> Default for Regions<T> {
 const PAGE: u64 = 4096;
 
 impl<T: Clone> Regions<T> {
-    /// `mmap` has returned `start`: whatever was there is gone.
-    pub fn map(&mut self, start: u64, length: u64, origin: T) {
+    /// `mmap` has returned `start`: whatever was there is gone. Returns what that was.
+    pub fn map(&mut self, start: u64, length: u64, origin: T) -> Vec<Region<T>> {
         let Some(end) = end_of(start, length) else {
-            return;
+            return Vec::new();
         };
-        self.unmap(start, end - start);
+        let replaced = self.unmap(start, end - start);
         self.by_start.insert(start, (end, origin));
+        replaced
     }
 
     /// `munmap` was called: cuts every region that the range touches. Returns what was removed.
@@ -76,28 +77,31 @@ impl<T: Clone> Regions<T> {
     }
 
     /// `mremap` has returned `start`: what was tracked at the old place moves with its origin; only what it grew by is
-    /// the work of this call.
-    pub fn remap(&mut self, old: (u64, u64), start: u64, length: u64, origin: T) {
+    /// the work of this call. Returns what is gone: what was cut off, and what was at the new place before.
+    pub fn remap(&mut self, old: (u64, u64), start: u64, length: u64, origin: T) -> Vec<Region<T>> {
         let (old_start, old_length) = old;
         let moved = self.unmap(old_start, old_length);
         let Some(end) = end_of(start, length) else {
-            return;
+            return moved;
         };
-        self.unmap(start, end - start);
+        let mut gone = self.unmap(start, end - start);
         for region in moved {
             let offset = region.start - old_start;
-            let (from, to) = (
-                start.saturating_add(offset),
-                start.saturating_add(offset + region.length()),
-            );
+            let from = start.saturating_add(offset);
+            let to = from.saturating_add(region.length());
             if from < end {
-                self.by_start.insert(from, (to.min(end), region.origin));
+                self.by_start.insert(from, (to.min(end), region.origin.clone()));
+            }
+            if to > end {
+                let start = from.max(end);
+                gone.push(Region { start, end: to, origin: region.origin });
             }
         }
         let grown_from = start.saturating_add(pages(old_length));
         if old_length > 0 && grown_from < end {
             self.by_start.insert(grown_from, (end, origin));
         }
+        gone
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Region<T>> + '_ {
@@ -126,7 +130,8 @@ impl<T: Clone> Regions<T> {
     }
 }
 
-fn pages(length: u64) -> u64 {
+/// The length in whole pages, as the kernel maps it.
+pub fn pages(length: u64) -> u64 {
     length.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX)
 }
 
@@ -216,11 +221,11 @@ mod tests {
                 match what {
                     0 => {
                         regions.map(start * PAGE, length * PAGE, number);
-                        (start..start + length).for_each(|page| drop(model.insert(page, number)));
+                        model.extend((start..start + length).map(|page| (page, number)));
                     }
                     1 => {
                         regions.unmap(start * PAGE, length * PAGE);
-                        (start..start + length).for_each(|page| drop(model.remove(&page)));
+                        model.retain(|page, _| !(start..start + length).contains(page));
                     }
                     _ => {
                         regions.remap((start * PAGE, length * PAGE), to * PAGE, new_length * PAGE, number);

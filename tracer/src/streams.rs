@@ -15,8 +15,9 @@ const STREAM_BYTES: u64 = 112;
 /// `sizeof(struct internal_state)` of deflate.h in zlib 1.2.13, of inflate.h's `inflate_state`.
 const DEFLATE_STATE_BYTES: u64 = 5_952;
 const INFLATE_STATE_BYTES: u64 = 7_160;
-/// A state bigger than this is none.
-const MAX_STATE_BYTES: u64 = 1 << 20;
+/// The pointers to the buffers are in the first words of the state (deflate.h: `pending_buf`, `window`, `prev`, `head`;
+/// inflate.h: `window`; zlib 1.2.3 to 1.3.1). What is behind may never have been written and hold another owner's pointers.
+const POINTERS_BYTES: u64 = 128;
 
 /// MAX_WBITS and DEF_MEM_LEVEL of zconf.h: what `deflateInit_` and `inflateInit_` use.
 const DEFAULT_WINDOW_BITS: i32 = 15;
@@ -76,8 +77,8 @@ pub fn found(
     size_of: impl Fn(u64) -> Option<u64>,
 ) -> Option<Held> {
     let state = word(memory, stream.checked_add(STATE_OFFSET)?)?;
-    let state_size = size_of(state).filter(|&size| size <= MAX_STATE_BYTES)?;
-    let mut content = vec![0u8; (state_size / 8 * 8) as usize];
+    let state_size = size_of(state)?;
+    let mut content = vec![0u8; (state_size.min(POINTERS_BYTES) / 8 * 8) as usize];
     memory.read(state, &mut content).ok()?;
     let words = content
         .chunks_exact(8)

@@ -163,10 +163,21 @@ impl Series {
                 "it holds files that offheap did not write",
             ));
         }
+        // Nobody sees half of it: it goes under a hidden name first.
+        let hidden = match name.as_encoded_bytes().first() {
+            Some(b'.') => name.to_owned(),
+            _ => {
+                let mut hidden = OsString::from(".");
+                hidden.push(name);
+                hidden.push(format!(".partial-{}-removed", std::process::id()));
+                fs::rename(self.folder.entry(name), self.folder.entry(&hidden))?;
+                hidden
+            }
+        };
         for file in names {
             fs::remove_file(bundle.entry(file))?;
         }
-        fs::remove_dir(self.folder.entry(name))
+        fs::remove_dir(self.folder.entry(hidden))
     }
 
     /// Half-written bundles stay hidden when we are killed; their writer's pid is in their name.

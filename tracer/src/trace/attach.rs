@@ -218,7 +218,7 @@ fn config(pid: u32, settings: &Settings) -> Config {
         tgid: pid,
         stack_pages: settings.stack_cap.bytes() / PAGE,
         wakeup_bytes: settings.capacity.ring_bytes / 4,
-        _pad: 0,
+        block_bytes: settings.capacity.ring_bytes / 4 * 3,
         thread_pointer: probes::thread_pointer(),
         sample_interval: settings.sampling.bytes(),
         min_size: settings.sizes.min.unwrap_or(0),

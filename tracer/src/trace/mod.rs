@@ -23,6 +23,7 @@ use crate::unwind::{Jvm, Unwinder, hotspot::UnsupportedJvm};
 
 mod attach;
 mod facts;
+mod merge;
 mod present;
 mod tally;
 

@@ -4,6 +4,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use super::Trace;
+use super::merge::merge;
 use super::tally::Tally;
 use crate::capture::{self, Capture, Host, Memory, SCHEMA, SiteKind, Tool, Window};
 use crate::report::accounting;
@@ -103,6 +104,7 @@ impl Trace {
                 .then(|| held_bytes(site) - before.get(index).copied().unwrap_or(0));
             named.push(named_site);
         }
+        let mut named = merge(named);
         named.sort_by_key(|site| std::cmp::Reverse(site.outstanding_bytes));
         named
     }
@@ -120,7 +122,8 @@ fn capture_site(
     // A stream is charged with what it held while it was open; what it asked for in all is not known apart.
     let allocated = match site.kind {
         SiteKind::Deflate | SiteKind::Inflate => held.bytes,
-        SiteKind::Malloc | SiteKind::Mmap => site.totals.allocated_bytes,
+        // Where the events were lost, what is outstanding is all that is known to have been allocated.
+        SiteKind::Malloc | SiteKind::Mmap => site.totals.allocated_bytes.max(held.bytes),
     };
     capture::Site {
         kind: site.kind,
@@ -128,7 +131,7 @@ fn capture_site(
         outstanding_bytes: bytes(held.bytes),
         outstanding_count: bytes(held.count),
         allocated_bytes: bytes(allocated),
-        allocated_count: bytes(site.totals.allocated_count),
+        allocated_count: bytes(site.totals.allocated_count).max(bytes(held.count)),
         oldest_seconds: age(held.oldest),
         newest_seconds: age(held.newest),
         freed_by_cleaner: bytes(site.totals.freed_by_cleaner),

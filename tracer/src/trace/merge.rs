@@ -1,0 +1,101 @@
+//! Stacks that differ in addresses alone look the same once they are named, and are one site.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::capture::{Frame, Site, SiteKind};
+
+/// What a reader can tell sites apart by.
+#[derive(PartialEq, Eq, Hash)]
+struct Look {
+    kind: SiteKind,
+    thread: Option<String>,
+    stack_end: String,
+    frames: Vec<Frame>,
+}
+
+/// Adds up the sites that look the same, in the order of their first.
+pub fn merge(sites: Vec<Site>) -> Vec<Site> {
+    let mut merged: Vec<Site> = Vec::with_capacity(sites.len());
+    let mut places: HashMap<Look, usize> = HashMap::new();
+    for site in sites {
+        let look = Look {
+            kind: site.kind,
+            thread: site.thread.clone(),
+            stack_end: site.stack_end.clone(),
+            frames: site.frames.clone(),
+        };
+        match places.entry(look) {
+            Entry::Occupied(place) => add(&mut merged[*place.get()], &site),
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(site);
+            }
+        }
+    }
+    merged
+}
+
+fn add(sum: &mut Site, site: &Site) {
+    let (had, has) = (sum.outstanding_count > 0, site.outstanding_count > 0);
+    if has {
+        sum.oldest_seconds = sum.oldest_seconds.max(site.oldest_seconds);
+        sum.newest_seconds = match had {
+            true => sum.newest_seconds.min(site.newest_seconds),
+            false => site.newest_seconds,
+        };
+    }
+    sum.estimated |= site.estimated;
+    sum.outstanding_bytes += site.outstanding_bytes;
+    sum.outstanding_count += site.outstanding_count;
+    sum.allocated_bytes += site.allocated_bytes;
+    sum.allocated_count += site.allocated_count;
+    sum.freed_by_cleaner += site.freed_by_cleaner;
+    sum.freed_count += site.freed_count;
+    sum.reserved_bytes += site.reserved_bytes;
+    sum.blocks += site.blocks;
+    sum.growth_bytes = match (sum.growth_bytes, site.growth_bytes) {
+        (Some(one), Some(other)) => Some(one + other),
+        (one, other) => one.or(other),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(kind: SiteKind, bytes: u64, ages: (f64, f64), frame: &str) -> Site {
+        let text = format!(
+            r#"{{"kind": "malloc", "estimated": false, "outstanding_bytes": {bytes}, "outstanding_count": 1,
+               "allocated_bytes": {bytes}, "allocated_count": 2, "oldest_seconds": {}, "newest_seconds": {},
+               "freed_by_cleaner": 0, "stack_end": "root", "growth_bytes": 7,
+               "frames": [{{"name": "{frame}", "kind": "native"}}]}}"#,
+            ages.0, ages.1,
+        );
+        Site { kind, ..serde_json::from_str(&text).unwrap() }
+    }
+
+    /// Equal looks add up, and keep the oldest and the newest age; other kinds and frames stay apart.
+    #[test]
+    fn equal_looks_add_up() {
+        let merged = merge(vec![
+            site(SiteKind::Malloc, 97, (5.0, 4.0), "a"),
+            site(SiteKind::Malloc, 101, (9.0, 1.0), "a"),
+            site(SiteKind::Malloc, 103, (1.0, 1.0), "b"),
+            site(SiteKind::Deflate, 107, (1.0, 1.0), "a"),
+        ]);
+        let bytes: Vec<u64> = merged.iter().map(|site| site.outstanding_bytes).collect();
+        assert_eq!(bytes, [198, 103, 107]);
+        let first = &merged[0];
+        assert_eq!((first.outstanding_count, first.allocated_count, first.growth_bytes), (2, 4, Some(14)));
+        assert_eq!((first.oldest_seconds, first.newest_seconds), (9.0, 1.0));
+    }
+
+    /// A site without an outstanding allocation has no ages to give.
+    #[test]
+    fn ages_come_from_outstanding_allocations_only() {
+        let empty = Site { outstanding_count: 0, ..site(SiteKind::Malloc, 0, (0.0, 0.0), "a") };
+        let merged = merge(vec![empty, site(SiteKind::Malloc, 97, (5.0, 4.0), "a")]);
+        assert_eq!((merged[0].oldest_seconds, merged[0].newest_seconds), (5.0, 4.0));
+    }
+}
