@@ -200,7 +200,11 @@ impl<M: Memory> Accounts<M> {
 
     fn mapped(&mut self, protection: u32, region: &Allocation, stack: Stack) {
         let site = self.site(SiteKind::Mmap, region, stack);
-        let origin = Origin { site, time: region.key.time, reserved: protection == PROT_NONE };
+        let origin = Origin {
+            site,
+            time: region.key.time,
+            reserved: protection == PROT_NONE,
+        };
         let replaced = self.regions.map(region.key.address, region.size, origin);
         self.mapped_bytes.insert(origin.name(), pages(region.size));
         self.ledger.add(site, pages(region.size), Weight::ONE);
@@ -209,8 +213,14 @@ impl<M: Memory> Accounts<M> {
 
     fn remapped(&mut self, old: (u64, u64), region: &Allocation, stack: Stack) {
         let site = self.site(SiteKind::Mmap, region, stack);
-        let origin = Origin { site, time: region.key.time, reserved: false };
-        let gone = self.regions.remap(old, region.key.address, region.size, origin);
+        let origin = Origin {
+            site,
+            time: region.key.time,
+            reserved: false,
+        };
+        let gone = self
+            .regions
+            .remap(old, region.key.address, region.size, origin);
         let grown = pages(region.size).saturating_sub(pages(old.1));
         if grown > 0 && old.1 > 0 {
             self.mapped_bytes.insert(origin.name(), grown);
@@ -229,7 +239,8 @@ impl<M: Memory> Accounts<M> {
             *left = left.saturating_sub(part.length());
             if *left == 0 {
                 self.mapped_bytes.remove(&name);
-                self.ledger.count_end(part.origin.site, Weight::ONE, Freed::ByProgram);
+                self.ledger
+                    .count_end(part.origin.site, Weight::ONE, Freed::ByProgram);
             }
         }
     }
@@ -368,7 +379,7 @@ impl<M: Memory> Accounts<M> {
 pub fn kind_of(direction: Direction) -> SiteKind {
     match direction {
         Direction::Deflate => SiteKind::Deflate,
-        Direction::Inflate => SiteKind::Inflate,
+        Direction::Inflate | Direction::InflateBack => SiteKind::Inflate,
     }
 }
 

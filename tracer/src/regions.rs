@@ -90,11 +90,16 @@ impl<T: Clone> Regions<T> {
             let from = start.saturating_add(offset);
             let to = from.saturating_add(region.length());
             if from < end {
-                self.by_start.insert(from, (to.min(end), region.origin.clone()));
+                self.by_start
+                    .insert(from, (to.min(end), region.origin.clone()));
             }
             if to > end {
                 let start = from.max(end);
-                gone.push(Region { start, end: to, origin: region.origin });
+                gone.push(Region {
+                    start,
+                    end: to,
+                    origin: region.origin,
+                });
             }
         }
         let grown_from = start.saturating_add(pages(old_length));

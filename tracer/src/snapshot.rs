@@ -181,9 +181,11 @@ fn add_streams<A: Memory, M: Memory>(
         {
             continue;
         }
-        let found = sources
-            .memory
-            .and_then(|memory| streams::found(address, memory, |a| sizes.get(&a).copied()));
+        let found = sources.memory.and_then(|memory| {
+            streams::found(address, stream.parameters.direction, memory, |a| {
+                sizes.get(&a).copied()
+            })
+        });
         add_stream(&stream, found, sources, sums);
     }
     for orphan in &accounts.orphans {

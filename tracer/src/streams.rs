@@ -3,8 +3,6 @@
 //! Where every allocation is recorded, the blocks are found from the stream itself: a `z_stream` points to its state, and
 //! the state to its buffers. Otherwise the size is computed from zlib's parameters, and is an estimate.
 
-use std::collections::HashSet;
-
 use crate::functions::Direction;
 use crate::unwind::memory::Memory;
 
@@ -15,9 +13,13 @@ const STREAM_BYTES: u64 = 112;
 /// `sizeof(struct internal_state)` of deflate.h in zlib 1.2.13, of inflate.h's `inflate_state`.
 const DEFLATE_STATE_BYTES: u64 = 5_952;
 const INFLATE_STATE_BYTES: u64 = 7_160;
-/// The pointers to the buffers are in the first words of the state (deflate.h: `pending_buf`, `window`, `prev`, `head`;
-/// inflate.h: `window`; zlib 1.2.3 to 1.3.1). What is behind may never have been written and hold another owner's pointers.
-const POINTERS_BYTES: u64 = 128;
+/// Where a state points to its buffers, in bytes: `pending_buf`, `window`, `prev` and `head` of deflate.h, `window` of
+/// inflate.h; zlib 1.2.9 (2017) to 1.3.1. Nothing else of it is looked at: much of a state is never written, and holds
+/// the pointers of whoever had that memory before.
+const DEFLATE_BUFFERS: [usize; 4] = [16, 96, 112, 120];
+const INFLATE_BUFFERS: [usize; 1] = [72];
+/// The part of a state that these are in.
+const STATE_HEAD: usize = 128;
 
 /// MAX_WBITS and DEF_MEM_LEVEL of zconf.h: what `deflateInit_` and `inflateInit_` use.
 const DEFAULT_WINDOW_BITS: i32 = 15;
@@ -46,6 +48,7 @@ pub fn computed(direction: Direction, window_bits: i32, mem_level: i32) -> Held 
             STREAM_BYTES + DEFLATE_STATE_BYTES + (1u64 << (bits + 2)) + (1u64 << (level + 9))
         }
         Direction::Inflate => STREAM_BYTES + INFLATE_STATE_BYTES + (1u64 << bits),
+        Direction::InflateBack => STREAM_BYTES + INFLATE_STATE_BYTES,
     };
     Held {
         bytes,
@@ -69,28 +72,50 @@ fn normalized(window_bits: i32, direction: Direction) -> u32 {
     }
 }
 
-/// The stream's blocks among the outstanding ones (`size_of`: address to requested bytes); none when the state is not one
-/// of them.
+/// The stream's blocks among the outstanding ones (`size_of`: address to requested bytes); none when they are not all
+/// there, or the state is not laid out as zlib's.
 pub fn found(
     stream: u64,
+    direction: Direction,
     memory: &impl Memory,
     size_of: impl Fn(u64) -> Option<u64>,
 ) -> Option<Held> {
     let state = word(memory, stream.checked_add(STATE_OFFSET)?)?;
-    let state_size = size_of(state)?;
-    let mut content = vec![0u8; (state_size.min(POINTERS_BYTES) / 8 * 8) as usize];
-    memory.read(state, &mut content).ok()?;
-    let words = content
-        .chunks_exact(8)
-        .map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
-    let mut blocks: HashSet<u64> = words.filter(|&word| size_of(word).is_some()).collect();
-    blocks.extend([stream, state]);
-    let sizes = || blocks.iter().filter_map(|&address| size_of(address));
-    Some(Held {
-        bytes: sizes().sum(),
-        blocks: sizes().count() as u64,
+    size_of(state).filter(|&size| size >= STATE_HEAD as u64)?;
+    let mut head = [0u8; STATE_HEAD];
+    memory.read(state, &mut head).ok()?;
+    let at = |offset: usize| {
+        Some(u64::from_le_bytes(
+            head.get(offset..offset + 8)?.try_into().ok()?,
+        ))
+    };
+    // Since 1.2.9 the states begin with a pointer back to the stream, but for the one of inflateBack, which leaves it out.
+    if at(0) != Some(stream) && direction != Direction::InflateBack {
+        return None;
+    }
+    let buffers = match direction {
+        Direction::Deflate => &DEFLATE_BUFFERS[..],
+        Direction::Inflate => &INFLATE_BUFFERS[..],
+        Direction::InflateBack => &[],
+    };
+    let mut held = Held {
+        bytes: size_of(state)?,
+        blocks: 1,
         estimated: false,
-    })
+    };
+    // The JDK's JNI library allocates the stream itself; other programs keep it in a block of theirs.
+    if let Some(size) = size_of(stream).filter(|&size| size == STREAM_BYTES) {
+        held.bytes += size;
+        held.blocks += 1;
+    }
+    for buffer in buffers.iter().map(|&offset| at(offset)) {
+        // inflate takes its window when it is first needed.
+        if buffer? != 0 {
+            held.bytes += size_of(buffer?)?;
+            held.blocks += 1;
+        }
+    }
+    Some(held)
 }
 
 /// Whether the stream was ever set up: an `Init` that fails leaves no state.
@@ -151,37 +176,80 @@ mod tests {
         }
     }
 
-    /// The blocks are the stream, its state, and what the state points to, each once.
+    /// The blocks are the stream, its state, and its buffers; stale pointers elsewhere in the state are none of them.
     #[test]
     fn blocks_are_found_through_the_state() {
         let (stream, state) = (0x1000, 0x2000);
         let sizes = HashMap::from([
             (stream, 112),
-            (state, 64),
+            (state, 5_952),
             (0x3000, 65_536),
-            (0x4000, 101),
-            (0x5000, 7),
+            (0x4000, 65_521),
+            (0x5000, 65_519),
+            (0x6000, 65_497),
+            (0x7000, 7),
         ]);
-        let memory = Words(HashMap::from([
+        let words = HashMap::from([
             (stream + STATE_OFFSET, state),
             (state, stream),
-            (state + 8, 0x3000),
             (state + 16, 0x3000),
-            (state + 24, 0x4000),
-        ]));
-        let held = found(stream, &memory, |address| sizes.get(&address).copied());
+            (state + 64, 0x7000),
+            (state + 96, 0x4000),
+            (state + 112, 0x5000),
+            (state + 120, 0x6000),
+        ]);
+        let size_of = |address| sizes.get(&address).copied();
+        let deflate = found(stream, Direction::Deflate, &Words(words.clone()), size_of);
+        let bytes = 112 + 5_952 + 65_536 + 65_521 + 65_519 + 65_497;
         assert_eq!(
-            held,
+            deflate,
             Some(Held {
-                bytes: 112 + 64 + 65_536 + 101,
-                blocks: 4,
+                bytes,
+                blocks: 6,
                 estimated: false
             })
         );
+        let inflate = found(stream, Direction::Inflate, &Words(words), size_of);
         assert_eq!(
-            found(stream, &memory, |_| None),
+            inflate,
+            Some(Held {
+                bytes: 112 + 5_952,
+                blocks: 2,
+                estimated: false
+            }),
+            "no window yet"
+        );
+    }
+
+    /// Without its state or a buffer among the blocks, or with another layout, the size is not claimed to be known.
+    #[test]
+    fn what_is_not_found_is_not_counted() {
+        let (stream, state) = (0x1000, 0x2000);
+        let words = HashMap::from([
+            (stream + STATE_OFFSET, state),
+            (state, stream),
+            (state + 72, 0x3000),
+        ]);
+        let memory = Words(words.clone());
+        assert_eq!(
+            found(stream, Direction::Inflate, &memory, |_| None),
             None,
             "the state is not tracked"
+        );
+        let state_alone = |address| (address == state).then_some(7_160);
+        assert_eq!(
+            found(stream, Direction::Inflate, &memory, state_alone),
+            None,
+            "the window is not tracked"
+        );
+        let elsewhere = Words(HashMap::from([
+            (stream + STATE_OFFSET, state),
+            (state, 0x9000),
+        ]));
+        assert_eq!(
+            found(stream, Direction::Inflate, &elsewhere, |_| Some(7_160)),
+            None,
+            "another layout"
         );
     }
 }

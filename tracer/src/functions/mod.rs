@@ -59,6 +59,8 @@ impl Shape {
 pub enum Direction {
     Deflate,
     Inflate,
+    /// Inflate with a window that is the caller's (`inflateBackInit_`).
+    InflateBack,
 }
 
 /// One row. Arguments are numbered from 0; [`NO_ARGUMENT`] where there is none.
@@ -189,8 +191,8 @@ pub static FUNCTIONS: &[Function] = &[
     open("inflateInit2_", Direction::Inflate, 1, NO_ARGUMENT),
     open("inflateCopy", Direction::Inflate, NO_ARGUMENT, NO_ARGUMENT),
     close("inflateEnd", Direction::Inflate),
-    open("inflateBackInit_", Direction::Inflate, 1, NO_ARGUMENT),
-    close("inflateBackEnd", Direction::Inflate),
+    open("inflateBackInit_", Direction::InflateBack, 1, NO_ARGUMENT),
+    close("inflateBackEnd", Direction::InflateBack),
     // java.base's libzip: `init(JNIEnv*, jclass, …)` returns the stream, `end(JNIEnv*, jclass, jlong)` takes it.
     Function {
         shape: Shape::StreamOpenReturn,

@@ -72,7 +72,10 @@ mod tests {
                "frames": [{{"name": "{frame}", "kind": "native"}}]}}"#,
             ages.0, ages.1,
         );
-        Site { kind, ..serde_json::from_str(&text).unwrap() }
+        Site {
+            kind,
+            ..serde_json::from_str(&text).unwrap()
+        }
     }
 
     /// Equal looks add up, and keep the oldest and the newest age; other kinds and frames stay apart.
@@ -87,15 +90,28 @@ mod tests {
         let bytes: Vec<u64> = merged.iter().map(|site| site.outstanding_bytes).collect();
         assert_eq!(bytes, [198, 103, 107]);
         let first = &merged[0];
-        assert_eq!((first.outstanding_count, first.allocated_count, first.growth_bytes), (2, 4, Some(14)));
+        assert_eq!(
+            (
+                first.outstanding_count,
+                first.allocated_count,
+                first.growth_bytes
+            ),
+            (2, 4, Some(14))
+        );
         assert_eq!((first.oldest_seconds, first.newest_seconds), (9.0, 1.0));
     }
 
     /// A site without an outstanding allocation has no ages to give.
     #[test]
     fn ages_come_from_outstanding_allocations_only() {
-        let empty = Site { outstanding_count: 0, ..site(SiteKind::Malloc, 0, (0.0, 0.0), "a") };
+        let empty = Site {
+            outstanding_count: 0,
+            ..site(SiteKind::Malloc, 0, (0.0, 0.0), "a")
+        };
         let merged = merge(vec![empty, site(SiteKind::Malloc, 97, (5.0, 4.0), "a")]);
-        assert_eq!((merged[0].oldest_seconds, merged[0].newest_seconds), (5.0, 4.0));
+        assert_eq!(
+            (merged[0].oldest_seconds, merged[0].newest_seconds),
+            (5.0, 4.0)
+        );
     }
 }
