@@ -83,6 +83,18 @@ impl NativeNames {
         }
     }
 
+    /// Names the entry of a hooked function as its callers call it: debug information often knows the same code by an
+    /// internal alias (`__GI___libc_malloc`).
+    pub fn call(&mut self, module: ModuleId, entry: u64, name: &str) {
+        let function = Function {
+            name: name.to_owned(),
+            inlined: false,
+            file: None,
+            line: None,
+        };
+        self.known.insert((module, entry), Box::new([function]));
+    }
+
     /// Files that gave no symbols, one sentence each, for the notes of a report.
     pub fn notes(&self, modules: &ModuleTable) -> Vec<String> {
         let note = |(id, why): (&ModuleId, &String)| {

@@ -158,6 +158,9 @@ impl Trace {
             if points.is_empty() {
                 continue;
             }
+            for point in &points {
+                self.names.call(module.id, point.entry, &point.symbol);
+            }
             self.probes.attach(points, &own_path(module));
             if self.start.first_probe_ms == 0.0
                 && self.probes.points.iter().any(|point| point.error.is_none())

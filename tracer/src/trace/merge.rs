@@ -1,5 +1,9 @@
 //! Stacks that differ in addresses alone look the same once they are named, and are one site.
+//!
+//! So are stacks that differ in how the JVM ran a method: while a program warms up, one place in it is interpreted, then
+//! compiled, then inlined. The frames of the biggest part stand for all.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -11,11 +15,38 @@ struct Look {
     kind: SiteKind,
     thread: Option<String>,
     stack_end: String,
-    frames: Vec<Frame>,
+    frames: Vec<FrameLook>,
 }
 
-/// Adds up the sites that look the same, in the order of their first.
-pub fn merge(sites: Vec<Site>) -> Vec<Site> {
+#[derive(PartialEq, Eq, Hash)]
+struct FrameLook {
+    name: String,
+    module: Option<String>,
+    file: Option<String>,
+    line: Option<u32>,
+}
+
+impl From<&Frame> for FrameLook {
+    fn from(frame: &Frame) -> FrameLook {
+        let Frame {
+            name,
+            module,
+            file,
+            line,
+            ..
+        } = frame.clone();
+        FrameLook {
+            name,
+            module,
+            file,
+            line,
+        }
+    }
+}
+
+/// Adds up the sites that look the same; the biggest come first.
+pub fn merge(mut sites: Vec<Site>) -> Vec<Site> {
+    sites.sort_by_key(|site| Reverse(site.outstanding_bytes));
     let mut merged: Vec<Site> = Vec::with_capacity(sites.len());
     let mut places: HashMap<Look, usize> = HashMap::new();
     for site in sites {
@@ -23,7 +54,7 @@ pub fn merge(sites: Vec<Site>) -> Vec<Site> {
             kind: site.kind,
             thread: site.thread.clone(),
             stack_end: site.stack_end.clone(),
-            frames: site.frames.clone(),
+            frames: site.frames.iter().map(FrameLook::from).collect(),
         };
         match places.entry(look) {
             Entry::Occupied(place) => add(&mut merged[*place.get()], &site),
@@ -33,6 +64,7 @@ pub fn merge(sites: Vec<Site>) -> Vec<Site> {
             }
         }
     }
+    merged.sort_by_key(|site| Reverse(site.outstanding_bytes));
     merged
 }
 
@@ -63,6 +95,7 @@ fn add(sum: &mut Site, site: &Site) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::FrameKind;
 
     fn site(kind: SiteKind, bytes: u64, ages: (f64, f64), frame: &str) -> Site {
         let text = format!(
@@ -88,7 +121,7 @@ mod tests {
             site(SiteKind::Deflate, 107, (1.0, 1.0), "a"),
         ]);
         let bytes: Vec<u64> = merged.iter().map(|site| site.outstanding_bytes).collect();
-        assert_eq!(bytes, [198, 103, 107]);
+        assert_eq!(bytes, [198, 107, 103]);
         let first = &merged[0];
         assert_eq!(
             (
@@ -99,6 +132,22 @@ mod tests {
             (2, 4, Some(14))
         );
         assert_eq!((first.oldest_seconds, first.newest_seconds), (9.0, 1.0));
+    }
+
+    /// How the JVM ran a method does not make another site; the biggest part's frames are shown.
+    #[test]
+    fn the_kind_of_a_frame_is_no_difference() {
+        let mut compiled = site(SiteKind::Deflate, 101, (1.0, 1.0), "a");
+        compiled.frames[0].kind = FrameKind::C2;
+        let merged = merge(vec![site(SiteKind::Deflate, 97, (1.0, 1.0), "a"), compiled]);
+        assert_eq!(
+            (
+                merged.len(),
+                merged[0].outstanding_bytes,
+                merged[0].frames[0].kind
+            ),
+            (1, 198, FrameKind::C2)
+        );
     }
 
     /// A site without an outstanding allocation has no ages to give.

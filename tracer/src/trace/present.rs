@@ -104,9 +104,7 @@ impl Trace {
                 .then(|| held_bytes(site) - before.get(index).copied().unwrap_or(0));
             named.push(named_site);
         }
-        let mut named = merge(named);
-        named.sort_by_key(|site| std::cmp::Reverse(site.outstanding_bytes));
-        named
+        merge(named)
     }
 }
 
