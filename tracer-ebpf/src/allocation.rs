@@ -85,7 +85,11 @@ pub fn leave(ctx: &RetProbeContext, hit: Hit) {
         return hit.count(Outcome::Failed);
     }
     // realloc(p, 0) has ended the old block and made no new one.
-    hit.count(if address == 0 { Outcome::Recorded } else { record(ctx, &hit, address, call.size) });
+    hit.count(if address == 0 {
+        Outcome::Recorded
+    } else {
+        record(ctx, &hit, address, call.size)
+    });
 }
 
 /// Entry of `free` and `cfree`.

@@ -159,7 +159,11 @@ fn has_room(kind: u32) -> bool {
 fn wakeup() -> u64 {
     let waiting = events().query(BPF_RB_AVAIL_DATA as u64);
     let urgent = config().wakeup_bytes as u64;
-    (if waiting >= urgent { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }) as u64
+    (if waiting >= urgent {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }) as u64
 }
 
 /// Copies page by page, since a read that touches a missing page fails as a whole; returns the pages copied.

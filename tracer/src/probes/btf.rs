@@ -150,7 +150,7 @@ mod tests {
         }
         let offset = thread_pointer();
         assert!(
-            (8..64 * 1024).contains(&offset) && offset % 8 == 0,
+            (8..64 * 1024).contains(&offset) && offset.is_multiple_of(8),
             "{offset}"
         );
     }

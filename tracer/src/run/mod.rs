@@ -25,7 +25,7 @@ use signals::Signals;
 /// Does what was asked.
 ///
 /// # Errors
-/// With the causes in the chain; [`exit::code`](crate::exit::code) tells the exit code.
+/// With the causes in the chain; [`exit::code`] tells the exit code.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     let begin = Instant::now();
     log::start(cli.verbose);

@@ -1,7 +1,7 @@
 //! Registers and stack bytes in, frames out.
 //!
 //! A walk is a pure function of a [`StackCapture`], the [`ModuleTable`] and a [`Memory`] to read the JVM's metadata
-//! from. Native frames are left by call frame information only ([`cfi`]), Java frames by what the JVM says about itself
+//! from. Native frames are left by call frame information only (`cfi`), Java frames by what the JVM says about itself
 //! ([`hotspot`]); nothing is guessed, and every end has its reason.
 
 use std::time::Instant;

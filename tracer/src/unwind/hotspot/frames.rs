@@ -50,7 +50,7 @@ impl HotSpot {
     /// Adds the frames at `now`, which is in the code cache, and leaves them.
     ///
     /// # Errors
-    /// `BadCodeBlob` where the JVM's metadata does not lead to a caller; else those of [`CapturedStack::word`].
+    /// `BadCodeBlob` where the JVM's metadata does not lead to a caller; else those of `CapturedStack::word`.
     pub fn step<M: Memory>(
         &mut self,
         walk: &mut Walk<'_, M>,
