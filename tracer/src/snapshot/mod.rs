@@ -1,0 +1,124 @@
+//! What is outstanding at one moment: the seam. What is right of it needs neither the kernel nor the target.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tracer_common::live::{LiveBlock, LiveStream};
+
+use crate::accounts::Accounts;
+use crate::capture::SiteKind;
+use crate::ledger::{SiteId, Totals};
+use crate::probes::Point;
+use crate::stack::Stack;
+use crate::unwind::memory::Memory;
+
+mod blocks;
+mod regions;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+/// What sites hold.
+type Sums = HashMap<SiteId, Outstanding>;
+
+/// The sites with what they hold.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub sites: Vec<SiteSnapshot>,
+}
+
+/// One site, by sample weight.
+#[derive(Clone, Debug)]
+pub struct SiteSnapshot {
+    pub kind: SiteKind,
+    pub stack: Arc<Stack>,
+    pub tid: Option<u32>,
+    pub totals: Totals,
+    pub outstanding: Outstanding,
+}
+
+/// What a site holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outstanding {
+    pub bytes: f64,
+    pub count: f64,
+    /// Mapped, but without access.
+    pub reserved: u64,
+    /// Malloc blocks behind streams.
+    pub blocks: u64,
+    pub estimated: bool,
+    /// Nanoseconds of the monotonic clock; none without an outstanding allocation.
+    pub oldest: Option<u64>,
+    pub newest: Option<u64>,
+}
+
+impl Outstanding {
+    fn add(&mut self, time: u64, bytes: f64, count: f64) {
+        self.bytes += bytes;
+        self.count += count;
+        self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
+        self.newest = Some(self.newest.map_or(time, |newest| newest.max(time)));
+    }
+}
+
+/// What the kernel's maps hold.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    pub blocks: Vec<(u64, LiveBlock)>,
+    pub streams: Vec<(u64, LiveStream)>,
+}
+
+/// A range of the target's address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    pub start: u64,
+    pub end: u64,
+    pub accessible: bool,
+}
+
+/// Everything that a snapshot is made from, besides the accounts.
+pub struct Sources<'a, M> {
+    pub live: &'a Live,
+    pub points: &'a [Point],
+    /// The target's mappings now, ascending; none when it has ended.
+    pub mappings: Option<&'a [Mapped]>,
+    /// Ranges that were mapped with access at the attach; given when events of mappings were lost.
+    pub baseline: Option<&'a [Mapped]>,
+    pub memory: Option<&'a M>,
+    /// Mean sampling interval in bytes; 0 is exact.
+    pub interval: u64,
+    /// The malloc family is hooked.
+    pub malloc: bool,
+    /// Allocations made after this moment are left out.
+    pub made_before: u64,
+}
+
+/// Adds up what is outstanding, by site.
+pub fn take<A: Memory, M: Memory>(
+    accounts: &mut Accounts<A>,
+    sources: &Sources<'_, M>,
+) -> Snapshot {
+    let mut sums = Sums::new();
+    blocks::add(accounts, sources, &mut sums);
+    streams::add(accounts, sources, &mut sums);
+    regions::add(accounts, sources, &mut sums);
+    let ledger = &accounts.ledger;
+    let sites = ledger
+        .sites
+        .iter()
+        .enumerate()
+        .map(|(index, (key, totals))| {
+            let mut outstanding = sums.get(&SiteId(index as u32)).copied().unwrap_or_default();
+            outstanding.estimated |= key.kind == SiteKind::Malloc && sources.interval > 0;
+            SiteSnapshot {
+                kind: key.kind,
+                stack: Arc::clone(&ledger.stacks[key.stack.0 as usize]),
+                tid: key.tid,
+                totals: *totals,
+                outstanding,
+            }
+        });
+    Snapshot {
+        sites: sites.collect(),
+    }
+}
