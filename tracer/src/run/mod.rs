@@ -1,17 +1,21 @@
 //! The straight line of each command.
 
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, Result};
+use jiff::Timestamp;
 
+use crate::bundle;
 use crate::cli::{Cli, Command};
 use crate::exit::{self, Exit};
-use crate::settings::{Mode, Settings, View};
+use crate::settings::{Mode, OutputPattern, Settings, View};
 use crate::trace::Trace;
 use crate::{doctor, list};
 
 mod attach;
 mod capture;
+mod limits;
 mod log;
 mod options;
 mod render;
@@ -26,7 +30,7 @@ use signals::Signals;
 ///
 /// # Errors
 /// With the causes in the chain; [`exit::code`] tells the exit code.
-pub fn run(cli: Cli) -> anyhow::Result<Exit> {
+pub fn run(cli: Cli) -> Result<Exit> {
     let begin = Instant::now();
     log::start(cli.verbose);
     match cli.command {
@@ -39,50 +43,83 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     }
 }
 
-/// Preflight, attach, work, detach. Everything happens on one thread, but for what may take long and can wait.
-fn trace(settings: Settings, begin: Instant) -> anyhow::Result<Exit> {
+/// Everything happens on one thread, but for what may take long and can wait.
+fn trace(settings: Settings, begin: Instant) -> Result<Exit> {
+    limits::prepare();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    let outcome = runtime.block_on(async {
-        let signals = Signals::listen()?;
-        let output = prepare_output(&settings)?;
-        let target = doctor::preflight(settings.pid)?;
-        let trace = Trace::attach(target, &settings, begin)?;
-        exit::say(&trace.live_line());
-        let session = Session::new(trace, signals)?;
-        match (&settings.mode, output) {
-            (Mode::Attach { interval, duration }, _) => {
-                attach::run(session, &settings.view, *interval, *duration).await
-            }
-            (Mode::Capture { duration, .. }, Some(dir)) => {
-                capture::run(session, &settings.view, *duration, &dir).await
-            }
-            (Mode::Watch { every, keep, .. }, Some(dir)) => {
-                watch::run(session, &settings, *every, *keep, &dir).await
-            }
-            (Mode::Capture { .. } | Mode::Watch { .. }, None) => {
-                unreachable!("these modes have an output")
-            }
-        }
-    });
+    let outcome = runtime.block_on(attach_and_work(&settings, begin));
     // A calibration that is still under way must not hold up the exit.
     runtime.shutdown_background();
     outcome
 }
 
-/// The directory for bundles, tried out before anything is attached.
-fn prepare_output(settings: &Settings) -> anyhow::Result<Option<std::path::PathBuf>> {
-    let (Mode::Capture { output, .. } | Mode::Watch { output, .. }) = &settings.mode else {
-        return Ok(None);
-    };
-    let dir = output.expand(
-        settings.pid,
-        &jiff::Timestamp::now()
-            .strftime("%Y%m%dT%H%M%SZ")
-            .to_string(),
-    );
-    crate::bundle::check_writable(&dir)?;
-    Ok(Some(dir))
+/// Preflight, attach, work; the work ends with the detach.
+async fn attach_and_work(settings: &Settings, begin: Instant) -> Result<Exit> {
+    let signals = Signals::listen()?;
+    let work = Work::prepare(settings)?;
+    let target = doctor::preflight(settings.pid)?;
+    let trace = Trace::attach(target, settings, begin)?;
+    exit::say(&trace.live_line());
+    let session = Session::new(trace, signals)?;
+    match work {
+        Work::Attach { interval, duration } => {
+            attach::run(session, &settings.view, interval, duration).await
+        }
+        Work::Capture { duration, dir } => {
+            capture::run(session, &settings.view, duration, &dir).await
+        }
+        Work::Watch { every, keep, dir } => watch::run(session, settings, every, keep, &dir).await,
+    }
+}
+
+/// What to do once the probes are live.
+enum Work {
+    Attach {
+        interval: Duration,
+        duration: Option<Duration>,
+    },
+    Capture {
+        duration: Duration,
+        dir: PathBuf,
+    },
+    Watch {
+        every: Duration,
+        keep: u32,
+        dir: PathBuf,
+    },
+}
+
+impl Work {
+    /// Tries out where bundles go before anything is attached.
+    fn prepare(settings: &Settings) -> Result<Work> {
+        Ok(match &settings.mode {
+            Mode::Attach { interval, duration } => Work::Attach {
+                interval: *interval,
+                duration: *duration,
+            },
+            Mode::Capture { duration, output } => Work::Capture {
+                duration: *duration,
+                dir: writable(settings, output)?,
+            },
+            Mode::Watch {
+                every,
+                keep,
+                output,
+            } => Work::Watch {
+                every: *every,
+                keep: *keep,
+                dir: writable(settings, output)?,
+            },
+        })
+    }
+}
+
+fn writable(settings: &Settings, output: &OutputPattern) -> Result<PathBuf> {
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let dir = output.expand(settings.pid, &time);
+    bundle::check_writable(&dir)?;
+    Ok(dir)
 }

@@ -21,9 +21,6 @@ impl Signals {
     /// Must be called within a tokio runtime.
     pub fn listen() -> Result<Signals> {
         let handler = |kind| signal(kind).context("cannot handle signals");
-        // A file-size limit has to be an error of the write, not the end of the tracer.
-        // SAFETY: SIG_IGN is a valid disposition for SIGXFSZ.
-        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
         Ok(Signals {
             interrupt: handler(SignalKind::interrupt())?,
             terminate: handler(SignalKind::terminate())?,
