@@ -35,7 +35,7 @@ fn load(links: LinkKind) -> Result<Probes> {
         stack_pages: 2,
         wakeup_bytes: u32::MAX,
         block_bytes: u32::MAX,
-        thread_pointer: offheap::probes::thread_pointer(),
+        offsets: offheap::probes::kernel_offsets(),
         max_size: u64::MAX,
         ..Config::default()
     };

@@ -9,6 +9,22 @@ pub const STACK_CLASSES: [u32; 4] = [2, 4, 8, 16];
 /// Attach points in one run; more are refused and reported.
 pub const MAX_POINTS: u32 = 1024;
 
+/// Offsets in bytes within structs of the running kernel; a group is 0 where the kernel does not describe itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct KernelOffsets {
+    /// The thread pointer, in `task_struct`.
+    pub thread_pointer: u32,
+    /// `utask` in `task_struct`: the thread's `uprobe_task`, if it has one.
+    pub utask: u32,
+    /// `return_instances` in `uprobe_task`: the innermost pending return probe.
+    pub return_instances: u32,
+    /// In `return_instance`: where the return address was, what it was, and the next one towards the root.
+    pub slot: u32,
+    pub return_address: u32,
+    pub next: u32,
+}
+
 /// Read-only configuration of the programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -21,8 +37,8 @@ pub struct Config {
     pub wakeup_bytes: u32,
     /// Events of blocks are turned away when this many bytes wait.
     pub block_bytes: u32,
-    /// Offset in bytes of the thread pointer in the kernel's `task_struct`; 0 when it is not known.
-    pub thread_pointer: u64,
+    /// Where the kernel keeps what the stack copy needs.
+    pub offsets: KernelOffsets,
     /// Mean sampling interval of the malloc family in bytes; 0 records every allocation.
     pub sample_interval: u64,
     /// Smallest and biggest requested size that is recorded, in bytes.
@@ -30,7 +46,7 @@ pub struct Config {
     pub max_size: u64,
 }
 
-const _: () = assert!(size_of::<Config>() == 48);
+const _: () = assert!(size_of::<Config>() == 64);
 
 /// State that changes while the programs run: the one element of the map `CONTROL`.
 #[derive(Clone, Copy, Debug, Default)]

@@ -57,6 +57,9 @@ pub struct ReplacedReturn {
     pub return_address: u64,
 }
 
+/// Pending return probes that a capture tells of: an allocator within another, within a stream's function.
+pub const REPLACED: usize = 4;
+
 /// An allocation with its stack: this, then whole pages of stack from the page of `sp` on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -70,13 +73,14 @@ pub struct Captured {
     pub fp: u64,
     /// Link register on aarch64, 0 on x86_64.
     pub lr: u64,
-    pub replaced: [ReplacedReturn; 2],
+    /// Innermost first; unused ones are zero.
+    pub replaced: [ReplacedReturn; REPLACED],
     /// Pages that follow. The first holds nothing below `sp`.
     pub pages: u32,
     pub _pad: u32,
 }
 
-const _: () = assert!(size_of::<Captured>() == 136);
+const _: () = assert!(size_of::<Captured>() == 168);
 
 /// An allocation has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

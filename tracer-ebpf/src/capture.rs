@@ -2,12 +2,12 @@
 //! that another thread could overwrite.
 
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
 use tracer_common::config::{PAGE, STACK_CLASSES};
-use tracer_common::event::{Captured, FLAG_TRUNCATED, Freed, Header, ReplacedReturn, kind};
+use tracer_common::event::{Captured, FLAG_TRUNCATED, Freed, Header, kind};
 
-use crate::maps::{allocating, config, events, opening};
+use crate::maps::{config, events};
+use crate::pending::{kernel_word, pending};
 use crate::probe::{Hit, user_word};
 
 #[repr(C)]
@@ -30,37 +30,9 @@ pub fn captured(hit: &Hit, header: Header, arguments: [u64; 3]) -> Captured {
         sp: registers.sp(),
         fp: registers.fp(),
         lr: registers.lr(),
-        replaced: [pending_allocation(hit.tid), pending_opening(hit.tid)],
+        replaced: pending(hit.tid),
         pages: 0,
         _pad: 0,
-    }
-}
-
-#[inline(always)]
-fn pending_allocation(tid: u32) -> ReplacedReturn {
-    match unsafe { allocating().get(tid) } {
-        Some(call) => ReplacedReturn {
-            slot: call.sp,
-            return_address: call.return_address,
-        },
-        None => ReplacedReturn {
-            slot: 0,
-            return_address: 0,
-        },
-    }
-}
-
-#[inline(always)]
-fn pending_opening(tid: u32) -> ReplacedReturn {
-    match unsafe { opening().get(tid) } {
-        Some(call) => ReplacedReturn {
-            slot: call.sp,
-            return_address: call.return_address,
-        },
-        None => ReplacedReturn {
-            slot: 0,
-            return_address: 0,
-        },
     }
 }
 
@@ -107,12 +79,10 @@ fn wanted_pages(captured: &mut Captured, page: u64) -> u32 {
 /// `allocate_stack`, musl's `pthread_create`). The main thread's is elsewhere, below its stack. 0 when it is not known.
 #[inline(always)]
 fn thread_pointer() -> u64 {
-    let offset = config().thread_pointer;
-    if offset == 0 {
-        return 0;
+    match config().offsets.thread_pointer {
+        0 => 0,
+        offset => kernel_word(unsafe { bpf_get_current_task() }, offset),
     }
-    let task = unsafe { bpf_get_current_task() };
-    unsafe { bpf_probe_read_kernel((task + offset) as *const u64) }.unwrap_or(0)
 }
 
 /// Does a record of `class` pages do? The pages above a stack are often not mapped, or guard another stack.

@@ -13,6 +13,7 @@ use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 mod allocation;
 mod capture;
 mod mapping;
+mod pending;
 mod maps;
 mod probe;
 mod registers;

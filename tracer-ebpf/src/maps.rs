@@ -6,7 +6,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use tracer_common::config::{Config, Control, MAX_POINTS};
+use tracer_common::config::{Config, Control, KernelOffsets, MAX_POINTS};
 use tracer_common::inflight::{Allocating, Mapping};
 use tracer_common::live::{LiveBlock, LiveStream};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
@@ -18,7 +18,14 @@ static CONFIG: Global<Config> = Global::new(Config {
     stack_pages: 16,
     wakeup_bytes: 0,
     block_bytes: 0,
-    thread_pointer: 0,
+    offsets: KernelOffsets {
+        thread_pointer: 0,
+        utask: 0,
+        return_instances: 0,
+        slot: 0,
+        return_address: 0,
+        next: 0,
+    },
     sample_interval: 0,
     min_size: 0,
     max_size: 0,

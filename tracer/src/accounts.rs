@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::capture::SiteKind;
-use crate::events::{Allocation, AllocationKey, End, Event};
+use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
 use crate::functions::Direction;
 use crate::ledger::{Freed, Ledger, SiteId, Space, Weight};
 use crate::probes::Point;
@@ -319,13 +319,7 @@ impl<M: Memory> Accounts<M> {
     /// The stack of an allocation, from the hooked function on.
     pub fn unwind(&mut self, made: &Allocation, scene: Scene<'_>) -> Stack {
         let raw = &made.stack;
-        let replaced = raw.replaced.iter().filter(|replaced| replaced.slot != 0);
-        let replaced: Vec<ReplacedReturn> = replaced
-            .map(|r| ReplacedReturn {
-                slot: r.slot,
-                original: r.return_address,
-            })
-            .collect();
+        let replaced = replaced_returns(raw);
         let capture = StackCapture {
             registers: Registers {
                 ip: raw.ip,
@@ -373,6 +367,20 @@ impl<M: Memory> Accounts<M> {
             None,
         )
     }
+}
+
+/// The original return addresses by where they were. A function that another has jumped to at its end shares its place
+/// on the stack: what was there first, of the outer one, is the return address.
+fn replaced_returns(raw: &RawStack) -> Vec<ReplacedReturn> {
+    let mut replaced: Vec<ReplacedReturn> = Vec::new();
+    for one in raw.replaced.iter().filter(|one| one.slot != 0) {
+        let original = one.return_address;
+        match replaced.last_mut() {
+            Some(inner) if inner.slot == one.slot => inner.original = original,
+            _ => replaced.push(ReplacedReturn { slot: one.slot, original }),
+        }
+    }
+    replaced
 }
 
 /// The kind of site that a stream makes.

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use tracer_common::config::PAGE;
 use tracer_common::event::{
-    Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_TRUNCATED, Freed, Header,
-    ReplacedReturn, kind,
+    Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_TRUNCATED, Freed, Header, REPLACED, ReplacedReturn, kind,
 };
 
 /// Names one allocation: an address is handed out again only after it was freed, at a later time.
@@ -90,7 +89,8 @@ pub struct RawStack {
     pub at_return: bool,
     /// The stack is known to be longer than the cap.
     pub truncated: bool,
-    pub replaced: [ReplacedReturn; 2],
+    /// Innermost first; unused ones are zero.
+    pub replaced: [ReplacedReturn; REPLACED],
     /// From `sp` upwards.
     pub bytes: Bytes,
 }

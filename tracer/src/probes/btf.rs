@@ -1,9 +1,11 @@
-//! One offset in a kernel struct, from the kernel's own type information (/sys/kernel/btf/vmlinux).
+//! Offsets within kernel structs, from the kernel's own type information (/sys/kernel/btf/vmlinux).
 //!
 //! The format is that of Documentation/bpf/btf.rst. The file is the running kernel's and is trusted, but a newer kind of
 //! type ends the search instead of misleading it.
 
 use std::fs;
+
+use tracer_common::config::KernelOffsets;
 
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
@@ -15,14 +17,26 @@ const THREAD_POINTER: [&str; 2] = ["thread", "fsbase"];
 #[cfg(target_arch = "aarch64")]
 const THREAD_POINTER: [&str; 3] = ["thread", "uw", "tp_value"];
 
-/// Offset in bytes of the thread pointer in `task_struct`; 0 when the kernel has no type information.
-pub fn thread_pointer() -> u64 {
-    let offset = fs::read("/sys/kernel/btf/vmlinux").ok().and_then(|bytes| {
-        let types = Types::parse(&bytes)?;
-        let task = types.struct_named("task_struct")?;
-        types.offset(task, &THREAD_POINTER)
-    });
-    offset.unwrap_or(0)
+/// What the programs need to know of the running kernel; what it does not tell is 0.
+pub fn kernel_offsets() -> KernelOffsets {
+    let bytes = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+    let Some(types) = Types::parse(&bytes) else {
+        return KernelOffsets::default();
+    };
+    let thread_pointer = types.offset_in("task_struct", &THREAD_POINTER).unwrap_or(0);
+    KernelOffsets { thread_pointer, ..return_instances(&types).unwrap_or_default() }
+}
+
+/// kernel/events/uprobes.c and include/linux/uprobes.h: a thread's pending return probes are a list, innermost first.
+fn return_instances(types: &Types<'_>) -> Option<KernelOffsets> {
+    Some(KernelOffsets {
+        thread_pointer: 0,
+        utask: types.offset_in("task_struct", &["utask"])?,
+        return_instances: types.offset_in("uprobe_task", &["return_instances"])?,
+        slot: types.offset_in("return_instance", &["stack"])?,
+        return_address: types.offset_in("return_instance", &["orig_ret_vaddr"])?,
+        next: types.offset_in("return_instance", &["next"])?,
+    })
 }
 
 /// The types of a BTF blob; type n begins at `starts[n − 1]`.
@@ -85,6 +99,11 @@ impl<'a> Types<'a> {
         rest.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 
+    fn offset_in(&self, name: &str, path: &[&str]) -> Option<u32> {
+        let offset = self.offset(self.struct_named(name)?, path)?;
+        u32::try_from(offset).ok()
+    }
+
     fn struct_named(&self, name: &str) -> Option<usize> {
         self.starts.iter().map(|&at| at as usize).find(|&at| {
             let is_struct = self.kind(at).is_some_and(|(kind, _)| kind == KIND_STRUCT);
@@ -142,17 +161,19 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// Where the kernel describes itself, the thread pointer is found within `task_struct`.
+    /// Where the kernel describes itself, the thread pointer and the pending return probes are found.
     #[test]
-    fn the_running_kernel_has_a_thread_pointer() {
+    fn the_running_kernel_is_understood() {
         if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
             return println!("skipped: this kernel has no /sys/kernel/btf/vmlinux");
         }
-        let offset = thread_pointer();
-        assert!(
-            (8..64 * 1024).contains(&offset) && offset.is_multiple_of(8),
-            "{offset}"
-        );
+        let offsets = kernel_offsets();
+        for offset in [offsets.thread_pointer, offsets.utask] {
+            assert!((8..64 * 1024).contains(&offset) && offset.is_multiple_of(8), "{offsets:?}");
+        }
+        let within = [offsets.slot, offsets.return_address, offsets.next];
+        assert!(within.iter().all(|offset| *offset < 256 && offset.is_multiple_of(8)), "{offsets:?}");
+        assert_ne!(offsets.slot, offsets.return_address);
     }
 
     /// Bytes that are no BTF have no types.

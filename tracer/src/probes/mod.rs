@@ -32,7 +32,7 @@ use batch::HashMap;
 use load::take;
 use sys::Place;
 
-pub use btf::thread_pointer;
+pub use btf::kernel_offsets;
 pub use calibrate::calibrate;
 pub use features::{Features, Support, features};
 pub use links::LinkKind;

@@ -222,7 +222,7 @@ fn config(pid: u32, settings: &Settings) -> Config {
         stack_pages: settings.stack_cap.bytes() / PAGE,
         wakeup_bytes: settings.capacity.ring_bytes / 4,
         block_bytes: settings.capacity.ring_bytes / 4 * 3,
-        thread_pointer: probes::thread_pointer(),
+        offsets: probes::kernel_offsets(),
         sample_interval: settings.sampling.bytes(),
         min_size: settings.sizes.min.unwrap_or(0),
         max_size: settings.sizes.max.unwrap_or(u64::MAX),

@@ -1,0 +1,59 @@
+//! Return addresses that are not where they were: the kernel puts its trampoline in the place of each that a return probe
+//! waits for, and keeps the original.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use tracer_common::event::{REPLACED, ReplacedReturn};
+
+use crate::maps::{allocating, config, opening};
+
+const NONE: ReplacedReturn = ReplacedReturn { slot: 0, return_address: 0 };
+
+/// The pending return probes of the current thread, innermost first.
+#[inline(always)]
+pub fn pending(tid: u32) -> [ReplacedReturn; REPLACED] {
+    let offsets = config().offsets;
+    if offsets.utask == 0 {
+        return [allocation(tid), stream(tid), NONE, NONE];
+    }
+    let mut pending = [NONE; REPLACED];
+    let task = unsafe { bpf_get_current_task() };
+    let utask = kernel_word(task, offsets.utask);
+    if utask == 0 {
+        return pending;
+    }
+    let mut instance = kernel_word(utask, offsets.return_instances);
+    for replaced in &mut pending {
+        if instance == 0 {
+            break;
+        }
+        replaced.slot = kernel_word(instance, offsets.slot);
+        replaced.return_address = kernel_word(instance, offsets.return_address);
+        instance = kernel_word(instance, offsets.next);
+    }
+    pending
+}
+
+/// A word of the kernel's memory; 0 where it cannot be read.
+#[inline(always)]
+pub fn kernel_word(base: u64, offset: u32) -> u64 {
+    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const u64) }.unwrap_or(0)
+}
+
+/// What we remember ourselves of the thread's allocating call, where the kernel does not describe itself.
+#[inline(always)]
+fn allocation(tid: u32) -> ReplacedReturn {
+    match unsafe { allocating().get(tid) } {
+        Some(call) => ReplacedReturn { slot: call.sp, return_address: call.return_address },
+        None => NONE,
+    }
+}
+
+/// The same of the call that opens a stream.
+#[inline(always)]
+fn stream(tid: u32) -> ReplacedReturn {
+    match unsafe { opening().get(tid) } {
+        Some(call) => ReplacedReturn { slot: call.sp, return_address: call.return_address },
+        None => NONE,
+    }
+}
