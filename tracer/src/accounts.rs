@@ -377,7 +377,10 @@ fn replaced_returns(raw: &RawStack) -> Vec<ReplacedReturn> {
         let original = one.return_address;
         match replaced.last_mut() {
             Some(inner) if inner.slot == one.slot => inner.original = original,
-            _ => replaced.push(ReplacedReturn { slot: one.slot, original }),
+            _ => replaced.push(ReplacedReturn {
+                slot: one.slot,
+                original,
+            }),
         }
     }
     replaced

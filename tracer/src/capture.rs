@@ -65,7 +65,7 @@ pub struct Jvm {
 /// The time that the capture covers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Window {
-    /// RFC 3339, UTC: the moment the probes were live.
+    /// RFC 3339, UTC: the moment the first probe was live.
     pub start: String,
     /// RFC 3339, UTC.
     pub end: String,
@@ -253,11 +253,14 @@ pub struct Tracer {
     /// Highest fill of each map and ring: `{"LIVE": {"used", "capacity"}}`.
     #[serde(default)]
     pub high_water: BTreeMap<String, Fill>,
-    /// Milliseconds from the start to the first and the last probe live, and the time that detaching took.
+    /// Milliseconds from the start to the first and the last of the first probes live.
     #[serde(default)]
     pub first_probe_ms: f64,
     #[serde(default)]
     pub all_probes_ms: f64,
+    /// Milliseconds that detaching took; none in a capture that was made before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detach_ms: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]

@@ -134,15 +134,15 @@ pub(super) fn uprobe_trial(tried: Result<(), Failed>, facts: &Facts) -> Check {
     }
 }
 
-/// Only programs that read kernel structures need it, and these don't.
+/// The programs find out from it how much of a stack is used; without, they copy up to the cap.
 fn btf(facts: &Facts) -> Check {
     if facts.btf {
         Check::ok("BTF", "/sys/kernel/btf/vmlinux")
     } else {
         Check::warn(
             "BTF",
-            "no /sys/kernel/btf/vmlinux: tracing works without",
-            "",
+            "no /sys/kernel/btf/vmlinux: tracing works, but copies more of each stack than is used",
+            "a kernel with CONFIG_DEBUG_INFO_BTF",
         )
     }
 }

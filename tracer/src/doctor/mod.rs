@@ -14,6 +14,7 @@ use check::{Check, Diagnosis, Level};
 use facts::Facts;
 
 use crate::exit::{self, Exit, Refusal};
+use crate::probes::LinkKind;
 use crate::target::Pid;
 use crate::target::process::Process;
 
@@ -49,7 +50,8 @@ pub fn preflight(pid: Pid) -> anyhow::Result<Process> {
     let facts = Facts::read();
     privileges::require(&facts)?;
     let mut checks = kernel::checks(&facts);
-    if !facts.privileges.has(privileges::SYS_ADMIN) {
+    // Attaching one takes some ms, and detaching it some hundred: only where it is likely to be refused.
+    if !facts.privileges.has(privileges::SYS_ADMIN) && LinkKind::best() == LinkKind::Perf {
         checks.push(kernel::try_uprobe(&facts));
     }
     checks.extend(process::checks(&target));

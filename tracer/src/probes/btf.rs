@@ -24,7 +24,10 @@ pub fn kernel_offsets() -> KernelOffsets {
         return KernelOffsets::default();
     };
     let thread_pointer = types.offset_in("task_struct", &THREAD_POINTER).unwrap_or(0);
-    KernelOffsets { thread_pointer, ..return_instances(&types).unwrap_or_default() }
+    KernelOffsets {
+        thread_pointer,
+        ..return_instances(&types).unwrap_or_default()
+    }
 }
 
 /// kernel/events/uprobes.c and include/linux/uprobes.h: a thread's pending return probes are a list, innermost first.
@@ -169,10 +172,18 @@ mod tests {
         }
         let offsets = kernel_offsets();
         for offset in [offsets.thread_pointer, offsets.utask] {
-            assert!((8..64 * 1024).contains(&offset) && offset.is_multiple_of(8), "{offsets:?}");
+            assert!(
+                (8..64 * 1024).contains(&offset) && offset.is_multiple_of(8),
+                "{offsets:?}"
+            );
         }
         let within = [offsets.slot, offsets.return_address, offsets.next];
-        assert!(within.iter().all(|offset| *offset < 256 && offset.is_multiple_of(8)), "{offsets:?}");
+        assert!(
+            within
+                .iter()
+                .all(|offset| *offset < 256 && offset.is_multiple_of(8)),
+            "{offsets:?}"
+        );
         assert_ne!(offsets.slot, offsets.return_address);
     }
 

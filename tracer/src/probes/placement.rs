@@ -125,9 +125,19 @@ fn branch_targets(code: &[u8]) -> HashSet<u64> {
         .collect()
 }
 
+/// A jump's target is given in bytes from the function's entry.
 fn format(instruction: &Instruction) -> String {
     let mut text = String::new();
-    IntelFormatter::new().format(instruction, &mut text);
+    let mut formatter = IntelFormatter::new();
+    if instruction.flow_control() != FlowControl::Next && instruction.near_branch_target() != 0 {
+        formatter.format_mnemonic(instruction, &mut text);
+        let target = instruction.near_branch_target() as i64;
+        return format!(
+            "{} entry{target:+#x}",
+            text.split(' ').next().unwrap_or_default()
+        );
+    }
+    formatter.format(instruction, &mut text);
     text
 }
 
@@ -168,6 +178,7 @@ mod tests {
             0x48, 0x85, 0xff, 0x0f, 0x84, 0xbf, 0, 0, 0, 0x55, 0x48, 0x8d, 0x77, 0xf0, 0xc3,
         ];
         assert_eq!(placed(&code, FREE), (3, true));
+        assert_eq!(place(&code, FREE).instruction, "je entry+0xc8");
     }
 
     /// `endbr64; push rbp`: the probe goes behind the landing pad.

@@ -1,4 +1,4 @@
-//! What is outstanding at one moment: the seam. What is right of it needs neither the kernel nor the target.
+//! What is outstanding at one moment, added up from the accounts and the kernel's maps. Pure.
 
 use std::collections::HashMap;
 use std::sync::Arc;

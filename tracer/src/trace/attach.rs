@@ -73,6 +73,7 @@ impl Trace {
             trap_cost: None,
             known_trap_cost: None,
             trampoline: None,
+            detach_ms: None,
             refreshed: begin,
             notes: Vec::new(),
             process,
@@ -107,7 +108,6 @@ impl Trace {
                 "no function of {what} was found in any file that the target had mapped at the attach"
             ));
         }
-        self.start.time = Timestamp::now();
         self.start.all_probes_ms = milliseconds(self.start.instant);
         // What takes time and can wait: events wait in the ring meanwhile.
         self.accounts.unwinder.modules_changed(&self.modules);
@@ -166,6 +166,7 @@ impl Trace {
                 && self.probes.points.iter().any(|point| point.error.is_none())
             {
                 self.start.first_probe_ms = milliseconds(self.start.instant);
+                self.start.time = Timestamp::now();
             }
         }
     }

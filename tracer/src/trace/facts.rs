@@ -126,6 +126,7 @@ impl Trace {
                 .collect(),
             first_probe_ms: self.start.first_probe_ms,
             all_probes_ms: self.start.all_probes_ms,
+            detach_ms: self.detach_ms,
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Trace {
     trap_cost: Option<tokio::task::JoinHandle<Result<TrapCost>>>,
     known_trap_cost: Option<TrapCost>,
     trampoline: Option<u64>,
+    /// How long the detach took, once it is done.
+    detach_ms: Option<f64>,
     /// When the target's mappings were last looked at.
     refreshed: Instant,
     /// What the reader has to know that no number says.
@@ -60,7 +62,7 @@ pub struct Trace {
 
 /// How things were at the attach.
 struct Start {
-    /// When all first probes were live.
+    /// When the first probe was live.
     time: Timestamp,
     instant: Instant,
     rss: u64,
@@ -227,8 +229,7 @@ impl Trace {
     /// Detaches: what is counted from here on is final, no call is under way in it.
     pub fn stop(&mut self) -> Result<()> {
         self.refresh()?;
-        let took = self.probes.detach();
-        log::debug!("detached in {took:?}");
+        self.detach_ms = Some(self.probes.detach().as_secs_f64() * 1000.0);
         Ok(())
     }
 

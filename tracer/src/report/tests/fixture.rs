@@ -211,6 +211,7 @@ pub fn server() -> Capture {
         )]),
         first_probe_ms: 120.0,
         all_probes_ms: 310.0,
+        detach_ms: Some(57.0),
     };
     capture.notes = vec![
         "libnetty_tcnative.so was mapped 4 s after the attach; what it did before is missing"

@@ -144,7 +144,11 @@ fn events(functions: &[Function]) -> String {
         Count(failed),
         Count(lost),
     );
-    let known: i128 = [recorded, filtered, unsampled, failed, lost]
+    let in_flight = sum(|f| f.in_flight);
+    if in_flight > 0 {
+        text += &format!(" + {} under way", Count(in_flight));
+    }
+    let known: i128 = [recorded, filtered, unsampled, failed, lost, in_flight]
         .into_iter()
         .map(i128::from)
         .sum();
@@ -276,7 +280,7 @@ fn cost(capture: &Capture) -> String {
 
 fn tracer(capture: &Capture) -> String {
     let tracer = &capture.tracer;
-    format!(
+    let text = format!(
         "{} CPU ({} of one core), peak RSS {}; first probe live after {:.0} ms, all after {:.0} ms",
         Seconds(tracer.cpu_seconds),
         Share {
@@ -286,5 +290,9 @@ fn tracer(capture: &Capture) -> String {
         Bytes(tracer.max_rss),
         tracer.first_probe_ms,
         tracer.all_probes_ms,
-    )
+    );
+    match tracer.detach_ms {
+        Some(took) => format!("{text}, detached in {took:.0} ms"),
+        None => text,
+    }
 }
