@@ -7,7 +7,10 @@ use tracer_common::event::{REPLACED, ReplacedReturn};
 
 use crate::maps::{allocating, config, opening};
 
-const NONE: ReplacedReturn = ReplacedReturn { slot: 0, return_address: 0 };
+const NONE: ReplacedReturn = ReplacedReturn {
+    slot: 0,
+    return_address: 0,
+};
 
 /// The pending return probes of the current thread, innermost first.
 #[inline(always)]
@@ -44,7 +47,10 @@ pub fn kernel_word(base: u64, offset: u32) -> u64 {
 #[inline(always)]
 fn allocation(tid: u32) -> ReplacedReturn {
     match unsafe { allocating().get(tid) } {
-        Some(call) => ReplacedReturn { slot: call.sp, return_address: call.return_address },
+        Some(call) => ReplacedReturn {
+            slot: call.sp,
+            return_address: call.return_address,
+        },
         None => NONE,
     }
 }
@@ -53,7 +59,10 @@ fn allocation(tid: u32) -> ReplacedReturn {
 #[inline(always)]
 fn stream(tid: u32) -> ReplacedReturn {
     match unsafe { opening().get(tid) } {
-        Some(call) => ReplacedReturn { slot: call.sp, return_address: call.return_address },
+        Some(call) => ReplacedReturn {
+            slot: call.sp,
+            return_address: call.return_address,
+        },
         None => NONE,
     }
 }

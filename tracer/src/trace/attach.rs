@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use tracer_common::config::{Config, MAX_POINTS};
 
-use super::{Start, Trace, mappings, open_memory};
+use super::{Cost, Start, Trace, mappings, open_memory};
 use crate::exit::TargetEnded;
 use crate::functions::Group;
 use crate::functions::resolve::resolve;
@@ -28,6 +28,19 @@ const THREADS: u32 = 1 << 15;
 const POINTS: u32 = MAX_POINTS;
 /// The page size that the programs copy stacks by.
 const PAGE: u32 = tracer_common::config::PAGE as u32;
+
+impl Start {
+    fn of(process: &Process, begin: Instant) -> Start {
+        Start {
+            time: Timestamp::now(),
+            instant: begin,
+            rss: process.rss().unwrap_or(0),
+            mappings: mappings(process).unwrap_or_default(),
+            first_probe_ms: 0.0,
+            all_probes_ms: 0.0,
+        }
+    }
+}
 
 impl Trace {
     /// Attaches to `process`. Must be called within a tokio runtime.
@@ -50,14 +63,7 @@ impl Trace {
             links: None,
         };
         let probes = Probes::load(pid, config(pid, settings), setup)?;
-        let start = Start {
-            time: Timestamp::now(),
-            instant: begin,
-            rss: process.rss().unwrap_or(0),
-            mappings: mappings(&process).unwrap_or_default(),
-            first_probe_ms: 0.0,
-            all_probes_ms: 0.0,
-        };
+        let start = Start::of(&process, begin);
         let mut trace = Trace {
             rss: start.rss,
             start,
@@ -70,10 +76,8 @@ impl Trace {
             inner_tids: HashMap::new(),
             high_water: Default::default(),
             outstanding_before: Vec::new(),
-            trap_cost: None,
-            known_trap_cost: None,
+            cost: Cost::default(),
             trampoline: None,
-            detach_ms: None,
             refreshed: begin,
             notes: Vec::new(),
             process,
@@ -92,28 +96,34 @@ impl Trace {
             .collect();
         self.hook(&all);
         if self.live_points() == 0 {
-            if self.process.ended() {
-                return Err(TargetEnded::before_first_probe(self.process.pid).into());
-            }
-            if let Some(error) = self
-                .probes
-                .points
-                .iter()
-                .find_map(|point| point.error.as_ref())
-            {
-                return Err(anyhow!("no probe could be attached: {error}"));
-            }
-            let what = self.settings.hooks.names().join(", ");
-            self.notes.push(format!(
-                "no function of {what} was found in any file that the target had mapped at the attach"
-            ));
+            self.explain_nothing_live()?;
         }
         self.start.all_probes_ms = milliseconds(self.start.instant);
         // What takes time and can wait: events wait in the ring meanwhile.
         self.accounts.unwinder.modules_changed(&self.modules);
         self.find_cleaners();
         let kind = self.probes.link_kind();
-        self.trap_cost = Some(tokio::task::spawn_blocking(move || probes::calibrate(kind)));
+        self.cost.measuring = Some(tokio::task::spawn_blocking(move || probes::calibrate(kind)));
+        Ok(())
+    }
+
+    /// Nothing is hooked: an error, unless there was nothing to hook yet.
+    fn explain_nothing_live(&mut self) -> Result<()> {
+        if self.process.ended() {
+            return Err(TargetEnded::before_first_probe(self.process.pid).into());
+        }
+        let mut errors = self
+            .probes
+            .points
+            .iter()
+            .filter_map(|point| point.error.as_ref());
+        if let Some(error) = errors.next() {
+            return Err(anyhow!("no probe could be attached: {error}"));
+        }
+        let what = self.settings.hooks.names().join(", ");
+        self.notes.push(format!(
+            "no function of {what} was found in any file that the target had mapped at the attach"
+        ));
         Ok(())
     }
 

@@ -118,7 +118,7 @@ impl Trace {
             cpu_seconds,
             max_rss,
             probe_hits: hits.sum(),
-            trap_ns: self.known_trap_cost,
+            trap_ns: self.cost.trap,
             high_water: self
                 .high_water
                 .iter()
@@ -126,7 +126,7 @@ impl Trace {
                 .collect(),
             first_probe_ms: self.start.first_probe_ms,
             all_probes_ms: self.start.all_probes_ms,
-            detach_ms: self.detach_ms,
+            detach_ms: self.cost.detach_ms,
         }
     }
 

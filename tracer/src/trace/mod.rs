@@ -49,15 +49,21 @@ pub struct Trace {
     rss: u64,
     /// Outstanding bytes of each site at the snapshot before.
     outstanding_before: Vec<i64>,
-    trap_cost: Option<tokio::task::JoinHandle<Result<TrapCost>>>,
-    known_trap_cost: Option<TrapCost>,
+    cost: Cost,
     trampoline: Option<u64>,
-    /// How long the detach took, once it is done.
-    detach_ms: Option<f64>,
     /// When the target's mappings were last looked at.
     refreshed: Instant,
     /// What the reader has to know that no number says.
     notes: Vec<String>,
+}
+
+/// What tracing costs, as far as it is known yet.
+#[derive(Default)]
+struct Cost {
+    /// The calibration, while it is under way.
+    measuring: Option<tokio::task::JoinHandle<Result<TrapCost>>>,
+    trap: Option<TrapCost>,
+    detach_ms: Option<f64>,
 }
 
 /// How things were at the attach.
@@ -229,14 +235,14 @@ impl Trace {
     /// Detaches: what is counted from here on is final, no call is under way in it.
     pub fn stop(&mut self) -> Result<()> {
         self.refresh()?;
-        self.detach_ms = Some(self.probes.detach().as_secs_f64() * 1000.0);
+        self.cost.detach_ms = Some(self.probes.detach().as_secs_f64() * 1000.0);
         Ok(())
     }
 
     /// The last capture, after [`Trace::stop`].
     pub async fn finish(mut self) -> Result<Capture> {
-        if let Some(measured) = self.trap_cost.take() {
-            self.known_trap_cost = measured.await.ok().and_then(Result::ok);
+        if let Some(measured) = self.cost.measuring.take() {
+            self.cost.trap = measured.await.ok().and_then(Result::ok);
         }
         self.capture()
     }
