@@ -191,6 +191,8 @@ impl Trace {
         if self.accounts.cleaners.is_empty() {
             self.find_cleaners();
         }
+        // Threads come and go, and their ids are used again.
+        self.inner_tids.clear();
         Ok(Target::Alive)
     }
 

@@ -91,9 +91,9 @@ impl Trace {
         let outstanding: HashSet<AllocationKey> = blocks.chain(streams).collect();
         // What was made after the maps were read is not in them.
         let newest = outstanding.iter().map(|key| key.time).max().unwrap_or(0);
-        self.accounts
-            .ledger
-            .retain(|key| key.time > newest || outstanding.contains(key));
+        let is_open = |key: &AllocationKey| key.time > newest || outstanding.contains(key);
+        self.accounts.ledger.retain(is_open);
+        self.accounts.parameters.retain(|key, _| is_open(key));
     }
 
     /// Calls of a group that could not be recorded.
