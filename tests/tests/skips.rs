@@ -85,7 +85,7 @@ fn every_source_compiles() {
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("c");
-    let libraries = ["plugin", "forward", "blocks"];
+    let libraries = ["plugin", "forward", "blocks", "witness"];
     for entry in fs::read_dir(folder)
         .expect("the folder of the C targets")
         .flatten()
