@@ -18,7 +18,9 @@ fn shell_finds(name: &str) -> bool {
 /// Programs that the shell finds are found, so that no test skips for want of them.
 #[test]
 fn present_programs_do_not_skip() {
-    for name in ["cc", "javac", "java", "unshare", "mount", "umount", "sh"] {
+    for name in [
+        "cc", "javac", "java", "strip", "unshare", "mount", "umount", "sh",
+    ] {
         assert_eq!(program(name).is_some(), shell_finds(name), "{name}");
     }
     assert!(program("no-such-program-anywhere").is_none());

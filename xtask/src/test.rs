@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> Result<()> {
     setup::ensure(Scope::Tests)?;
     match jdk::ensure() {
         Err(error) if args.full => return Err(error),
-        Err(error) => eprintln!("note: {error:#}; the tests that need it are skipped"),
+        Err(error) => eprintln!("note: {error:#}; tests that compare JDKs are skipped"),
         Ok(()) => {}
     }
     let offheap = build::offheap(Profile::Dev, None)?;
