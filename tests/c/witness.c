@@ -32,3 +32,9 @@ JNIEXPORT void JNICALL Java_targets_Paths_callPath(JNIEnv *env, jclass class, jo
     if (enter)
         (*env)->CallVoidMethod(env, path, enter, allocation);
 }
+
+// For the foreign function interface.
+void call_function(void (*function)(void)) {
+    function();
+    __asm__ volatile("");
+}

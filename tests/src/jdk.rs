@@ -20,6 +20,9 @@ const SHOW_ALL: [&str; 4] = [
     "-XX:+ShowCarrierFrames",
 ];
 
+/// Stack traces end after 1,024 frames otherwise.
+const DEEP: &str = "-XX:MaxJavaStackTraceDepth=4096";
+
 /// One JDK, or its runtime alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jdk {
@@ -107,7 +110,7 @@ impl Jdk {
     /// Runs the Java target `class` with JVM `flags`, and shows all frames in its stack traces.
     pub fn java(&self, classpath: &Path, flags: &[&str], class: &str) -> Command {
         let mut java = self.command();
-        java.arg("-Xmx64m").args(SHOW_ALL).args(flags);
+        java.args(["-Xmx64m", DEEP]).args(SHOW_ALL).args(flags);
         // From JDK 24 on both would be warned about.
         if self.release >= 24 {
             java.args([

@@ -10,12 +10,17 @@ import sun.misc.Unsafe;
 public final class Allocation {
     /** By what memory is taken, and as what it is seen from the outside. */
     enum Means {
-        NOTHING(""), UNSAFE("malloc"), BUFFER("malloc"), JNI("malloc"), DEFLATER("deflate"), INFLATER("inflate");
+        NOTHING(""), UNSAFE("malloc"), BUFFER("malloc"), JNI("malloc"), FOREIGN("malloc"),
+        DEFLATER("deflate"), INFLATER("inflate");
 
         final String kind;
 
         Means(String kind) {
             this.kind = kind;
+        }
+
+        boolean isThere() {
+            return this != NOTHING && (this != FOREIGN || Foreign.isThere());
         }
     }
 
@@ -59,6 +64,9 @@ public final class Allocation {
             case JNI:
                 byJni();
                 break;
+            case FOREIGN:
+                byForeign();
+                break;
             case DEFLATER:
                 byDeflater();
                 break;
@@ -81,6 +89,10 @@ public final class Allocation {
 
     private void byJni() {
         took(Thread.currentThread().getStackTrace(), allocate(size));
+    }
+
+    private void byForeign() {
+        took(Thread.currentThread().getStackTrace(), Foreign.malloc(size));
     }
 
     private void byDeflater() {
@@ -107,6 +119,9 @@ public final class Allocation {
             case JNI:
                 free((long) taken);
                 break;
+            case FOREIGN:
+                Foreign.free((long) taken);
+                break;
             case DEFLATER:
                 ((Deflater) taken).end();
                 break;
@@ -124,6 +139,7 @@ public final class Allocation {
             case BUFFER:
                 return (size + HEAP_WORD - 1) / HEAP_WORD * HEAP_WORD;
             case JNI:
+            case FOREIGN:
                 return size;
             default:
                 return 0;

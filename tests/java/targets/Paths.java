@@ -30,6 +30,7 @@ final class Paths {
         paths.put("plain", Paths::plain);
         paths.put("recursion5", Paths::recursion5);
         paths.put("recursion50", Paths::recursion50);
+        paths.put("recursion1000", Paths::recursion1000);
         paths.put("lambdas", Paths::lambdas);
         paths.put("methodReference", Paths::methodReference);
         paths.put("reflection", Paths::reflection);
@@ -41,6 +42,7 @@ final class Paths {
         paths.put("inCatch", Paths::inCatch);
         paths.put("inFinally", Paths::inFinally);
         paths.put("staticInitializer", Paths::staticInitializer);
+        paths.put("deoptimized", Paths::deoptimized);
         paths.put("defaultMethod", Paths::defaultMethod);
         paths.put("bridge", Paths::bridge);
         paths.put("getters", Paths::getters);
@@ -48,6 +50,9 @@ final class Paths {
         paths.put("stream", Paths::stream);
         paths.put("hotLoop", Paths::hotLoop);
         paths.put("thread", Paths::thread);
+        if (Foreign.isThere()) {
+            paths.put("upcall", Paths::upcall);
+        }
         if (VirtualThreads.areThere()) {
             paths.put("virtualThread", Paths::virtualThread);
             paths.put("parkedVirtualThread", Paths::parkedVirtualThread);
@@ -73,6 +78,10 @@ final class Paths {
 
     static void recursion50(Allocation allocation) {
         descend(50, allocation);
+    }
+
+    static void recursion1000(Allocation allocation) {
+        descend(1000, allocation);
     }
 
     static void lambdas(Allocation allocation) {
@@ -122,7 +131,7 @@ final class Paths {
         callSynchronized(allocation);
     }
 
-    private static native void callPath(Path path, Allocation allocation);
+    static native void callPath(Path path, Allocation allocation);
 
     static void nestedNative(Allocation allocation) {
         callPath(Paths::fromNative, allocation);
@@ -145,9 +154,17 @@ final class Paths {
     }
 
     /** A class is initialised once: each call defines another one of the same name. */
-    static void staticInitializer(Allocation allocation) throws Exception {
-        Late.loading.set(allocation);
-        Class.forName("targets.Late$Initialized", true, new Late(Late.class.getClassLoader()));
+    static void staticInitializer(Allocation allocation) throws ReflectiveOperationException {
+        Late.initialize(allocation);
+    }
+
+    /** Called seldom. A compiled frame becomes invalid while calls from it go on. */
+    static void deoptimized(Allocation allocation) throws ReflectiveOperationException {
+        Late.deoptimize(allocation);
+    }
+
+    static void upcall(Allocation allocation) throws Throwable {
+        Foreign.callBack(allocation);
     }
 
     interface Enterable {
@@ -233,6 +250,6 @@ final class Paths {
     }
 
     static void parkedVirtualThread(Allocation allocation) throws Exception {
-        VirtualThreads.run(() -> VirtualThreads.parkAtDepth(100, allocation));
+        VirtualThreads.run(() -> VirtualThreads.parkAtDepth(1000, allocation));
     }
 }

@@ -24,7 +24,10 @@ final class VirtualThreads {
         ((Thread) START.invoke(null, task)).join();
     }
 
-    /** Yields deep down: the thread is unmounted, and its frames come back to the stack only when they are returned to. */
+    /**
+     * Yields deep down: the thread is unmounted, and of so many frames only the last come back to the stack, the others
+     * when they are returned to.
+     */
     static void parkAtDepth(int depth, Allocation allocation) {
         if (depth > 0) {
             parkAtDepth(depth - 1, allocation);

@@ -2,6 +2,7 @@ package targets;
 
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * Takes native memory by all means on all ways, and says what stack the JVM itself has for each.
@@ -13,6 +14,9 @@ public final class Witness {
     private static final int SMALLEST = 20_000;
     /** Sizes differ by more than what they may be rounded up by. */
     private static final int STEP = 16;
+
+    /** Ways that warm up by themselves, or are what they are only the first times. */
+    private static final Set<String> SELDOM = Set.of("hotLoop", "deoptimized");
 
     private static int lastSize = SMALLEST;
 
@@ -39,8 +43,7 @@ public final class Witness {
         for (int round = 0; round < rounds; round++) {
             for (Map.Entry<String, Paths.Path> path : paths.entrySet()) {
                 for (Allocation.Means means : Allocation.Means.values()) {
-                    boolean once = path.getKey().equals("hotLoop");
-                    if (means != Allocation.Means.NOTHING && !once) {
+                    if (means.isThere() && !SELDOM.contains(path.getKey())) {
                         Allocation allocation = new Allocation(means, 64);
                         path.getValue().enter(allocation);
                         allocation.release();
@@ -54,7 +57,7 @@ public final class Witness {
         Map<Allocation, String> done = new LinkedHashMap<>();
         for (Map.Entry<String, Paths.Path> path : paths.entrySet()) {
             for (Allocation.Means means : Allocation.Means.values()) {
-                if (means != Allocation.Means.NOTHING) {
+                if (means.isThere()) {
                     Allocation allocation = new Allocation(means, nextSize());
                     path.getValue().enter(allocation);
                     done.put(allocation, path.getKey());
