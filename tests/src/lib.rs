@@ -6,6 +6,7 @@
 
 pub mod checks;
 pub mod code;
+pub mod jdk;
 pub mod kernel;
 pub mod lines;
 pub mod process;
@@ -14,6 +15,7 @@ pub mod sources;
 pub mod target;
 pub mod tool;
 pub mod truth;
+pub mod witness;
 
 use std::time::Duration;
 

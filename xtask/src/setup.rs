@@ -23,7 +23,7 @@ pub struct Args {
     /// Only report what is there and what is missing
     #[arg(long)]
     check: bool,
-    /// Also download the JDKs that `test --full` uses
+    /// Also download the JDKs that `test` compares
     #[arg(long, conflicts_with = "check")]
     jdks: bool,
 }

@@ -11,8 +11,8 @@ use super::return_probe::ReturnProbes;
 use super::rule::Step;
 use crate::target::modules::ModuleTable;
 
-/// Physical frames of one stack.
-pub const MAX_PHYSICAL: usize = 1024;
+/// Physical frames of one stack: the smallest have 16 bytes, and 64 KiB are copied at most.
+pub const MAX_PHYSICAL: usize = 4096;
 /// Frames of one stack, inlined ones included.
 pub const MAX_FRAMES: usize = 4096;
 

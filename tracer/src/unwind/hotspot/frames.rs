@@ -92,7 +92,7 @@ impl HotSpot {
 
     /// Callers of compiled code are generated code, too (the interpreter, compiled code, the call stub): by that the
     /// return address is recognised where the code has pushed something.
-    pub fn fixed_size<M: Memory>(
+    fn fixed_size<M: Memory>(
         &mut self,
         walk: &mut Walk<'_, M>,
         now: &Cursor,
@@ -201,7 +201,7 @@ impl HotSpot {
     }
 }
 
-pub fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, StackEnd> {
+fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, StackEnd> {
     if now.fp < now.sp {
         return Err(StackEnd::NoProgress);
     }

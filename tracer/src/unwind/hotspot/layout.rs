@@ -36,9 +36,7 @@ pub struct VmLayout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct ContinuationLayout {
-    /// `JavaThread::_cont_entry`: the stack pointer of the frame that entered the virtual thread.
-    pub entry: u64,
-    /// Where the return address in that frame is stored; 0 until the first virtual thread runs.
+    /// Where the return address in the frame that enters virtual threads is stored; 0 until the first one runs.
     pub return_pc: u64,
 }
 

@@ -1,56 +1,77 @@
 //! Going on where frames are missing: behind parked frames of a virtual thread, and at a Java frame further up when
 //! native code can't be left.
 
-use std::sync::Arc;
-
-use crate::stack::StackEnd;
+use crate::stack::{Frame, StackEnd};
 use crate::unwind::cursor::Cursor;
 use crate::unwind::memory::Memory;
 
 use super::HotSpot;
 use super::anchor::Anchor;
-use super::code::{FrameRule, JavaCode};
-use super::frames::{Walk, by_frame_pointer};
+use super::frames::Walk;
+
+/// A `ContinuationEntry` has less than ten words; of parameters a method has 255 at most, and some take two words.
+const MAX_ENTRY_WORDS: u64 = 512 + 16;
 
 impl HotSpot {
-    /// The caller of the return barrier on the carrier's stack is the frame that entered the virtual thread. The thread
-    /// knows where that is; it is believed only where the copied stack has a return address into generated code there.
-    /// Where the JVM does not say (some builds of 21), the frame pointer leads there if the last frame was interpreted.
+    /// Behind the return barrier the carrier's stack goes on in `Continuation.run`, which entered the virtual thread:
+    /// between lie the parameters of the frame that returns to the barrier, and the `ContinuationEntry`. No register
+    /// leads over them, and where the carrier keeps the entry (`JavaThread::_cont_entry`, not told by 21) is another
+    /// place by the time that this is read. So the first return address into that method is looked for in the copy.
+    ///
+    /// # Errors
+    /// `NoUnwindInfo` where there is none; else those of `CapturedStack::word`.
     pub fn barrier<M: Memory>(
         &mut self,
         walk: &mut Walk<'_, M>,
         now: &Cursor,
     ) -> Result<Cursor, StackEnd> {
-        let entered = self.entered(walk, now);
-        let Some((sp, code)) = entered else {
-            return by_frame_pointer(&walk.stack, now);
-        };
-        let FrameRule::FixedSize(bytes) = code.rule else {
-            return Err(StackEnd::BadCodeBlob);
-        };
-        let caller = self.fixed_size(walk, &Cursor::caller(now.pc, sp, 0), bytes)?;
-        walk.frames.extend_from_slice(&code.frames);
-        Ok(caller)
+        let mut fp = walk.stack.word(now.sp)?;
+        for word in 1..=MAX_ENTRY_WORDS {
+            let slot = now.sp.checked_add(8 * word).ok_or(StackEnd::NoProgress)?;
+            let pc = walk.stack.word(slot)?;
+            let caller = Cursor::caller(pc, slot.saturating_add(8), fp);
+            if self.runs_continuation(walk, &caller) {
+                let entry = self.enter_special(walk);
+                walk.frames.extend(entry);
+                return Ok(caller);
+            }
+            fp = pc;
+        }
+        Err(StackEnd::NoUnwindInfo)
     }
 
-    fn entered<M: Memory>(
-        &mut self,
-        walk: &mut Walk<'_, M>,
-        now: &Cursor,
-    ) -> Option<(u64, Arc<JavaCode>)> {
-        let (layout, continuation) = (self.layout.threads.clone()?, self.layout.continuation?);
-        let thread = self
-            .threads
-            .thread(walk.memory, &layout, walk.tid, walk.now)?;
-        let sp = walk
-            .memory
-            .read_u64(thread.checked_add(continuation.entry)?)
-            .ok()?;
-        let return_pc = walk.memory.read_u64(continuation.return_pc).ok()?;
-        let code = self
-            .code(walk.memory, walk.methods, walk.now, return_pc)
-            .ok()?;
-        (sp >= now.sp && walk.stack.contains(sp)).then_some((sp, code))
+    /// Whether `caller` is in `Continuation.run`, however that is run.
+    fn runs_continuation<M: Memory>(&mut self, walk: &mut Walk<'_, M>, caller: &Cursor) -> bool {
+        let is_other_code = !self.contains(caller.pc)
+            || self
+                .code(walk.memory, walk.methods, walk.now, caller.pc)
+                // Another barrier would be looked behind in turn.
+                .is_ok_and(|code| code.is_barrier);
+        if is_other_code {
+            return false;
+        }
+        let known = walk.frames.len();
+        let left = self.step(walk, caller);
+        let innermost = walk.frames.get(known).cloned();
+        walk.frames.truncate(known);
+        let Some(Frame::Java { method, .. }) = innermost else {
+            return false;
+        };
+        let method = walk.methods.methods.get(method.0 as usize);
+        left.is_ok()
+            && method.is_some_and(|method| {
+                method.class == "jdk.internal.vm.Continuation" && method.name == "run"
+            })
+    }
+
+    /// The native method that `Continuation.run` has called, where the JVM tells its return address.
+    fn enter_special<M: Memory>(&mut self, walk: &mut Walk<'_, M>) -> Vec<Frame> {
+        let frames = self.layout.continuation.and_then(|continuation| {
+            let return_pc = walk.memory.read_u64(continuation.return_pc).ok()?;
+            let code = self.code(walk.memory, walk.methods, walk.now, return_pc);
+            Some(code.ok()?.frames.clone())
+        });
+        frames.unwrap_or_default()
     }
 
     /// Where the walk may go on when native code can't be left: at the thread's last Java frame, or,

@@ -199,6 +199,7 @@ pub fn fixtures() -> Vec<Fixture> {
         include_str!("jvm-17-cold.json"),
         include_str!("jvm-17-warm.json"),
         include_str!("jvm-17-server.json"),
+        include_str!("jvm-21-parked.json"),
         include_str!("jvm-25-server.json"),
     ]
     .into_iter()
@@ -217,7 +218,8 @@ fn from_hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// Recorded stacks of JVMs 17 and 25 give the frames that were recorded, cold and from the caches.
+/// Recorded stacks of JVMs 17, 21 and 25 give the frames that were recorded, cold and from the caches;
+/// among them those of virtual threads with parked frames.
 #[test]
 fn golden() {
     for fixture in fixtures() {

@@ -19,6 +19,8 @@ use crate::unwind::{Jvm, Unwinder, hotspot};
 use super::fixture::Fixture;
 use super::stops::{self, Stops};
 
+mod parked;
+
 /// ptrace and wait are per thread and process: one JVM at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -38,7 +40,7 @@ impl Drop for Target {
 
 impl Target {
     /// Starts `Live` and waits until it is ready; None (with the reason on stderr) where there is no JDK.
-    fn start(options: &[&str], warm_up: u32) -> Option<Self> {
+    fn start(options: &[&str], warm_up: u32, way: &str) -> Option<Self> {
         let classes = tempfile::tempdir().unwrap();
         let source = classes.path().join("Live.java");
         std::fs::write(&source, include_str!("Live.java")).unwrap();
@@ -56,7 +58,7 @@ impl Target {
             .args(options)
             .arg("-cp")
             .arg(classes.path())
-            .args(["Live", &warm_up.to_string()])
+            .args(["Live", &warm_up.to_string(), way])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -131,13 +133,34 @@ fn is_in_deflater(stack: &Stack, methods: &MethodTable) -> bool {
     })
 }
 
+/// What `Live` does, and what its stacks have to be; None for one that is not meant.
+struct Way {
+    name: &'static str,
+    check: fn(
+        &ModuleTable,
+        &mut Unwinder<Recorder<ProcessMemory>>,
+        &stops::Stop,
+    ) -> Option<Vec<JavaKind>>,
+}
+
+const PLAIN: Way = Way {
+    name: "plain",
+    check: check_stop,
+};
+
 /// Walks `count` stacks at malloc inside of Deflater.init; all have to be whole and to name the same calls. The result
 /// is how the methods of `Live` were run; None where this machine can't do it.
-fn check(name: &str, options: &[&str], warm_up: u32, count: usize) -> Option<Vec<JavaKind>> {
+fn check(
+    name: &str,
+    options: &[&str],
+    warm_up: u32,
+    count: usize,
+    way: &Way,
+) -> Option<Vec<JavaKind>> {
     let _one = ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let mut target = Target::start(options, warm_up)?;
+    let mut target = Target::start(options, warm_up, way.name)?;
     let pid = target.child.id();
     let mut modules = ModuleTable::default();
     modules.refresh(pid).unwrap();
@@ -165,7 +188,7 @@ fn check(name: &str, options: &[&str], warm_up: u32, count: usize) -> Option<Vec
         // libzip and libz are mapped by the first use of a Deflater.
         modules.refresh(pid).unwrap();
         unwinder.modules_changed(&modules);
-        if let Some(own) = check_stop(&modules, &mut unwinder, &stop) {
+        if let Some(own) = (way.check)(&modules, &mut unwinder, &stop) {
             kinds.extend(own);
             stacks.push(stop.copy());
         }
@@ -202,6 +225,7 @@ fn check_stop(
     .into_iter();
     let expected = leaf
         .chain([("outer", "return depth == 0"); 4])
+        .chain([("once", "outer(3)")])
         .map(|(name, text)| (name, line(text)));
     assert_eq!(calls, expected.collect::<Vec<_>>());
     without_unwind_info(&stack, modules, unwinder, stop);
@@ -275,7 +299,7 @@ fn without_unwind_info(
 /// Interpreted frames: all stacks at malloc are whole and name methods and lines.
 #[test]
 fn interpreted() {
-    if let Some(kinds) = check("interpreted", &["-Xint"], 0, 50) {
+    if let Some(kinds) = check("interpreted", &["-Xint"], 0, 50, &PLAIN) {
         assert!(kinds.iter().all(|kind| *kind == JavaKind::Interpreted));
     }
 }
@@ -283,7 +307,7 @@ fn interpreted() {
 /// Default flags from a cold start: interpreted frames and, as they come, compiled ones.
 #[test]
 fn cold() {
-    if let Some(kinds) = check("cold", &[], 0, 100) {
+    if let Some(kinds) = check("cold", &[], 0, 100, &PLAIN) {
         assert!(kinds.contains(&JavaKind::Interpreted));
     }
 }
@@ -291,7 +315,7 @@ fn cold() {
 /// Default flags after a warm-up: compiled frames with frames inlined into them.
 #[test]
 fn warm() {
-    if let Some(kinds) = check("warm", &[], 200_000, 100) {
+    if let Some(kinds) = check("warm", &[], 200_000, 100, &PLAIN) {
         assert!(kinds.contains(&JavaKind::C1) || kinds.contains(&JavaKind::C2));
         assert!(kinds.contains(&JavaKind::Inlined));
     }
@@ -305,6 +329,7 @@ fn server_compiler() {
         &["-XX:-TieredCompilation", "-Xbatch"],
         50_000,
         100,
+        &PLAIN,
     ) {
         assert!(kinds.contains(&JavaKind::C2) && kinds.contains(&JavaKind::Inlined));
     }
@@ -318,6 +343,7 @@ fn client_compiler() {
         &["-XX:TieredStopAtLevel=1", "-XX:-Inline"],
         20_000,
         50,
+        &PLAIN,
     ) {
         assert!(kinds.contains(&JavaKind::C1) && !kinds.contains(&JavaKind::C2));
     }

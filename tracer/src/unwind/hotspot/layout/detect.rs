@@ -251,9 +251,8 @@ impl Find<'_> {
     }
 
     fn continuation(&self) -> Option<ContinuationLayout> {
-        let entry = self.offset(&[("JavaThread", "_cont_entry")]).ok()?;
         let return_pc = self.address(&[("ContinuationEntry", "_return_pc")]).ok()?;
-        Some(ContinuationLayout { entry, return_pc })
+        Some(ContinuationLayout { return_pc })
     }
 
     fn threads(&self) -> Result<ThreadsLayout, UnsupportedJvm> {

@@ -133,7 +133,6 @@ fn twenty_five() -> VmStructs {
         ("CodeBlob", "_mutable_data", 16),
         ("CodeBlob", "_relocation_size", 28),
         ("Thread", "_osthread", 1016),
-        ("JavaThread", "_cont_entry", 1560),
         ("ThreadsList", "_length", 4),
         ("ThreadsList", "_threads", 16),
     ];
@@ -228,10 +227,7 @@ fn block_layouts() {
     assert_eq!(layout.threads.unwrap().os_thread, 1016);
     assert_eq!(
         layout.continuation,
-        Some(ContinuationLayout {
-            entry: 1560,
-            return_pc: RELEASE
-        })
+        Some(ContinuationLayout { return_pc: RELEASE })
     );
     structs.remove("CodeBlob", "_mutable_data");
     structs.set(

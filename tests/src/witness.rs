@@ -1,0 +1,294 @@
+//! The JVM's own word about a stack, and the comparison with what was captured.
+
+use std::fmt::Write;
+
+use offheap::capture::{Capture, Frame, FrameKind, Site, SiteKind};
+use serde::Deserialize;
+
+use crate::checks::stack;
+
+/// How much of a stack the captured one shows. What it shows is as the JVM says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    Whole,
+    /// All but the frames of a virtual thread that are in the heap, and says where.
+    Unparked,
+    /// The frames that were copied, and says so.
+    LeafSide,
+}
+
+/// Stands in a stack for the frames of a virtual thread that are in the heap.
+const PARKED: &str = "[virtual thread: parked frames]";
+/// Where a carrier enters a virtual thread; some JDKs do not tell of the second.
+const ENTRY: [&str; 2] = [
+    "jdk.internal.vm.Continuation.run",
+    "jdk.internal.vm.Continuation.enterSpecial",
+];
+/// The end of a stack that was not copied in whole.
+const TRUNCATED: &str = "truncated";
+
+/// One allocation of `targets.Witness`, with the stack that the JVM has for it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    pub path: String,
+    pub means: String,
+    kind: SiteKind,
+    /// What malloc is asked for; 0 for streams.
+    bytes: u64,
+    /// Leaf first.
+    frames: Vec<Told>,
+}
+
+/// A `StackTraceElement`.
+#[derive(Clone, Debug, Deserialize)]
+struct Told {
+    class: String,
+    method: String,
+    /// Negative where there is none.
+    line: i64,
+}
+
+/// A Java frame, as both sides can say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct JavaFrame {
+    /// `class.method`.
+    name: String,
+    line: Option<u32>,
+}
+
+impl Told {
+    /// The JVM appends to the name of a hidden class what tells it from others of that name.
+    fn frame(&self) -> JavaFrame {
+        let class = self.class.split(['/', '+']).next().unwrap_or_default();
+        JavaFrame {
+            name: format!("{class}.{}", self.method),
+            line: u32::try_from(self.line).ok().filter(|&line| line != 0),
+        }
+    }
+}
+
+/// Java frames, native methods among them, have no module.
+pub fn is_java(frame: &Frame) -> bool {
+    let java = [
+        FrameKind::C1,
+        FrameKind::C2,
+        FrameKind::Interpreted,
+        FrameKind::Inlined,
+        FrameKind::Native,
+    ];
+    frame.module.is_none() && java.contains(&frame.kind)
+}
+
+fn java_frame(frame: &Frame) -> JavaFrame {
+    // Parameters follow where two methods of one name meet.
+    let name = frame.name.split('(').next().unwrap_or_default();
+    JavaFrame {
+        name: name.to_owned(),
+        line: frame.line,
+    }
+}
+
+impl Case {
+    pub fn parse(line: &str) -> Case {
+        serde_json::from_str(line)
+            .unwrap_or_else(|error| panic!("the witness told no case in {line}: {error}"))
+    }
+
+    fn told(&self) -> Vec<JavaFrame> {
+        self.frames.iter().map(Told::frame).collect()
+    }
+
+    /// The one site that this allocation is: by its size, or as the only stream below both of its methods.
+    ///
+    /// # Errors
+    /// What there is instead.
+    pub fn site<'a>(&self, capture: &'a Capture) -> Result<&'a Site, String> {
+        let leaf = &self.told()[0].name;
+        let way = format!("targets.Paths.{}", self.path);
+        let is_it = |site: &&Site| {
+            site.kind == self.kind
+                && has(site, leaf)
+                && if self.kind == SiteKind::Malloc {
+                    site.allocated_bytes == self.bytes
+                } else {
+                    self.is_on_way(site, &way)
+                }
+        };
+        let sites: Vec<&Site> = capture.sites.iter().filter(is_it).collect();
+        match sites[..] {
+            [site] if site.allocated_count == 1 => Ok(site),
+            _ => Err(format!("{} sites are it: {sites:#?}", sites.len())),
+        }
+    }
+
+    /// A new thread's stack does not show who started it, but shows by what; a truncated one shows no way at all.
+    fn is_on_way(&self, site: &Site, way: &str) -> bool {
+        let has = |name: &str| has(site, name);
+        match self.path.as_str() {
+            "thread" => has("java.lang.Thread.run"),
+            "virtualThread" => {
+                has("java.lang.VirtualThread.run") && !has("targets.VirtualThreads.parkAtDepth")
+            }
+            "parkedVirtualThread" => has("targets.VirtualThreads.parkAtDepth"),
+            "fromNative" => has(way) && !has("targets.Paths.nestedNative"),
+            "recursion1000" => has(way) || site.stack_end == TRUNCATED,
+            _ => has(way),
+        }
+    }
+
+    /// Compares the Java frames of `site`, from the allocating method on, with the JVM's own.
+    ///
+    /// # Errors
+    /// Both, side by side, from the first difference on.
+    pub fn compare(&self, site: &Site) -> Result<Agreement, String> {
+        let told = self.told();
+        let captured = captured(site, &told[0].name);
+        let parked = captured.iter().position(|frame| frame.name == PARKED);
+        let (agrees, agreement) = match (site.stack_end.as_str(), parked) {
+            ("root", None) => (captured == told, Agreement::Whole),
+            ("root", Some(at)) => {
+                let (before, after) = (&captured[..at], &captured[at + 1..]);
+                let fits = before.len() + after.len() < told.len();
+                // What the carrier ran before it went on with the virtual thread is all there.
+                let entered = after
+                    .first()
+                    .is_some_and(|frame| ENTRY.contains(&frame.name.as_str()));
+                let both = told.starts_with(before) && told.ends_with(after);
+                (fits && entered && both, Agreement::Unparked)
+            }
+            (TRUNCATED, None) => (told.starts_with(&captured), Agreement::LeafSide),
+            _ => return Err(format!("the stack ends badly\n{}", stack(site))),
+        };
+        if agrees && !captured.is_empty() {
+            Ok(agreement)
+        } else {
+            Err(differ(&told, &captured))
+        }
+    }
+}
+
+fn has(site: &Site, name: &str) -> bool {
+    site.frames
+        .iter()
+        .any(|frame| is_java(frame) && java_frame(frame).name == name)
+}
+
+/// The Java frames of `site` from its first one called `leaf` on, and the marker of parked ones.
+fn captured(site: &Site, leaf: &str) -> Vec<JavaFrame> {
+    let frames = site.frames.iter();
+    frames
+        .filter(|frame| is_java(frame) || frame.name == PARKED)
+        .map(java_frame)
+        .skip_while(|frame| frame.name != leaf)
+        .collect()
+}
+
+fn differ(told: &[JavaFrame], captured: &[JavaFrame]) -> String {
+    const AROUND: usize = 6;
+    let same = told
+        .iter()
+        .zip(captured)
+        .take_while(|(told, captured)| told == captured);
+    let at = same.count();
+    let mut text = format!("after {at} equal frames the JVM says\n");
+    for (who, frames) in [("", told), ("and captured is\n", captured)] {
+        text += who;
+        for frame in frames.iter().skip(at.saturating_sub(1)).take(AROUND) {
+            let _ = writeln!(text, "    {} {:?}", frame.name, frame.line);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case() -> Case {
+        let frames: [(&str, &str, i64); 4] = [
+            ("a.A", "take", 7),
+            ("a.A$$Lambda$1/0x0000000100068040", "run", -1),
+            ("b.B", "go", 9),
+            ("b.B", "main", 3),
+        ];
+        let frames = frames.map(|(class, method, line)| Told {
+            class: class.to_owned(),
+            method: method.to_owned(),
+            line,
+        });
+        Case {
+            path: "p".to_owned(),
+            means: "JNI".to_owned(),
+            kind: SiteKind::Malloc,
+            bytes: 101,
+            frames: frames.to_vec(),
+        }
+    }
+
+    fn site(frames: &[(&str, &str, Option<u32>)]) -> Site {
+        let frames: Vec<serde_json::Value> = frames
+            .iter()
+            .map(|(name, kind, line)| serde_json::json!({"name": name, "kind": kind, "line": line}))
+            .collect();
+        let text = serde_json::json!({"kind": "malloc", "estimated": false, "outstanding_bytes": 101,
+            "outstanding_count": 1, "allocated_bytes": 101, "allocated_count": 1, "oldest_seconds": 0.0,
+            "newest_seconds": 0.0, "freed_by_cleaner": 0, "stack_end": "root", "frames": frames});
+        serde_json::from_value(text).expect("the schema")
+    }
+
+    const FRAMES: [(&str, &str, Option<u32>); 6] = [
+        ("x.X.allocate0", "native", None),
+        ("a.A.take(int)", "inlined", Some(7)),
+        ("a.A$$Lambda$1.run", "c2", None),
+        ("b.B.go", "interpreted", Some(9)),
+        ("call_stub", "stub", None),
+        ("b.B.main", "c1", Some(3)),
+    ];
+
+    /// The same frames pass; another line, a missing, an additional and an exchanged frame fail.
+    #[test]
+    fn one_frame_is_enough_to_fail() {
+        assert_eq!(case().compare(&site(&FRAMES)), Ok(Agreement::Whole));
+        let mut line = FRAMES;
+        line[3].2 = Some(10);
+        let mut twice = FRAMES.to_vec();
+        twice.insert(3, FRAMES[3]);
+        let mut exchanged = FRAMES;
+        exchanged.swap(3, 5);
+        for wrong in [&line[..], &FRAMES[..5], &twice, &exchanged, &[]] {
+            assert!(case().compare(&site(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    /// Behind the marker of parked frames the stack must go on where the virtual thread was entered, as the JVM says.
+    #[test]
+    fn parked_frames_are_the_only_gap() {
+        let mut case = case();
+        case.frames[3].class = "jdk.internal.vm.Continuation".to_owned();
+        case.frames[3].method = "run".to_owned();
+        let mut parked = FRAMES;
+        parked[3] = (PARKED, "unknown", None);
+        assert!(case.compare(&site(&parked)).is_err(), "another method");
+        parked[5].0 = ENTRY[0];
+        assert_eq!(case.compare(&site(&parked)), Ok(Agreement::Unparked));
+        assert!(case.compare(&site(&parked[..5])).is_err(), "nothing behind");
+        let mut nothing = FRAMES.to_vec();
+        nothing[5].0 = ENTRY[0];
+        nothing.insert(4, parked[3]);
+        assert!(case.compare(&site(&nothing)).is_err(), "no gap");
+    }
+
+    /// A truncated stack shows the leaf side as the JVM says, and any other end is a fault.
+    #[test]
+    fn truncated_stacks_keep_their_leaf_side() {
+        let mut truncated = site(&FRAMES[..4]);
+        TRUNCATED.clone_into(&mut truncated.stack_end);
+        assert_eq!(case().compare(&truncated), Ok(Agreement::LeafSide));
+        truncated.frames[3].line = Some(10);
+        assert!(case().compare(&truncated).is_err());
+        let mut lost = site(&FRAMES);
+        "lost".clone_into(&mut lost.stack_end);
+        assert!(case().compare(&lost).is_err());
+    }
+}

@@ -1,0 +1,232 @@
+//! The JVM's own word: each Java frame of a captured stack is the one that the JVM itself has there, on every JDK, under
+//! every flag that changes frames, for every kind of frame.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use offheap::capture::{Capture, Frame, FrameKind, Site};
+use offheap_tests::jdk::Jdk;
+use offheap_tests::session::skip;
+use offheap_tests::sources::jni_includes;
+use offheap_tests::witness::{Agreement, Case, is_java};
+use offheap_tests::{CFlags, Target, Tool, c_library, classpath, session};
+
+/// The installed JDK runs all of them, the others the first two; with `OFFHEAP_FULL=1` each runs all that it has.
+const FLAGS: [&[&str]; 13] = [
+    &[],
+    &["-Xint"],
+    &["-XX:TieredStopAtLevel=1"],
+    &["-XX:-TieredCompilation"],
+    &["-XX:-Inline"],
+    &["-Xcomp"],
+    &["-XX:+PreserveFramePointer"],
+    &["-XX:-SegmentedCodeCache"],
+    &["-XX:+UseSerialGC"],
+    &["-XX:+UseParallelGC"],
+    &["-XX:+UseG1GC"],
+    &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseZGC"],
+    &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseShenandoahGC"],
+];
+const EVERYWHERE: usize = 2;
+/// Compilers begin after a twentieth of the usual calls, and the program waits for them: the rounds below are enough
+/// for all tiers, and which method is compiled does not depend on the machine's load.
+const SOON: [&str; 2] = ["-XX:CompileThresholdScaling=0.05", "-Xbatch"];
+const ROUNDS: &str = "100";
+/// Nothing is compiled, or everything at its first call: the rounds only load classes.
+const FEW_ROUNDS: &str = "20";
+
+const HOT_LOOP: &str = "targets.Paths.hotLoop";
+const RECURSION: &str = "targets.Paths.descend";
+
+/// What one run has to be told of.
+struct Run {
+    cases: Vec<Case>,
+    capture: Capture,
+}
+
+/// Traces `targets.Witness` on `jdk`; None, with the reason printed, where something is missing here.
+fn run(jdk: &Jdk, flags: &[&str]) -> Option<Run> {
+    let classpath = classpath()?;
+    let Some(includes) = jni_includes() else {
+        skip("jni.h of the JDK");
+        return None;
+    };
+    let includes: Vec<&str> = includes.iter().map(String::as_str).collect();
+    let library = c_library(
+        "witness",
+        CFlags {
+            compile: &includes,
+            link: &[],
+        },
+    );
+    let constant = flags.iter().any(|flag| ["-Xint", "-Xcomp"].contains(flag));
+    let rounds = if constant { FEW_ROUNDS } else { ROUNDS };
+    let mut java = jdk.java(&classpath, &[&SOON[..], flags].concat(), "Witness");
+    let mut target = Target::start(java.arg(library).arg(rounds));
+    let exact = ["--sample-bytes", "0", "--ring-bytes", "64m"];
+    let tool = Tool::capture(target.pid(), &exact);
+    target.say("go");
+    let count: usize = target.await_value("cases ").parse().expect("a number");
+    let cases = (0..count)
+        .map(|_| Case::parse(&target.await_value("case ")))
+        .collect();
+    target.await_word("done");
+    Some(Run {
+        cases,
+        capture: tool.finish(),
+    })
+}
+
+/// What is wrong in a run, one text each.
+fn faults(run: &Run, flags: &[&str]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for case in &run.cases {
+        let name = format!("{} by {}", case.path, case.means);
+        match case
+            .site(&run.capture)
+            .and_then(|site| Ok((site, case.compare(site)?)))
+        {
+            Err(fault) => faults.push(format!("{name}: {fault}")),
+            Ok((_, agreement)) if agreement != shown(case, flags) => {
+                faults.push(format!("{name} shows {agreement:?}"));
+            }
+            Ok((site, _)) if !is_compiled_loop(case, site, flags) => {
+                faults.push(format!("{name}: the loop was not compiled while it ran"));
+            }
+            Ok(_) => {}
+        }
+    }
+    let jvm = run.capture.target.jvm.as_ref();
+    if jvm.is_none_or(|jvm| jvm.unsupported.is_some()) {
+        faults.push(format!("the JVM is not understood: {jvm:?}"));
+    }
+    faults.extend(incomplete(&run.capture, flags));
+    faults
+}
+
+/// How much of its stack a case has to show.
+fn shown(case: &Case, flags: &[&str]) -> Agreement {
+    match case.path.as_str() {
+        "parkedVirtualThread" => Agreement::Unparked,
+        // Interpreted, so many frames are larger than what is copied at most.
+        "recursion1000" if flags == ["-Xint"] => Agreement::LeafSide,
+        _ => Agreement::Whole,
+    }
+}
+
+fn is_compiled_loop(case: &Case, site: &Site, flags: &[&str]) -> bool {
+    let compiled = |frame: &&Frame| [FrameKind::C1, FrameKind::C2].contains(&frame.kind);
+    let mut frames = site.frames.iter().filter(compiled);
+    case.path != "hotLoop" || flags == ["-Xint"] || frames.any(|frame| frame.name == HOT_LOOP)
+}
+
+/// Stacks that end before the thread's root without having to: of all that the JVM allocates, and not only of the cases.
+fn incomplete(capture: &Capture, flags: &[&str]) -> Option<String> {
+    let completeness = &capture.completeness;
+    let truncated = completeness.ends.get("truncated").copied().unwrap_or(0);
+    let excused = |site: &&Site| {
+        let deep = site.frames.iter().filter(|frame| frame.name == RECURSION);
+        site.stack_end == "truncated" && deep.count() > 500
+    };
+    let whole = |site: &&Site| site.stack_end == "root";
+    let all = capture
+        .sites
+        .iter()
+        .all(|site| whole(&site) || (flags == ["-Xint"] && excused(&site)));
+    let is_right = all
+        && completeness.complete > 0
+        && completeness.complete + truncated == completeness.stacks
+        && (truncated == 0 || flags == ["-Xint"]);
+    (!is_right).then(|| format!("not all stacks are complete: {completeness:?}"))
+}
+
+/// How many Java frames of each kind were compared.
+fn kinds(run: &Run) -> BTreeMap<String, usize> {
+    let mut kinds = BTreeMap::new();
+    let sites = run
+        .cases
+        .iter()
+        .filter_map(|case| case.site(&run.capture).ok());
+    for frame in sites
+        .flat_map(|site| &site.frames)
+        .filter(|frame| is_java(frame))
+    {
+        *kinds.entry(format!("{:?}", frame.kind)).or_default() += 1;
+    }
+    kinds
+}
+
+/// The kinds of frames that a row is there for, so that it can't pass without them.
+fn expected(flags: &[&str]) -> (&'static [FrameKind], &'static [FrameKind]) {
+    use FrameKind::{C1, C2, Inlined, Interpreted};
+    match flags {
+        ["-Xint"] => (&[Interpreted], &[C1, C2, Inlined]),
+        ["-XX:TieredStopAtLevel=1"] => (&[C1, Inlined], &[C2]),
+        ["-XX:-TieredCompilation"] => (&[C2, Inlined], &[C1]),
+        ["-Xcomp"] => (&[Inlined], &[]),
+        ["-XX:-Inline"] => (&[C2], &[]),
+        _ => (&[C2, Inlined], &[]),
+    }
+}
+
+/// Runs the rows and fails with all that is wrong in any of them.
+fn check(rows: &[(Jdk, &[&str])]) {
+    let mut all = Vec::new();
+    for (jdk, flags) in rows {
+        if !jdk.has(flags) {
+            println!("JDK {jdk} has no {flags:?}");
+            continue;
+        }
+        let begun = Instant::now();
+        let Some(run) = run(jdk, flags) else { return };
+        let (faults, kinds) = (faults(&run, flags), kinds(&run));
+        println!(
+            "JDK {jdk} {flags:?}: {} cases, {} faults, {} stacks, frames {kinds:?}, {:.1} s",
+            run.cases.len(),
+            faults.len(),
+            run.capture.completeness.stacks,
+            begun.elapsed().as_secs_f64()
+        );
+        let (with, without) = expected(flags);
+        let has = |kind: &FrameKind| kinds.contains_key(&format!("{kind:?}"));
+        assert!(with.iter().all(has), "{flags:?} gave only {kinds:?}");
+        assert!(!without.iter().any(has), "{flags:?} gave {kinds:?}");
+        all.extend(
+            faults
+                .iter()
+                .map(|fault| format!("JDK {jdk} {flags:?}: {fault}")),
+        );
+    }
+    assert!(all.is_empty(), "{} faults\n{}", all.len(), all.join("\n"));
+}
+
+fn is_full() -> bool {
+    std::env::var_os("OFFHEAP_FULL").is_some_and(|value| value == "1")
+}
+
+/// On each JDK every Java frame is the JVM's own, compiled and interpreted.
+#[test]
+fn every_jdk_agrees() {
+    let Some(_session) = session() else { return };
+    let flags = if is_full() {
+        &FLAGS[..]
+    } else {
+        &FLAGS[..EVERYWHERE]
+    };
+    let jdks = Jdk::downloaded();
+    let rows: Vec<(Jdk, &[&str])> = jdks
+        .iter()
+        .flat_map(|jdk| flags.iter().map(|flags| (jdk.clone(), *flags)))
+        .collect();
+    check(&rows);
+}
+
+/// Under each flag that changes compilers, frames, code heaps or collectors every Java frame is the JVM's own.
+#[test]
+fn every_flag_agrees() {
+    let Some(_session) = session() else { return };
+    let Some(jdk) = Jdk::installed() else {
+        return skip("java");
+    };
+    check(&FLAGS.map(|flags| (jdk.clone(), flags)));
+}
