@@ -147,6 +147,37 @@ fn replaced_code() {
     assert!(checked > 0);
 }
 
+/// Code that was freed between the copy of a stack and its walk is still found in its block, and where its calls are
+/// gone, too, the walk ends there with a reason.
+#[test]
+fn freed_code() {
+    let mut checked = 0;
+    for fixture in fixtures() {
+        let recorded = fixture.stacks.last().unwrap();
+        let bytes = recorded.bytes();
+        let (modules, mut unwinder) = fixture.replay();
+        unwinder.unwind(&modules, &recorded.capture(&bytes));
+        let Some(Ok(hotspot)) = &unwinder.jvm else {
+            continue;
+        };
+        let Some((blob, _)) = hotspot.first_compiled() else {
+            continue;
+        };
+        checked += 1;
+        let cache = &fixture.layout.code_cache;
+        let used = blob - cache.block_size + cache.block_used;
+        let (_, mut later) = fixture.replay();
+        later.memory.put(used, &[0]);
+        let stack = later.unwind(&modules, &recorded.capture(&bytes));
+        assert_eq!(describe(&stack, later.methods(), &modules), recorded.frames);
+        let (_, mut reused) = fixture.replay();
+        reused.memory.put(used, &[0; 160]);
+        let stack = reused.unwind(&modules, &recorded.capture(&bytes));
+        assert_eq!(stack.end, crate::stack::StackEnd::BadCodeBlob);
+    }
+    assert!(checked > 0);
+}
+
 /// With all of the JVM's memory gone, as after its end, the native frames remain and the rest has its reason.
 #[test]
 fn memory_gone() {
