@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use crate::stack::Frame;
 use crate::unwind::Unwinder;
 use crate::unwind::memory::RecordedMemory;
 use crate::unwind::walk::MAX_FRAMES;
@@ -174,6 +175,7 @@ fn freed_code() {
         reused.memory.put(used, &[0; 160]);
         let stack = reused.unwind(&modules, &recorded.capture(&bytes));
         assert_eq!(stack.end, crate::stack::StackEnd::BadCodeBlob);
+        assert!(matches!(stack.frames.last(), Some(Frame::Unknown { .. })));
     }
     assert!(checked > 0);
 }
