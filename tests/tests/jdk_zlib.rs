@@ -22,42 +22,42 @@ const LIBRARY: &str = "lib/libzip.so";
 
 /// Which functions tell of streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum ToldBy {
     /// zlib's own, in a shared library.
-    ByShared,
+    SharedZlib,
     /// zlib's own, as local symbols of the JDK's library that contains it.
-    ByLocal,
+    LocalSymbols,
     /// The JDK's native methods, where zlib has no symbols.
-    ByExports,
+    Exports,
 }
 
-impl Told {
-    fn of(jdk: &Jdk) -> Told {
+impl ToldBy {
+    fn of(jdk: &Jdk) -> ToldBy {
         let libzip = std::fs::read(jdk.home().join(LIBRARY)).expect("each JDK has this library");
         let has = |text: &[u8]| libzip.windows(text.len()).any(|window| window == text);
         // The first is the library's name among those needed, the second a symbol that only zlib itself has.
         match (has(b"\0libz.so.1\0"), has(b"\0deflate_slow\0")) {
-            (true, _) => Told::ByShared,
-            (false, true) => Told::ByLocal,
-            (false, false) => Told::ByExports,
+            (true, _) => ToldBy::SharedZlib,
+            (false, true) => ToldBy::LocalSymbols,
+            (false, false) => ToldBy::Exports,
         }
     }
 
     fn is(self, function: &str) -> bool {
-        function.starts_with("Java_") == (self == Told::ByExports)
+        function.starts_with("Java_") == (self == ToldBy::Exports)
     }
 
     /// What opens a Deflater, as a frame.
     fn opener(self) -> &'static str {
         match self {
-            Told::ByShared | Told::ByLocal => "deflateInit2_",
-            Told::ByExports => "Java_java_util_zip_Deflater_init",
+            ToldBy::SharedZlib | ToldBy::LocalSymbols => "deflateInit2_",
+            ToldBy::Exports => "Java_java_util_zip_Deflater_init",
         }
     }
 }
 
 /// Runs `targets.Streams` on `jdk`, and compares everything with the truth.
-fn check(jdk: &Jdk, told: Told, classpath: &Path) {
+fn check(jdk: &Jdk, told: ToldBy, classpath: &Path) {
     let mut target = Target::start(jdk.java(classpath, &OPENS, "Streams").arg("2000"));
     let tool = Tool::capture(
         target.pid(),
@@ -91,11 +91,11 @@ fn check(jdk: &Jdk, told: Told, classpath: &Path) {
     ) {
         assert_frames_in_order(site, &[told.opener(), "java.util.zip.Deflater.init"]);
     }
-    println!("JDK {jdk}: {told:?}");
+    println!("JDK {jdk}: streams told by {told:?}");
 }
 
 /// Only one kind of functions was called, so that no stream was counted twice.
-fn assert_told(capture: &Capture, told: Told, jdk: &Jdk) {
+fn assert_told(capture: &Capture, told: ToldBy, jdk: &Jdk) {
     let seen: BTreeSet<(&str, &str)> = capture
         .functions
         .iter()
@@ -105,13 +105,13 @@ fn assert_told(capture: &Capture, told: Told, jdk: &Jdk) {
     assert!(!seen.is_empty(), "JDK {jdk}: no function of zlib was seen");
     assert!(
         seen.iter().all(|(name, _)| told.is(name)),
-        "JDK {jdk}: streams are told {told:?}, seen {seen:?}"
+        "JDK {jdk}: streams are told by {told:?}, seen {seen:?}"
     );
     let own = jdk.home().join(LIBRARY);
     assert!(
         seen.iter()
-            .all(|(_, file)| (Path::new(file) == own) != (told == Told::ByShared)),
-        "JDK {jdk}: streams are told {told:?}, seen {seen:?}"
+            .all(|(_, file)| (Path::new(file) == own) != (told == ToldBy::SharedZlib)),
+        "JDK {jdk}: streams are told by {told:?}, seen {seen:?}"
     );
 }
 
@@ -122,8 +122,8 @@ fn streams_are_exact_wherever_zlib_is() {
     let Some(_session) = session() else { return };
     let Some(classpath) = classpath() else { return };
     for jdk in Jdk::downloaded() {
-        let told = Told::of(&jdk);
-        assert_ne!(told, Told::ByExports, "JDK {jdk} comes with symbols");
+        let told = ToldBy::of(&jdk);
+        assert_ne!(told, ToldBy::Exports, "JDK {jdk} comes with symbols");
         check(&jdk, told, &classpath);
     }
 }
@@ -167,10 +167,13 @@ fn streams_are_exact_without_symbols() {
     }
     let jdks = Jdk::downloaded();
     let (mut checked, there) = (0, !jdks.is_empty());
-    for jdk in jdks.iter().filter(|jdk| Told::of(jdk) == Told::ByLocal) {
+    for jdk in jdks
+        .iter()
+        .filter(|jdk| ToldBy::of(jdk) == ToldBy::LocalSymbols)
+    {
         let (_folder, copy) = stripped(jdk);
-        assert_eq!(Told::of(&copy), Told::ByExports, "JDK {jdk}, stripped");
-        check(&copy, Told::ByExports, &classpath);
+        assert_eq!(ToldBy::of(&copy), ToldBy::Exports, "JDK {jdk}, stripped");
+        check(&copy, ToldBy::Exports, &classpath);
         checked += 1;
     }
     if there && checked == 0 {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use offheap_tests::jdk::{Jdk, RELEASES};
 use offheap_tests::session::{is_root, library_is_found, missing_privilege, program};
 use offheap_tests::{CFlags, c_program, classpath, sources};
 
@@ -46,6 +47,21 @@ fn present_libraries_do_not_skip() {
         );
     }
     assert!(!library_is_found("libno-such-library.so.1"));
+}
+
+/// Each folder of a JDK that tests know is one that they run.
+#[test]
+fn present_jdks_do_not_skip() {
+    let Some(folder) = std::env::var_os("OFFHEAP_JDKS") else {
+        assert_eq!(Jdk::downloaded(), []);
+        return;
+    };
+    let there = RELEASES
+        .iter()
+        .filter(|release| Path::new(&folder).join(release).exists());
+    let used = Jdk::downloaded();
+    assert_eq!(used.len(), there.count(), "{used:?}");
+    assert_eq!(Jdk::installed().is_some(), shell_finds("java"));
 }
 
 /// Root on a kernel with BTF and uprobes lacks nothing but perhaps the binary; anybody else lacks root.

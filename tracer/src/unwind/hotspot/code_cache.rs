@@ -79,6 +79,23 @@ impl CodeCache {
     /// # Errors
     /// The segment map can't be read or makes no sense.
     pub fn blob(&self, memory: &impl Memory, address: u64) -> Result<Option<u64>, Unreadable> {
+        let block = self.block(memory, address)?;
+        Ok(block.and_then(|(blob, used)| used.then_some(blob)))
+    }
+
+    /// The address of the blob that was last where `address` lies, in a block that is free. Freeing writes a link over
+    /// the first word behind the block's header and leaves the rest, until the block is joined with others or used
+    /// again (`CodeHeap::deallocate`, JDK 11 to 25): what is found may be anything, and has to prove itself.
+    ///
+    /// # Errors
+    /// As [`CodeCache::blob`].
+    pub fn freed(&self, memory: &impl Memory, address: u64) -> Result<Option<u64>, Unreadable> {
+        let block = self.block(memory, address)?;
+        Ok(block.and_then(|(blob, used)| (!used).then_some(blob)))
+    }
+
+    /// What follows the header of the block around `address`, and whether the block is in use.
+    fn block(&self, memory: &impl Memory, address: u64) -> Result<Option<(u64, bool)>, Unreadable> {
         let Some(heap) = self.heap(address) else {
             return Ok(None);
         };
@@ -89,10 +106,8 @@ impl CodeCache {
             .low
             .checked_add(segment << heap.shift)
             .ok_or(Unreadable)?;
-        if memory.read_u8(block.checked_add(self.block_used).ok_or(Unreadable)?)? == 0 {
-            return Ok(None);
-        }
-        Ok(block.checked_add(self.block_size))
+        let used = memory.read_u8(block.checked_add(self.block_used).ok_or(Unreadable)?)? != 0;
+        Ok(block.checked_add(self.block_size).map(|blob| (blob, used)))
     }
 
     fn heap(&self, address: u64) -> Option<&CodeHeap> {
@@ -238,12 +253,15 @@ mod tests {
         assert_eq!(cache.blob(&memory, LOW - 1), Ok(None));
     }
 
-    /// A block that is marked free, and a map that hops out of the heap, lead to nothing.
+    /// A block that is marked free is found as such and no other way, and a map that hops out of the heap leads to nothing.
     #[test]
     fn damaged() {
         let (cache, mut memory) = heap();
         memory.put(LOW + 4 * 128 + 8, &[0]);
         assert_eq!(cache.blob(&memory, LOW + 5 * 128), Ok(None));
+        let freed = |address| cache.freed(&memory, address);
+        assert_eq!(freed(LOW + 5 * 128), Ok(Some(LOW + 4 * 128 + 16)));
+        assert_eq!(freed(LOW + 101 * 128), Ok(None), "it is in use");
         memory.put(SEGMAP, &[7; 1024]);
         assert_eq!(cache.blob(&memory, LOW + 700 * 128), Err(Unreadable));
         memory.ranges.clear();

@@ -117,6 +117,11 @@ impl HotSpot {
                 }
             }
         }
+        // Where the caller's code is gone the caller is still a frame, and the next step says what it lacks.
+        let pc = walk.stack.word(top.wrapping_sub(8)).unwrap_or(0);
+        if self.contains(pc) {
+            return Ok(Cursor::caller(pc, top, 0));
+        }
         Err(failed)
     }
 

@@ -100,7 +100,6 @@ pub struct HotSpot {
 
 #[cfg(test)]
 impl HotSpot {
-    /// What a recorded stack needs besides memory.
     /// Believes nothing without another look.
     pub fn distrust(&mut self) {
         self.trusted = Duration::ZERO;
@@ -110,14 +109,14 @@ impl HotSpot {
     /// Address and compile id of the lowest compiled method that is remembered.
     pub fn first_compiled(&self) -> Option<(u64, u32)> {
         let compiled = |entry: &Entry| {
-            Some((
-                entry.code.blob.address,
-                entry.code.blob.nmethod.as_ref()?.compile_id,
-            ))
+            let blob = &entry.code.blob;
+            let nmethod = blob.nmethod.as_ref()?;
+            (blob.kind == blob::BlobKind::Compiled).then_some((blob.address, nmethod.compile_id))
         };
         self.codes.values().filter_map(compiled).min()
     }
 
+    /// What a recorded stack needs besides memory.
     pub fn parts(&self) -> (JvmVersion, VmLayout, CodeCache) {
         (
             self.version.clone(),
@@ -230,10 +229,12 @@ fn find_blob(
     cache: &CodeCache,
     pc: u64,
 ) -> Result<Blob, UnknownReason> {
-    let address = cache
+    let found = cache
         .blob(memory, pc)
-        .map_err(|_| UnknownReason::BadMetadata)?
-        .ok_or(UnknownReason::NoCodeBlob)?;
+        .map_err(|_| UnknownReason::BadMetadata)?;
+    let Some(address) = found else {
+        return freed_blob(memory, layout, cache, pc).ok_or(UnknownReason::NoCodeBlob);
+    };
     let blob = Blob::read(memory, layout, address).map_err(|_| UnknownReason::BadMetadata)?;
     // A call may be a blob's last instruction.
     if blob.code.contains(&pc) || blob.code.end == pc {
@@ -241,6 +242,17 @@ fn find_blob(
     } else {
         Err(UnknownReason::NoCodeBlob)
     }
+}
+
+/// Compiled code that was freed after the stack was copied: code that has become invalid (a deoptimised frame, a tier
+/// that was left) is freed soon when the collector unloads concurrently. It is believed where it describes a call that
+/// returns to exactly `pc`.
+fn freed_blob(memory: &impl Memory, layout: &VmLayout, cache: &CodeCache, pc: u64) -> Option<Blob> {
+    let address = cache.freed(memory, pc).ok()??;
+    let blob = Blob::read(memory, layout, address).ok()?;
+    let nmethod = blob.nmethod.as_ref().filter(|_| blob.code.contains(&pc))?;
+    let calls = scopes::at(memory, layout.release, nmethod, &blob.code, pc).ok()?;
+    (!calls.is_empty()).then_some(blob)
 }
 
 /// Whether a mapped file is a JVM's library.

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use crate::stack::Frame;
 use crate::unwind::Unwinder;
 use crate::unwind::memory::RecordedMemory;
 use crate::unwind::walk::MAX_FRAMES;
@@ -143,6 +144,38 @@ fn replaced_code() {
             recorded.frames[..java]
         );
         assert_eq!(first_compiled(&unwinder), Some((blob, id + 1)));
+    }
+    assert!(checked > 0);
+}
+
+/// Code that was freed between the copy of a stack and its walk is still found in its block, and where its calls are
+/// gone, too, the walk ends there with a reason.
+#[test]
+fn freed_code() {
+    let mut checked = 0;
+    for fixture in fixtures() {
+        let recorded = fixture.stacks.last().unwrap();
+        let bytes = recorded.bytes();
+        let (modules, mut unwinder) = fixture.replay();
+        unwinder.unwind(&modules, &recorded.capture(&bytes));
+        let Some(Ok(hotspot)) = &unwinder.jvm else {
+            continue;
+        };
+        let Some((blob, _)) = hotspot.first_compiled() else {
+            continue;
+        };
+        checked += 1;
+        let cache = &fixture.layout.code_cache;
+        let used = blob - cache.block_size + cache.block_used;
+        let (_, mut later) = fixture.replay();
+        later.memory.put(used, &[0]);
+        let stack = later.unwind(&modules, &recorded.capture(&bytes));
+        assert_eq!(describe(&stack, later.methods(), &modules), recorded.frames);
+        let (_, mut reused) = fixture.replay();
+        reused.memory.put(used, &[0; 160]);
+        let stack = reused.unwind(&modules, &recorded.capture(&bytes));
+        assert_eq!(stack.end, crate::stack::StackEnd::BadCodeBlob);
+        assert!(matches!(stack.frames.last(), Some(Frame::Unknown { .. })));
     }
     assert!(checked > 0);
 }

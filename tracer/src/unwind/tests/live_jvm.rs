@@ -133,14 +133,14 @@ fn is_in_deflater(stack: &Stack, methods: &MethodTable) -> bool {
     })
 }
 
-/// What `Live` does, and what its stacks have to be; None for one that is not meant.
+/// Asserts what the stack at a stop has to be; how its methods were run, or None for a stack that is not meant.
+type Check =
+    fn(&ModuleTable, &mut Unwinder<Recorder<ProcessMemory>>, &stops::Stop) -> Option<Vec<JavaKind>>;
+
+/// What `Live` does, and what its stacks are then.
 struct Way {
     name: &'static str,
-    check: fn(
-        &ModuleTable,
-        &mut Unwinder<Recorder<ProcessMemory>>,
-        &stops::Stop,
-    ) -> Option<Vec<JavaKind>>,
+    check: Check,
 }
 
 const PLAIN: Way = Way {
