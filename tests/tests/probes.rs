@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 use offheap::functions::Group;
 use offheap::functions::resolve::resolve;
-use offheap::probes::{Capacities, Counts, LinkKind, Point, Probes, Setup, Support, features};
+use offheap::probes::{Capacities, Counts, LinkKind, Point, Probes, Setup, Support, Work, features};
 use offheap::stack::ModuleId;
 use tracer_common::config::Config;
 use tracer_common::outcome::Outcome;
@@ -49,6 +49,7 @@ fn load(links: LinkKind) -> Result<Probes> {
         },
         verbosity: 0,
         links: Some(links),
+        work: Work::Trace,
     };
     Probes::load(tgid, config, setup)
 }

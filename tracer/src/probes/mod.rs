@@ -47,11 +47,33 @@ pub struct Setup {
     pub verbosity: u8,
     /// None takes the better kind that the kernel has.
     pub links: Option<LinkKind>,
+    pub work: Work,
+}
+
+/// What is done when a probe is hit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Work {
+    #[default]
+    Trace,
+    /// Nothing, to measure what the traps alone cost: empty programs at the very same places.
+    Nothing,
+}
+
+impl Work {
+    /// The program that stands in for `program`.
+    fn program(self, program: &'static str) -> &'static str {
+        match self {
+            Work::Trace => program,
+            Work::Nothing if program.ends_with("_return") => "empty_return",
+            Work::Nothing => "empty_enter",
+        }
+    }
 }
 
 /// The loaded programs and everything that is attached.
 pub struct Probes {
     attacher: Attacher,
+    work: Work,
     pub points: Vec<Point>,
     capacities: Capacities,
     events: RingBuf<MapData>,
@@ -74,6 +96,7 @@ impl Probes {
         let mut attacher = Attacher::new(ebpf, kind, pid, setup.verbosity)?;
         let ebpf = attacher.ebpf();
         Ok(Probes {
+            work: setup.work,
             points: Vec::new(),
             capacities: setup.capacities,
             events: take(ebpf, "EVENTS")?,
@@ -100,7 +123,7 @@ impl Probes {
             point.error = Some(format!("no attach point is left: all {most} are in use"));
         }
         for (program, members) in attach::plan(&self.points, first) {
-            self.attach_program(program, members, file);
+            self.attach_program(self.work.program(program), members, file);
         }
     }
 

@@ -13,7 +13,7 @@ use super::{Cost, Start, Trace, mappings, open_memory};
 use crate::exit::TargetEnded;
 use crate::functions::Group;
 use crate::functions::resolve::resolve;
-use crate::probes::{self, Capacities, Point, Probes, Setup};
+use crate::probes::{self, Capacities, Point, Probes, Setup, Work};
 use crate::settings::{Settings, Verbosity};
 use crate::stack::ModuleId;
 use crate::symbolize::NativeNames;
@@ -61,6 +61,7 @@ impl Trace {
             capacities: capacities(settings),
             verbosity: verbosity(settings),
             links: None,
+            work: Work::Trace,
         };
         let probes = Probes::load(pid, config(pid, settings), setup)?;
         let start = Start::of(&process, begin);
