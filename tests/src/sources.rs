@@ -34,11 +34,12 @@ static BUILDING: Mutex<()> = Mutex::new(());
 /// The folder that everything is compiled into. It belongs to whoever owns the build directory, also when the tests
 /// run as root.
 pub fn directory() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
+    let test = std::env::current_exe().expect("the path of this program");
+    // Cargo marks its folder so that backups leave it out.
     let build = test
         .ancestors()
-        .nth(3)
-        .expect("tests run from target/PROFILE/deps");
+        .find(|folder| folder.join("CACHEDIR.TAG").is_file())
+        .expect("tests run from below cargo's target folder");
     let folder = build.join("test-targets");
     fs::create_dir_all(&folder)
         .unwrap_or_else(|error| panic!("can't create {}: {error}", folder.display()));
