@@ -4,13 +4,13 @@
 //! cargo from inside `cargo run`) and [`host`] (what this machine allows).
 
 mod apt;
+mod bench;
 mod bpf_core;
 mod build;
 mod cargo;
 mod check;
 mod cross;
 mod demo;
-
 mod host;
 mod jdk;
 mod linker;
@@ -46,6 +46,8 @@ enum Command {
     Check,
     /// Run every test that this machine allows, the privileged ones as root
     Test(test::Args),
+    /// Measure what tracing costs here: docs/BENCHMARKS.md
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,5 +67,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo => demo::run(),
         Command::Check => check::run(),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }

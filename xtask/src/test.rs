@@ -20,7 +20,7 @@ use crate::{
     workspace,
 };
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct Args {
     /// Also the tests that take long, with all JDKs under all flags
     #[arg(long)]
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// What the integration tests know of this run, and what sudo's policy would drop.
-fn environment(offheap: &Path, args: &Args) -> Vec<(&'static str, String)> {
+pub fn environment(offheap: &Path, args: &Args) -> Vec<(&'static str, String)> {
     let mut environment = vec![
         ("OFFHEAP_BIN", offheap.display().to_string()),
         ("OFFHEAP_REQUIRE_PRIVILEGED", "1".to_owned()),
