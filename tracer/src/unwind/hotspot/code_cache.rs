@@ -16,6 +16,8 @@ const SEGMENT_SHIFTS: std::ops::RangeInclusive<u32> = 6..=13;
 const WINDOW: u64 = 256;
 /// Windows looked at for one address. The largest block, the interpreter, spans about ten.
 const MAX_WINDOWS: usize = 256;
+/// Hops of which one may be where a freed block began: a blob has one for each 254 segments, each join adds one.
+const MAX_HOPS: usize = 64;
 
 const FREE: u8 = 0xff;
 
@@ -79,27 +81,50 @@ impl CodeCache {
     /// # Errors
     /// The segment map can't be read or makes no sense.
     pub fn blob(&self, memory: &impl Memory, address: u64) -> Result<Option<u64>, Unreadable> {
-        let block = self.block(memory, address)?;
+        let block = self.block(memory, address, |_| ())?;
         Ok(block.and_then(|(blob, used)| used.then_some(blob)))
     }
 
-    /// The address of the blob that was last where `address` lies, in a block that is free. Freeing writes a link over
-    /// the first word behind the block's header and leaves the rest, until the block is joined with others or used
-    /// again (`CodeHeap::deallocate`, JDK 11 to 25): what is found may be anything, and has to prove itself.
+    /// Where the blob may have begun that was last where `address` lies, in a block that is free now. Freeing writes a
+    /// link over the first word behind the block's header and leaves the rest until the block is used again; joining it
+    /// with the block before makes its first segment hop there (`CodeHeap`, JDK 11 to 25). So each segment on the way
+    /// may be the one. What is found there may be anything, and has to prove itself.
     ///
     /// # Errors
     /// As [`CodeCache::blob`].
-    pub fn freed(&self, memory: &impl Memory, address: u64) -> Result<Option<u64>, Unreadable> {
-        let block = self.block(memory, address)?;
-        Ok(block.and_then(|(blob, used)| (!used).then_some(blob)))
+    pub fn freed(&self, memory: &impl Memory, address: u64) -> Result<Vec<u64>, Unreadable> {
+        let mut visited = Vec::new();
+        let block = self.block(memory, address, |segment| {
+            if visited.len() < MAX_HOPS {
+                visited.push(segment);
+            }
+        })?;
+        let heap = self
+            .heap(address)
+            .filter(|_| block.is_some_and(|(_, used)| !used));
+        let begins = heap.into_iter().flat_map(|heap| {
+            let blob = |segment: u64| {
+                heap.low
+                    .checked_add(segment << heap.shift)?
+                    .checked_add(self.block_size)
+            };
+            visited.iter().filter_map(move |&segment| blob(segment))
+        });
+        Ok(begins.collect())
     }
 
-    /// What follows the header of the block around `address`, and whether the block is in use.
-    fn block(&self, memory: &impl Memory, address: u64) -> Result<Option<(u64, bool)>, Unreadable> {
+    /// What follows the header of the block around `address`, and whether the block is in use. `visit` is told the
+    /// segments on the way to its first one, which is the last of them.
+    fn block(
+        &self,
+        memory: &impl Memory,
+        address: u64,
+        visit: impl FnMut(u64),
+    ) -> Result<Option<(u64, bool)>, Unreadable> {
         let Some(heap) = self.heap(address) else {
             return Ok(None);
         };
-        let Some(segment) = heap.first_segment(memory, address)? else {
+        let Some(segment) = heap.first_segment(memory, address, visit)? else {
             return Ok(None);
         };
         let block = heap
@@ -147,7 +172,12 @@ impl CodeHeap {
     }
 
     /// The segment where the block around `address` begins.
-    fn first_segment(&self, memory: &impl Memory, address: u64) -> Result<Option<u64>, Unreadable> {
+    fn first_segment(
+        &self,
+        memory: &impl Memory,
+        address: u64,
+        mut visit: impl FnMut(u64),
+    ) -> Result<Option<u64>, Unreadable> {
         let Some(offset) = address.checked_sub(self.low) else {
             return Ok(None);
         };
@@ -160,6 +190,7 @@ impl CodeHeap {
                 .checked_sub(first)
                 .and_then(|index| window.get(index as usize))
             {
+                visit(segment);
                 match hop {
                     0 => return Ok(Some(segment)),
                     FREE => return Ok(None),
@@ -260,8 +291,9 @@ mod tests {
         memory.put(LOW + 4 * 128 + 8, &[0]);
         assert_eq!(cache.blob(&memory, LOW + 5 * 128), Ok(None));
         let freed = |address| cache.freed(&memory, address);
-        assert_eq!(freed(LOW + 5 * 128), Ok(Some(LOW + 4 * 128 + 16)));
-        assert_eq!(freed(LOW + 101 * 128), Ok(None), "it is in use");
+        let begins = |segment: u64| LOW + segment * 128 + 16;
+        assert_eq!(freed(LOW + 5 * 128), Ok(vec![begins(5), begins(4)]));
+        assert_eq!(freed(LOW + 101 * 128), Ok(vec![]), "it is in use");
         memory.put(SEGMAP, &[7; 1024]);
         assert_eq!(cache.blob(&memory, LOW + 700 * 128), Err(Unreadable));
         memory.ranges.clear();

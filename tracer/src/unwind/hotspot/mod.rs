@@ -248,11 +248,13 @@ fn find_blob(
 /// that was left) is freed soon when the collector unloads concurrently. It is believed where it describes a call that
 /// returns to exactly `pc`.
 fn freed_blob(memory: &impl Memory, layout: &VmLayout, cache: &CodeCache, pc: u64) -> Option<Blob> {
-    let address = cache.freed(memory, pc).ok()??;
-    let blob = Blob::read(memory, layout, address).ok()?;
-    let nmethod = blob.nmethod.as_ref().filter(|_| blob.code.contains(&pc))?;
-    let calls = scopes::at(memory, layout.release, nmethod, &blob.code, pc).ok()?;
-    (!calls.is_empty()).then_some(blob)
+    let begins = cache.freed(memory, pc).ok()?;
+    begins.into_iter().find_map(|address| {
+        let blob = Blob::read(memory, layout, address).ok()?;
+        let nmethod = blob.nmethod.as_ref().filter(|_| blob.code.contains(&pc))?;
+        let calls = scopes::at(memory, layout.release, nmethod, &blob.code, pc).ok()?;
+        (!calls.is_empty()).then_some(blob)
+    })
 }
 
 /// Whether a mapped file is a JVM's library.
