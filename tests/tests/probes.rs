@@ -7,7 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 use offheap::functions::Group;
 use offheap::functions::resolve::resolve;
-use offheap::probes::{Capacities, Counts, LinkKind, Point, Probes, Setup, Support, Work, features};
+use offheap::probes::{
+    Capacities, Counts, LinkKind, Point, Probes, Setup, Support, Work, features,
+};
 use offheap::stack::ModuleId;
 use tracer_common::config::Config;
 use tracer_common::outcome::Outcome;
