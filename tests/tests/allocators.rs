@@ -62,6 +62,41 @@ fn mimalloc_is_exact() {
     preloaded("libmimalloc.so.2");
 }
 
+/// Runs C++'s operators on the allocator `library`, or on the C library's, and checks that each call was counted once.
+fn operators(library: Option<&str>) {
+    if lacks_library("libstdc++.so.6") || library.is_some_and(lacks_library) {
+        return;
+    }
+    let Some(_session) = session() else { return };
+    let mut command = Command::new(c_program("news", CFlags::default()));
+    let mut target = Target::start(command.env("LD_PRELOAD", library.unwrap_or_default()));
+    let tool = Tool::capture(target.pid(), &EXACT);
+    let truths = target.work();
+    let capture = tool.finish();
+
+    assert_truth(&capture, &truths);
+    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
+    assert_conserved(&capture);
+}
+
+/// libstdc++'s operators end in the C library's malloc: a call of both counts once.
+#[test]
+fn operators_that_end_in_malloc_are_exact() {
+    operators(None);
+}
+
+/// jemalloc, tcmalloc and mimalloc have operators of their own, which never reach a malloc.
+#[test]
+fn operators_of_allocators_are_exact() {
+    for library in [
+        "libjemalloc.so.2",
+        "libtcmalloc_minimal.so.4",
+        "libmimalloc.so.2",
+    ] {
+        operators(Some(library));
+    }
+}
+
 fn plugin() -> std::path::PathBuf {
     c_library("plugin", CFlags::default())
 }

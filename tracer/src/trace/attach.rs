@@ -169,7 +169,11 @@ impl Trace {
             if points.is_empty() {
                 continue;
             }
-            for point in &points {
+            // Mangled names are left to the symbolizer, which demangles them.
+            for point in points
+                .iter()
+                .filter(|point| !point.symbol.starts_with("_Z"))
+            {
                 self.names.call(module.id, point.entry, &point.symbol);
             }
             self.probes.attach(points, &own_path(module));
