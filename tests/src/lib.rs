@@ -26,7 +26,7 @@ pub use session::{Session, session, skip};
 pub use sources::{CFlags, c_library, c_program, classpath, java};
 pub use target::Target;
 pub use tool::{Finished, Tool};
-pub use truth::{Truth, assert_nothing_else, assert_truth};
+pub use truth::{Truth, assert_exact, assert_nothing_else, assert_truth};
 
 /// How long any one step may take before a test fails: far above what a loaded two-core machine needs.
 pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -5,8 +5,10 @@
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
+use offheap::capture::Capture;
+
 use crate::lines::Lines;
-use crate::{DEADLINE, Truth, process};
+use crate::{DEADLINE, Tool, Truth, process};
 
 /// A running target; killed by its pid when dropped.
 pub struct Target {
@@ -91,6 +93,13 @@ impl Target {
     pub fn work(&mut self) -> Vec<Truth> {
         self.say("go");
         self.await_word("done")
+    }
+
+    /// Lets the target do its work under a capture with `flags`, and ends the capture.
+    pub fn captured(&mut self, flags: &[&str]) -> (Capture, Vec<Truth>) {
+        let tool = Tool::capture(self.pid(), flags);
+        let truths = self.work();
+        (tool.finish(), truths)
     }
 
     /// Waits for the target's own end.

@@ -3,7 +3,7 @@
 use offheap::capture::{Capture, SiteKind};
 use serde::Deserialize;
 
-use crate::checks::{Sum, describe, sites_through, sum};
+use crate::checks::{Sum, assert_conserved, describe, sites_through, sum};
 
 /// The truth about one function of the target that allocates. A number that is absent is not told.
 #[derive(Clone, Debug, Deserialize)]
@@ -116,6 +116,13 @@ pub fn assert_nothing_else(capture: &Capture, kind: SiteKind, work: &str, truths
             describe(capture)
         );
     }
+}
+
+/// The capture says what the target says, nothing else below the function `root`, and every call is accounted for.
+pub fn assert_exact(capture: &Capture, kind: SiteKind, root: &str, truths: &[Truth]) {
+    assert_truth(capture, truths);
+    assert_nothing_else(capture, kind, root, truths);
+    assert_conserved(capture);
 }
 
 #[cfg(test)]

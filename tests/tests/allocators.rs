@@ -6,10 +6,7 @@ use std::process::{Command, Stdio};
 use offheap::capture::{Capture, SiteKind};
 use offheap_tests::checks::functions;
 use offheap_tests::session::lacks_library;
-use offheap_tests::{
-    CFlags, Target, Tool, assert_conserved, assert_nothing_else, assert_truth, c_library,
-    c_program, session,
-};
+use offheap_tests::{CFlags, Target, Tool, assert_exact, c_library, c_program, session};
 
 const EXACT: [&str; 4] = ["--hooks", "malloc", "--sample-bytes", "0"];
 
@@ -22,13 +19,9 @@ fn preloaded(library: &str) {
     let mut command = Command::new(c_program("family", CFlags::default()));
     // These allocators complain on stderr about the impossible sizes that the target asks for.
     let mut target = Target::start(command.env("LD_PRELOAD", library).stderr(Stdio::null()));
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "work", &truths);
     assert_reached(&capture, "malloc", library);
 }
 
@@ -70,13 +63,9 @@ fn operators(library: Option<&str>) {
     let Some(_session) = session() else { return };
     let mut command = Command::new(c_program("news", CFlags::default()));
     let mut target = Target::start(command.env("LD_PRELOAD", library.unwrap_or_default()));
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "work", &truths);
 }
 
 /// libstdc++'s operators end in the C library's malloc: a call of both counts once.
@@ -112,13 +101,9 @@ fn host(library: &Path) -> Command {
 fn a_prefixed_allocator_is_exact() {
     let Some(_session) = session() else { return };
     let mut target = Target::start(&mut host(&plugin()));
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "plugin_work", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "plugin_work", &truths);
     assert_reached(&capture, "je_malloc", "libplugin.so");
 }
 
@@ -135,9 +120,7 @@ fn a_prefixed_allocator_mapped_later_is_exact() {
     let truths = target.work();
     let capture = tool.finish();
 
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "plugin_work", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "plugin_work", &truths);
 }
 
 /// A program that is linked statically carries its malloc itself, in `.symtab` only.
@@ -152,11 +135,7 @@ fn a_static_program_is_exact() {
         },
     );
     let mut target = Target::start(&mut Command::new(program));
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "work", &truths);
 }

@@ -5,8 +5,8 @@ use std::process::Command;
 use offheap::capture::SiteKind;
 use offheap_tests::checks::functions;
 use offheap_tests::{
-    CFlags, Target, Tool, assert_conserved, assert_nothing_else, assert_truth, c_library,
-    c_program, session,
+    CFlags, Target, Tool, assert_conserved, assert_exact, assert_nothing_else, assert_truth,
+    c_library, c_program, session,
 };
 
 const EXACT: [&str; 4] = ["--hooks", "malloc", "--sample-bytes", "0"];
@@ -17,13 +17,9 @@ const EXACT: [&str; 4] = ["--hooks", "malloc", "--sample-bytes", "0"];
 fn every_function_is_exact() {
     let Some(_session) = session() else { return };
     let mut target = Target::start(&mut Command::new(c_program("family", CFlags::default())));
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "work", &truths);
     assert_eq!(
         capture.losses.values().sum::<u64>(),
         0,
@@ -55,13 +51,9 @@ fn every_function_is_exact() {
 fn reused_addresses_belong_to_their_last_owner() {
     let Some(_session) = session() else { return };
     let mut target = Target::start(&mut Command::new(c_program("reuse", CFlags::default())));
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "work", &truths);
 }
 
 /// An allocation that passes through two probed functions, of a preloaded library and of libc, is counted once.
@@ -87,13 +79,9 @@ fn forwarded(compile: &[&str]) {
     );
     let mut command = Command::new(c_program("family", CFlags::default()));
     let mut target = Target::start(command.env("LD_PRELOAD", &forward));
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "work", &truths);
     let probed = functions(&capture, "malloc");
     let busy = probed.iter().filter(|function| function.seen > 0).count();
     assert!(
@@ -107,13 +95,9 @@ fn forwarded(compile: &[&str]) {
 fn threads_free_each_others_blocks() {
     let Some(_session) = session() else { return };
     let mut target = Target::start(&mut Command::new(c_program("threads", CFlags::default())));
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "trade", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "trade", &truths);
 }
 
 /// Blocks outside of `--min-size` and `--max-size` are left out and counted as such.

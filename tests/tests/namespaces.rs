@@ -8,21 +8,14 @@ use std::process::Command;
 
 use offheap::capture::SiteKind;
 use offheap_tests::session::lacks_program;
-use offheap_tests::{
-    CFlags, Target, Tool, assert_conserved, assert_nothing_else, assert_truth, c_library,
-    c_program, session,
-};
+use offheap_tests::{CFlags, Target, Tool, assert_exact, c_library, c_program, session};
 use tempfile::TempDir;
 
 const EXACT: [&str; 4] = ["--hooks", "malloc", "--sample-bytes", "0"];
 
-fn assert_exact(mut target: Target, work: &str) {
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, work, &truths);
-    assert_conserved(&capture);
+fn assert_traced(mut target: Target, work: &str) {
+    let (capture, truths) = target.captured(&EXACT);
+    assert_exact(&capture, SiteKind::Malloc, work, &truths);
 }
 
 fn copy_to(folder: &Path, file: &Path) -> std::path::PathBuf {
@@ -61,7 +54,7 @@ fn another_mount_namespace() {
         !folder.path().join("host").exists(),
         "the files are the target's alone"
     );
-    assert_exact(target, "plugin_work");
+    assert_traced(target, "plugin_work");
 }
 
 /// A static program below another root is probed by its own file.
@@ -89,7 +82,7 @@ fn another_root() {
             },
         );
     }
-    assert_exact(Target::start(&mut command), "work");
+    assert_traced(Target::start(&mut command), "work");
 }
 
 /// A program and a library that were deleted, or replaced by an upgrade, while the target runs are probed as mapped.
@@ -104,7 +97,7 @@ fn deleted_files() {
     fs::remove_file(&library).expect("an own file");
     // What stands at the path now is something else.
     fs::write(&library, "not the library that is mapped").expect("an own file");
-    assert_exact(target, "plugin_work");
+    assert_traced(target, "plugin_work");
 }
 
 /// A target in a pid namespace of its own, as in a container, is traced by the pid that it has outside.
@@ -124,9 +117,7 @@ fn another_pid_namespace() {
     let tool = Tool::capture(pid, &EXACT);
     let truths = outer.work();
     let capture = tool.finish();
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "work", &truths);
 }
 
 fn only_child(pid: u32) -> u32 {

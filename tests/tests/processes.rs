@@ -3,9 +3,7 @@
 use std::process::Command;
 
 use offheap::capture::SiteKind;
-use offheap_tests::{
-    CFlags, Target, Tool, assert_conserved, assert_nothing_else, assert_truth, c_program, session,
-};
+use offheap_tests::{CFlags, Target, Tool, assert_exact, assert_truth, c_program, session};
 
 const EXACT: [&str; 4] = ["--hooks", "malloc", "--sample-bytes", "0"];
 
@@ -18,13 +16,9 @@ fn target(mode: &str) -> Target {
 fn children_are_somebody_else() {
     let Some(_session) = session() else { return };
     let mut target = target("fork");
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
-    assert_truth(&capture, &truths);
-    assert_nothing_else(&capture, SiteKind::Malloc, "work", &truths);
-    assert_conserved(&capture);
+    assert_exact(&capture, SiteKind::Malloc, "work", &truths);
 }
 
 /// A target that ends during the window ends the capture by itself, with everything that was outstanding at its end.

@@ -34,9 +34,7 @@ fn streams_are_exact() {
     }
     let Some(_session) = session() else { return };
     let mut target = target("early");
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
     assert_streams(&capture, &truths);
     let calls: u64 = functions(&capture, "deflateEnd")
@@ -103,9 +101,7 @@ fn forgotten_streams_stay_outstanding() {
     }
     let Some(_session) = session() else { return };
     let mut target = target("forgotten");
-    let tool = Tool::capture(target.pid(), &EXACT);
-    let truths = target.work();
-    let capture = tool.finish();
+    let (capture, truths) = target.captured(&EXACT);
 
     let bytes: u64 = truths
         .iter()
