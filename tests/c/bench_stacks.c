@@ -27,6 +27,7 @@ static void *descend(int depth, unsigned long path) {
     SITE static void *name(int depth, unsigned long path) {     \
         volatile char room[FRAME];                              \
         room[0] = 1;                                            \
+        SINK(room);                                             \
         void *block = descend(depth, path);                     \
         SINK(block);                                            \
         room[FRAME - 1] = 1;                                    \

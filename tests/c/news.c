@@ -1,7 +1,6 @@
 // C++ operators new and delete, called from C by their mangled names, so that no C++ compiler is needed. They are the
 // preloaded allocator's where it defines its own, else libstdc++'s, which end in malloc and free.
 
-#define _GNU_SOURCE
 #include <dlfcn.h>
 
 #include "target.h"

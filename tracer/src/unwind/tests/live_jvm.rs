@@ -40,7 +40,7 @@ impl Drop for Target {
 
 impl Target {
     /// Starts `Live` and waits until it is ready; None (with the reason on stderr) where there is no JDK.
-    fn start(options: &[&str], warm_up: u32, way: &str) -> Option<Self> {
+    fn start(options: &[&str], warm_up: u32, way: &Way) -> Option<Self> {
         let classes = tempfile::tempdir().unwrap();
         let source = classes.path().join("Live.java");
         std::fs::write(&source, include_str!("Live.java")).unwrap();
@@ -54,11 +54,11 @@ impl Target {
             return None;
         };
         assert!(compiled.success());
-        let mut child = Command::new(tool("java"))
+        let mut child = Command::new((way.java)())
             .args(options)
             .arg("-cp")
             .arg(classes.path())
-            .args(["Live", &warm_up.to_string(), way])
+            .args(["Live", &warm_up.to_string(), way.name])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -86,6 +86,11 @@ fn tool(name: &str) -> PathBuf {
         || PathBuf::from(name),
         |home| Path::new(&home).join("bin").join(name),
     )
+}
+
+/// The JDK that is installed, or that `JAVA_HOME` names.
+fn installed() -> PathBuf {
+    tool("java")
 }
 
 fn malloc(modules: &ModuleTable) -> u64 {
@@ -139,11 +144,13 @@ type Check =
 
 /// What `Live` does, and what its stacks are then.
 struct Way {
+    java: fn() -> PathBuf,
     name: &'static str,
     check: Check,
 }
 
 const PLAIN: Way = Way {
+    java: installed,
     name: "plain",
     check: check_stop,
 };
@@ -160,7 +167,7 @@ fn check(
     let _one = ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let mut target = Target::start(options, warm_up, way.name)?;
+    let mut target = Target::start(options, warm_up, way)?;
     let pid = target.child.id();
     let mut modules = ModuleTable::default();
     modules.refresh(pid).unwrap();

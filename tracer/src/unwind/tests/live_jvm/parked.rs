@@ -1,5 +1,6 @@
 //! Virtual threads with parked frames.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::stack::{Frame, JavaKind, Marker, StackEnd};
@@ -8,9 +9,10 @@ use crate::unwind::Unwinder;
 use crate::unwind::memory::{ProcessMemory, Recorder};
 use crate::unwind::tests::stops;
 
-use super::{Way, check, is_in_deflater, own_frames, tool};
+use super::{Way, check, installed, is_in_deflater, own_frames};
 
 const PARKED: Way = Way {
+    java: with_virtual_threads,
     name: "parked",
     check: check_parked,
 };
@@ -46,7 +48,7 @@ fn check_parked(
 #[test]
 fn parked() {
     if release().is_none_or(|release| release < 21) {
-        eprintln!("skipped: a JDK with virtual threads in JAVA_HOME");
+        println!("skipped: no JDK with virtual threads in JAVA_HOME or target/jdks");
         return;
     }
     let compiled = ["-XX:-TieredCompilation", "-Xbatch"];
@@ -56,9 +58,22 @@ fn parked() {
     check("parked-interpreted", &["-Xint"], 0, 20, &PARKED);
 }
 
+/// JDK 21 where `cargo xtask setup --jdks` has put it, else the installed one.
+fn with_virtual_threads() -> PathBuf {
+    let downloaded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/jdks/21/bin/java");
+    if downloaded.exists() {
+        downloaded
+    } else {
+        installed()
+    }
+}
+
 /// The feature release of the JDK that runs.
 fn release() -> Option<u32> {
-    let output = Command::new(tool("java")).arg("-version").output().ok()?;
+    let output = Command::new(with_virtual_threads())
+        .arg("-version")
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stderr).ok()?;
     let version = text.split('"').nth(1)?;
     version.split(['.', '-']).next()?.parse().ok()
