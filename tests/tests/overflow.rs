@@ -5,7 +5,8 @@ use std::process::Command;
 use offheap::capture::{Capture, SiteKind};
 use offheap_tests::checks::describe;
 use offheap_tests::{
-    CFlags, Target, Tool, Truth, assert_conserved, c_program, session, sites_through, sum,
+    CFlags, Target, Tool, Truth, assert_conserved, assert_exact, c_program, session, sites_through,
+    sum,
 };
 
 fn captured(count: &str, flags: &[&str]) -> (Capture, Vec<Truth>, Vec<String>) {
@@ -100,6 +101,31 @@ fn a_full_map_loses_no_byte() {
         full || lost > 0,
         "the full map is said: {:?}",
         capture.tracer.high_water
+    );
+}
+
+/// A realloc ends its old block also where that is kept elsewhere for want of room in the map.
+#[test]
+fn resized_blocks_are_exact_in_a_full_map() {
+    let Some(_session) = session() else { return };
+    let mut target = Target::start(&mut Command::new(c_program("resized", CFlags::default())));
+    let flags = [
+        "--hooks",
+        "malloc",
+        "--sample-bytes",
+        "0",
+        "--max-outstanding",
+        "1024",
+        "--ring-bytes",
+        "128m",
+    ];
+    let (capture, truths) = target.captured(&flags);
+    assert_exact(&capture, SiteKind::Malloc, "work", &truths);
+    let spilled = capture.losses.get("kept by the tracer: map full");
+    assert!(
+        spilled.is_some_and(|count| *count > 0),
+        "{:?}",
+        capture.losses
     );
 }
 

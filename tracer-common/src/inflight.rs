@@ -14,8 +14,9 @@ pub struct Allocating {
     pub size: u64,
     /// Address to read the result from (`posix_memalign`), or 0.
     pub out: u64,
-    /// The old block of a realloc that was tracked, or 0.
+    /// The old block of a realloc, or 0.
     pub old_address: u64,
+    /// What was tracked of the old block; its time is 0 where nothing was.
     pub old: LiveBlock,
     pub point: u32,
     /// 1 when the call is only remembered so that calls inside it are not counted.

@@ -11,7 +11,7 @@ use tracer_common::outcome::Outcome;
 use tracer_common::product::saturating_product;
 use tracer_common::sampling;
 
-use crate::capture::{captured, return_address, send, send_freed};
+use crate::capture::{Full, captured, return_address, send, send_freed};
 use crate::maps::{allocating, config, control, count, live, set_spilled};
 use crate::probe::{Hit, now, user_word};
 
@@ -54,11 +54,10 @@ pub fn enter_reallocate(ctx: &ProbeContext, hit: Hit) {
         size,
         ..new_call(&hit)
     };
-    let old_address = hit.registers.argument(hit.cookie.key());
-    if let Some(old) = unsafe { live().get(old_address) } {
+    call.old_address = hit.registers.argument(hit.cookie.key());
+    if let Some(old) = unsafe { live().get(call.old_address) } {
         call.old = *old;
-        call.old_address = old_address;
-        let _ = live().remove(old_address);
+        let _ = live().remove(call.old_address);
     }
     remember(&hit, choice, call);
 }
@@ -195,7 +194,7 @@ fn is_inside_another(ctx: &ProbeContext, hit: &Hit) -> bool {
     if outer_skip == 0 {
         count(outer_point, Outcome::Abandoned);
     }
-    if old_address != 0 {
+    if old.time != 0 {
         // Whether the abandoned realloc freed the block is not known; it was reachable, so it counts as outstanding.
         let _ = live().insert(old_address, old, 0);
     }
@@ -214,7 +213,7 @@ fn remember(hit: &Hit, choice: Option<Outcome>, call: Allocating) {
         }
         return;
     }
-    if call.old_address != 0 {
+    if call.old.time != 0 {
         let _ = live().insert(call.old_address, call.old, 0);
     }
     hit.count(Outcome::InFlightFull);
@@ -238,10 +237,13 @@ fn end_old(hit: &Hit, call: &Allocating, failed: bool) {
     if call.old_address == 0 {
         return;
     }
-    if failed {
+    let tracked = call.old.time != 0;
+    if tracked && failed {
         let _ = live().insert(call.old_address, call.old, 0);
-    } else {
+    } else if tracked {
         send_end(hit, call.old_address, &call.old);
+    } else if !failed && control().spilled != 0 && send_unknown(hit, call.old_address).is_err() {
+        hit.count(Outcome::LifetimeLost);
     }
 }
 
@@ -305,24 +307,26 @@ fn send_end(hit: &Hit, address: u64, block: &LiveBlock) {
 /// The map has been full before: userspace may know the block.
 #[inline(always)]
 fn free_unknown(hit: &Hit, address: u64) {
-    let (point, tid) = (hit.cookie.point(), hit.tid);
+    hit.count(match send_unknown(hit, address) {
+        Ok(()) => Outcome::Unsampled,
+        Err(_) => Outcome::Untracked,
+    });
+}
+
+#[inline(always)]
+fn send_unknown(hit: &Hit, address: u64) -> Result<(), Full> {
     let header = Header {
         kind: kind::FREED_UNKNOWN,
-        point,
-        tid,
+        point: hit.cookie.point(),
+        tid: hit.tid,
         flags: 0,
         address,
         size: 0,
         time: 0,
     };
-    hit.count(
-        match send_freed(&Freed {
-            header,
-            now: now(),
-            comm: [0; 16],
-        }) {
-            Ok(()) => Outcome::Unsampled,
-            Err(_) => Outcome::Untracked,
-        },
-    );
+    send_freed(&Freed {
+        header,
+        now: now(),
+        comm: [0; 16],
+    })
 }
