@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::Instant;
 
-use super::options::options;
+use super::options::{options, print};
 use super::session::{Session, Wake};
 use crate::capture::Capture;
 use crate::exit::{self, Exit};
-use crate::report::{self, Format, Options, table};
+use crate::report::{Format, Options, table};
 use crate::settings::{Console, View};
 
 /// Clears a terminal and puts the cursor in its corner (ECMA-48: ED, CUP).
@@ -37,9 +37,7 @@ pub async fn run(
         }
     }
     let capture = session.finish().await?;
-    let mut text = Vec::new();
-    report::render(&capture, Format::Text, &options, &mut text)?;
-    exit::print(&String::from_utf8_lossy(&text))?;
+    print(&capture, Format::Text, &options)?;
     Ok(Exit::Done)
 }
 

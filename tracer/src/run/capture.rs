@@ -7,12 +7,12 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use super::options::options;
+use super::options::{options, print};
 use super::session::{Session, Wake};
 use crate::bundle::{self, Owner};
 use crate::capture::Capture;
 use crate::exit::{self, Exit};
-use crate::report::{self, Format, Options};
+use crate::report::{Format, Options};
 use crate::settings::{Console, View};
 
 /// How often the progress bar moves.
@@ -32,16 +32,19 @@ pub async fn run(
         match session.next(Some(due)).await? {
             Wake::Due if start.elapsed() >= duration => break,
             Wake::Due => bar.set_position(start.elapsed().as_millis() as u64),
-            Wake::Snapshot => write(&session.trace.capture()?, dir, &options)?,
+            // A bundle that can't be written now is no reason to stop.
+            Wake::Snapshot => {
+                if let Err(error) = write(&session.trace.capture()?, dir, &options) {
+                    exit::hint(&format!("{error:#}; the capture goes on"));
+                }
+            }
             Wake::Finish | Wake::TargetEnded => break,
         }
     }
     bar.finish_and_clear();
     let capture = session.finish().await?;
-    let mut text = Vec::new();
-    report::render(&capture, Format::Text, &options, &mut text)?;
     // The report is seen even where the bundle can't be written.
-    let printed = exit::print(&String::from_utf8_lossy(&text));
+    let printed = print(&capture, Format::Text, &options);
     write(&capture, dir, &options)?;
     printed?;
     Ok(Exit::Done)

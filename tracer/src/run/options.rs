@@ -1,8 +1,11 @@
-//! What the user wants to see, as the reports take it.
+//! What the user wants to see, as the reports take it, and onto stdout.
 
-use crate::cli;
-use crate::report::{Filter, Options, Sort};
+use anyhow::Result;
+
+use crate::capture::Capture;
+use crate::report::{self, Filter, Format, Options, Sort};
 use crate::settings::{Console, View};
+use crate::{cli, exit};
 
 pub fn options(view: &View) -> Options {
     Options {
@@ -21,4 +24,11 @@ pub fn options(view: &View) -> Options {
         },
         color: Console::here().colour,
     }
+}
+
+/// Renders the capture on stdout.
+pub fn print(capture: &Capture, format: Format, options: &Options) -> Result<()> {
+    let mut text = Vec::new();
+    report::render(capture, format, options, &mut text)?;
+    exit::print(&String::from_utf8_lossy(&text))
 }

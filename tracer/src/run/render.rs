@@ -1,13 +1,12 @@
 //! `offheap report`: a capture again, in another form.
 
 use std::fs;
-use std::io;
 
 use anyhow::Context;
 
-use super::options::options;
+use super::options::{options, print};
 use crate::cli;
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::report::{self, Format};
 use crate::settings::View;
 
@@ -20,14 +19,7 @@ pub fn run(args: &cli::Report, view: &View) -> anyhow::Result<Exit> {
     let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let capture =
         report::json::parse(&bytes).with_context(|| format!("{} is no capture", file.display()))?;
-    let mut text = Vec::new();
-    report::render(&capture, format(args.format), &options(view), &mut text)?;
-    exit::print(&String::from_utf8_lossy(&text)).or_else(|error| {
-        match error.downcast_ref::<io::Error>() {
-            Some(closed) if closed.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            _ => Err(error),
-        }
-    })?;
+    print(&capture, format(args.format), &options(view))?;
     Ok(Exit::Done)
 }
 

@@ -8,12 +8,12 @@ use anyhow::Result;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::options::options;
+use super::options::{options, print};
 use super::session::{Session, Wake};
 use crate::bundle::{Owner, Series};
 use crate::capture::Capture;
 use crate::exit::{self, Exit};
-use crate::report::{self, Format, Options};
+use crate::report::{Format, Options};
 use crate::settings::Settings;
 
 pub async fn run(
@@ -32,7 +32,7 @@ pub async fn run(
             // A bundle that can't be written now is no reason to stop watching.
             Wake::Due | Wake::Snapshot => {
                 if let Err(error) = write(&series, &session.trace.capture()?, &options) {
-                    exit::hint(&format!("offheap: {error:#}; watching goes on"));
+                    exit::hint(&format!("{error:#}; watching goes on"));
                 }
             }
             Wake::Finish | Wake::TargetEnded => break,
@@ -42,9 +42,7 @@ pub async fn run(
         }
     }
     let capture = session.finish().await?;
-    let mut text = Vec::new();
-    report::render(&capture, Format::Text, &options, &mut text)?;
-    let printed = exit::print(&String::from_utf8_lossy(&text));
+    let printed = print(&capture, Format::Text, &options);
     write(&series, &capture, &options)?;
     printed?;
     Ok(Exit::Done)
@@ -54,7 +52,7 @@ fn write(series: &Series, capture: &Capture, options: &Options) -> Result<()> {
     let written = series.write(capture, options, Timestamp::now())?;
     exit::hint(&format!("written: {}", written.path.display()));
     for left in written.left {
-        exit::hint(&format!("offheap: {left}"));
+        exit::hint(&left);
     }
     Ok(())
 }
