@@ -132,10 +132,9 @@ fn format(instruction: &Instruction) -> String {
     if instruction.flow_control() != FlowControl::Next && instruction.near_branch_target() != 0 {
         formatter.format_mnemonic(instruction, &mut text);
         let target = instruction.near_branch_target() as i64;
-        return format!(
-            "{} entry{target:+#x}",
-            text.split(' ').next().unwrap_or_default()
-        );
+        let sign = if target < 0 { '-' } else { '+' };
+        let mnemonic = text.split(' ').next().unwrap_or_default();
+        return format!("{mnemonic} entry{sign}{:#x}", target.unsigned_abs());
     }
     formatter.format(instruction, &mut text);
     text
@@ -179,6 +178,13 @@ mod tests {
         ];
         assert_eq!(placed(&code, FREE), (3, true));
         assert_eq!(place(&code, FREE).instruction, "je entry+0xc8");
+    }
+
+    /// zlib 1.2.13 `inflateInit_` ends in a jump to a function before it.
+    #[test]
+    fn jumps_may_lead_backwards() {
+        let placement = place(&[0xe9, 0x8b, 0x71, 0xff, 0xff], FREE);
+        assert_eq!(placement.instruction, "jmp entry-0x8e70");
     }
 
     /// `endbr64; push rbp`: the probe goes behind the landing pad.
