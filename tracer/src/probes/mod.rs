@@ -82,6 +82,7 @@ pub struct Probes {
     streams: HashMap<u64, LiveStream>,
     allocating: HashMap<u32, Allocating>,
     mapping: HashMap<u32, Mapping>,
+    opening: HashMap<u32, Mapping>,
     control: Array<MapData, Control>,
     _log: Option<log::Forwarder>,
 }
@@ -105,6 +106,7 @@ impl Probes {
             streams: take(ebpf, "STREAMS")?,
             allocating: take(ebpf, "ALLOCATING")?,
             mapping: take(ebpf, "MAPPING")?,
+            opening: take(ebpf, "OPENING")?,
             control: take(ebpf, "CONTROL")?,
             _log: log::Forwarder::start(ebpf, setup.verbosity),
             attacher,
@@ -232,6 +234,7 @@ impl Probes {
             }
         })?;
         self.mapping.for_each(|_, call| add(call.point))?;
+        self.opening.for_each(|_, call| add(call.point))?;
         Ok(calls)
     }
 
@@ -257,12 +260,12 @@ impl Probes {
         self.capacities
     }
 
-    /// Detaches everything; the maps stay readable. Returns how long it took: with multi-uprobes some 50 ms however many
-    /// probes there are, with perf links some 75 ms for each.
+    /// Detaches everything; the maps stay readable. Returns how long it took: with multi-uprobes some 100 ms however many
+    /// probes there are, seconds where threads outnumber the CPUs (docs/BENCHMARKS.md); with perf links some 75 ms for each.
     ///
     /// Our process must not end before this returns. A thread that is killed while the kernel takes probes out, also by
     /// another thread's `exit`, leaves breakpoints in the target (seen on Linux 6.18: `failed to unregister, leaking
-    /// uprobe`). They do no harm but cost a trap each time, until the next tracer attaches and detaches there. A process
+    /// uprobe`). In the few cases tried each still cost a trap, and the next attach and detach there took it away. A process
     /// that is killed while nothing is being attached or detached leaves nothing behind.
     pub fn detach(&mut self) -> Duration {
         let start = Instant::now();

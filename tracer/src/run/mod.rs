@@ -59,24 +59,24 @@ fn trace(settings: Settings, begin: Instant) -> Result<Exit> {
 /// Preflight, attach, work; the work ends with the detach.
 async fn attach_and_work(settings: &Settings, begin: Instant) -> Result<Exit> {
     let signals = Signals::listen()?;
-    let work = Work::prepare(settings)?;
+    let plan = Plan::prepare(settings)?;
     let target = doctor::preflight(settings.pid)?;
     let trace = Trace::attach(target, settings, begin)?;
     exit::say(&trace.live_line());
     let session = Session::new(trace, signals)?;
-    match work {
-        Work::Attach { interval, duration } => {
+    match plan {
+        Plan::Attach { interval, duration } => {
             attach::run(session, &settings.view, interval, duration).await
         }
-        Work::Capture { duration, dir } => {
+        Plan::Capture { duration, dir } => {
             capture::run(session, &settings.view, duration, &dir).await
         }
-        Work::Watch { every, keep, dir } => watch::run(session, settings, every, keep, &dir).await,
+        Plan::Watch { every, keep, dir } => watch::run(session, settings, every, keep, &dir).await,
     }
 }
 
 /// What to do once the probes are live.
-enum Work {
+enum Plan {
     Attach {
         interval: Duration,
         duration: Option<Duration>,
@@ -92,15 +92,15 @@ enum Work {
     },
 }
 
-impl Work {
+impl Plan {
     /// Tries out where bundles go before anything is attached.
-    fn prepare(settings: &Settings) -> Result<Work> {
+    fn prepare(settings: &Settings) -> Result<Plan> {
         Ok(match &settings.mode {
-            Mode::Attach { interval, duration } => Work::Attach {
+            Mode::Attach { interval, duration } => Plan::Attach {
                 interval: *interval,
                 duration: *duration,
             },
-            Mode::Capture { duration, output } => Work::Capture {
+            Mode::Capture { duration, output } => Plan::Capture {
                 duration: *duration,
                 dir: writable(settings, output)?,
             },
@@ -108,7 +108,7 @@ impl Work {
                 every,
                 keep,
                 output,
-            } => Work::Watch {
+            } => Plan::Watch {
                 every: *every,
                 keep: *keep,
                 dir: writable(settings, output)?,
