@@ -10,13 +10,15 @@ use offheap_tests::jdk::Jdk;
 use offheap_tests::session::skip;
 use offheap_tests::sources::jni_includes;
 use offheap_tests::witness::{Agreement, Case, is_java};
-use offheap_tests::{CFlags, Target, Tool, c_library, classpath, session};
+use offheap_tests::{CFlags, Target, Tool, c_library, classpath, classpath_8, session};
 
 /// The installed JDK runs all of them, the others the first two; with `OFFHEAP_FULL=1` each runs all that it has.
-const FLAGS: [&[&str]; 13] = [
+const FLAGS: [&[&str]; 19] = [
     &[],
     &["-Xint"],
     &["-XX:TieredStopAtLevel=1"],
+    &["-XX:TieredStopAtLevel=2"],
+    &["-XX:TieredStopAtLevel=3"],
     &["-XX:-TieredCompilation"],
     &["-XX:-Inline"],
     &["-Xcomp"],
@@ -26,12 +28,22 @@ const FLAGS: [&[&str]; 13] = [
     &["-XX:+UseParallelGC"],
     &["-XX:+UseG1GC"],
     &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseZGC"],
+    &["-XX:+UseZGC", "-XX:+ZGenerational"],
     &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseShenandoahGC"],
+    &["-XX:-UseCompressedOops"],
+    &["-XX:-UseCompressedClassPointers"],
+    &[
+        "-XX:+UnlockExperimentalVMOptions",
+        "-XX:+UseCompactObjectHeaders",
+    ],
 ];
 const EVERYWHERE: usize = 2;
-/// Compilers begin after a twentieth of the usual calls, and the program waits for them: the rounds below are enough
-/// for all tiers, and which method is compiled does not depend on the machine's load.
-const SOON: [&str; 2] = ["-XX:CompileThresholdScaling=0.05", "-Xbatch"];
+/// Methods that only the interpreter runs, so that it calls compiled code and is called by it.
+const INTERPRETED: [&str; 2] = [
+    "-XX:CompileCommand=quiet",
+    "-XX:CompileCommand=exclude,targets/Mixed.interpreted",
+];
+/// Enough for all tiers.
 const ROUNDS: &str = "100";
 /// Nothing is compiled, or everything at its first call: the rounds only load classes.
 const FEW_ROUNDS: &str = "20";
@@ -46,7 +58,11 @@ struct Run {
 
 /// Traces `targets.Witness` on `jdk`; None, with the reason printed, where something is missing here.
 fn run(jdk: &Jdk, flags: &[&str]) -> Option<Run> {
-    let classpath = classpath()?;
+    let classpath = if jdk.release < 9 {
+        classpath_8()?
+    } else {
+        classpath()?
+    };
     let Some(includes) = jni_includes() else {
         skip("jni.h of the JDK");
         return None;
@@ -61,7 +77,7 @@ fn run(jdk: &Jdk, flags: &[&str]) -> Option<Run> {
     );
     let constant = flags.iter().any(|flag| ["-Xint", "-Xcomp"].contains(flag));
     let rounds = if constant { FEW_ROUNDS } else { ROUNDS };
-    let mut java = jdk.java(&classpath, &[&SOON[..], flags].concat(), "Witness");
+    let mut java = jdk.java(&classpath, &[&INTERPRETED[..], flags].concat(), "Witness");
     let mut target = Target::start(java.arg(library).arg(rounds));
     let exact = ["--sample-bytes", "0", "--ring-bytes", "64m"];
     let tool = Tool::capture(target.pid(), &exact);
@@ -108,6 +124,8 @@ fn faults(run: &Run, flags: &[&str]) -> Vec<String> {
 fn shown(case: &Case, flags: &[&str]) -> Agreement {
     match case.path.as_str() {
         "parkedVirtualThread" => Agreement::Unparked,
+        // The interpreter's frames come back two by two, compiled ones all at once.
+        "unparkedVirtualThread" if flags == ["-Xint"] => Agreement::Unparked,
         // Interpreted, so many frames are larger than what is copied at most.
         "recursion1000" if flags == ["-Xint"] => Agreement::LeafSide,
         _ => Agreement::Whole,
@@ -159,7 +177,7 @@ fn expected(flags: &[&str]) -> (&'static [FrameKind], &'static [FrameKind]) {
     use FrameKind::{C1, C2, Inlined, Interpreted};
     match flags {
         ["-Xint"] => (&[Interpreted], &[C1, C2, Inlined]),
-        ["-XX:TieredStopAtLevel=1"] => (&[C1, Inlined], &[C2]),
+        [level] if level.starts_with("-XX:TieredStopAtLevel") => (&[C1, Inlined], &[C2]),
         ["-XX:-TieredCompilation"] => (&[C2, Inlined], &[C1]),
         ["-Xcomp"] => (&[Inlined], &[]),
         ["-XX:-Inline"] => (&[C2], &[]),
@@ -170,7 +188,12 @@ fn expected(flags: &[&str]) -> (&'static [FrameKind], &'static [FrameKind]) {
 /// Runs the rows and fails with all that is wrong in any of them.
 fn check(rows: &[(Jdk, &[&str])]) {
     let mut all = Vec::new();
+    // For the hand: only rows whose description contains this.
+    let only = std::env::var("OFFHEAP_ROWS").unwrap_or_default();
     for (jdk, flags) in rows {
+        if !format!("JDK {jdk} {flags:?}").contains(&only) {
+            continue;
+        }
         if !jdk.has(flags) {
             println!("JDK {jdk} has no {flags:?}");
             continue;
@@ -217,6 +240,21 @@ fn every_jdk_agrees() {
         .flat_map(|jdk| flags.iter().map(|flags| (jdk.clone(), *flags)))
         .collect();
     check(&rows);
+}
+
+/// On releases that no wheel carries, and in builds of another vendor, every Java frame is the JVM's own, too. They run
+/// in a root folder of their own with a C library of their own.
+#[test]
+fn every_debian_jdk_agrees() {
+    if !is_full() {
+        return skip("OFFHEAP_FULL (the JDKs of Debian's unstable distribution)");
+    }
+    let Some(_session) = session() else { return };
+    let jdks = Jdk::debian();
+    let rows = jdks
+        .iter()
+        .flat_map(|jdk| FLAGS.iter().map(|flags| (jdk.clone(), *flags)));
+    check(&rows.collect::<Vec<_>>());
 }
 
 /// Under each flag that changes compilers, frames, code heaps or collectors every Java frame is the JVM's own.

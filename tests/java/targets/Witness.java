@@ -1,6 +1,10 @@
 package targets;
 
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
@@ -16,7 +20,10 @@ public final class Witness {
     private static final int STEP = 16;
 
     /** Ways that warm up by themselves, or are what they are only the first times. */
-    private static final Set<String> SELDOM = Set.of("hotLoop", "deoptimized");
+    private static final Set<String> SELDOM = new HashSet<>(Arrays.asList("hotLoop", "deoptimized", "uncommonTrap",
+            "firstReflection", "classLoading", "hiddenClass", "redefined", "cleaner", "finalizer"));
+    /** Ways that are gone by all means. */
+    private static final Set<String> BY_ALL = new HashSet<>(Arrays.asList("plain", "lambdas", "fromNative", "mixed"));
 
     private static int lastSize = SMALLEST;
 
@@ -39,11 +46,21 @@ public final class Witness {
         return lastSize;
     }
 
+    private static List<Allocation.Means> means(String path) {
+        List<Allocation.Means> chosen = new ArrayList<>();
+        for (Allocation.Means means : Allocation.Means.values()) {
+            if (means.isThere() && (means.isEverywhere() || BY_ALL.contains(path))) {
+                chosen.add(means);
+            }
+        }
+        return chosen;
+    }
+
     private static void warmUp(Map<String, Paths.Path> paths, int rounds) throws Throwable {
         for (int round = 0; round < rounds; round++) {
             for (Map.Entry<String, Paths.Path> path : paths.entrySet()) {
-                for (Allocation.Means means : Allocation.Means.values()) {
-                    if (means.isThere() && !SELDOM.contains(path.getKey())) {
+                for (Allocation.Means means : means(path.getKey())) {
+                    if (!SELDOM.contains(path.getKey())) {
                         Allocation allocation = new Allocation(means, 64);
                         path.getValue().enter(allocation);
                         allocation.release();
@@ -56,12 +73,10 @@ public final class Witness {
     private static Map<Allocation, String> work(Map<String, Paths.Path> paths) throws Throwable {
         Map<Allocation, String> done = new LinkedHashMap<>();
         for (Map.Entry<String, Paths.Path> path : paths.entrySet()) {
-            for (Allocation.Means means : Allocation.Means.values()) {
-                if (means.isThere()) {
-                    Allocation allocation = new Allocation(means, nextSize());
-                    path.getValue().enter(allocation);
-                    done.put(allocation, path.getKey());
-                }
+            for (Allocation.Means means : means(path.getKey())) {
+                Allocation allocation = new Allocation(means, nextSize());
+                path.getValue().enter(allocation);
+                done.put(allocation, path.getKey());
             }
         }
         return done;
@@ -69,6 +84,7 @@ public final class Witness {
 
     public static void main(String[] arguments) throws Throwable {
         System.load(arguments[0]);
+        Redefined.prepare();
         Map<String, Paths.Path> paths = Paths.all();
         warmUp(paths, Integer.parseInt(arguments[1]));
         Truth.ready();

@@ -148,26 +148,27 @@ impl<M: Memory> Resolver<'_, M> {
         }
     }
 
-    /// The frame of the interpreter that runs `method` at the bytecode `bcp` points to.
+    /// The frame of the interpreter that runs `method` at the bytecode `bcp` points to. Bytecode of another method says
+    /// that the method is gone: its class was redefined or unloaded, and something else is where it was.
     pub fn interpreted(&mut self, method: u64, bcp: u64, pc: u64) -> Frame {
-        match self.method(method) {
-            Some(method) if method.is_native => Frame::Java {
-                kind: JavaKind::Native,
-                method: method.id,
-                line: 0,
-            },
-            Some(method) => {
-                let line = method.bci(bcp).map_or(0, |bci| method.line(Some(bci)));
-                Frame::Java {
-                    kind: JavaKind::Interpreted,
-                    method: method.id,
-                    line,
-                }
-            }
-            None => Frame::Unknown {
-                address: pc,
-                reason: UnknownReason::BadMetadata,
-            },
+        let unknown = Frame::Unknown {
+            address: pc,
+            reason: UnknownReason::BadMetadata,
+        };
+        let Some(method) = self.method(method) else {
+            return unknown;
+        };
+        let (kind, line) = if method.is_native {
+            (JavaKind::Native, 0)
+        } else if let Some(bci) = method.bci(bcp) {
+            (JavaKind::Interpreted, method.line(Some(bci)))
+        } else {
+            return unknown;
+        };
+        Frame::Java {
+            kind,
+            method: method.id,
+            line,
         }
     }
 
