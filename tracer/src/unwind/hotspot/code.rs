@@ -46,6 +46,16 @@ pub struct JavaCode {
     pub is_complete: bool,
 }
 
+/// What a frame of the interpreter keeps of the method that it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterpreterSlots {
+    pub method: u64,
+    /// Address of the bytecode; anything in a native method.
+    pub bcp: u64,
+    /// Of the method's constant pool.
+    pub pool_cache: u64,
+}
+
 /// Finds out what code means.
 pub struct Resolver<'a, M> {
     pub memory: &'a M,
@@ -148,19 +158,20 @@ impl<M: Memory> Resolver<'_, M> {
         }
     }
 
-    /// The frame of the interpreter that runs `method` at the bytecode `bcp` points to. Bytecode of another method says
-    /// that the method is gone: its class was redefined or unloaded, and something else is where it was.
-    pub fn interpreted(&mut self, method: u64, bcp: u64, pc: u64) -> Frame {
+    /// A frame of the interpreter. Where its parts do not belong together the method is gone: its class was redefined
+    /// or unloaded before this was read, and something else is where it was.
+    pub fn interpreted(&mut self, slots: InterpreterSlots, pc: u64) -> Frame {
         let unknown = Frame::Unknown {
             address: pc,
             reason: UnknownReason::BadMetadata,
         };
-        let Some(method) = self.method(method) else {
+        let method = self.method(slots.method);
+        let Some(method) = method.filter(|method| method.has_pool_cache(slots.pool_cache)) else {
             return unknown;
         };
         let (kind, line) = if method.is_native {
             (JavaKind::Native, 0)
-        } else if let Some(bci) = method.bci(bcp) {
+        } else if let Some(bci) = method.bci(slots.bcp) {
             (JavaKind::Interpreted, method.line(Some(bci)))
         } else {
             return unknown;

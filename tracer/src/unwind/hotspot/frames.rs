@@ -8,7 +8,7 @@ use crate::unwind::cursor::{CapturedStack, Cursor};
 use crate::unwind::memory::Memory;
 
 use super::HotSpot;
-use super::code::{FrameRule, JavaCode, Resolver};
+use super::code::{FrameRule, InterpreterSlots, JavaCode, Resolver};
 
 /// Words that code may have pushed around a call of C code, to align the stack or to keep registers, and that its frame
 /// size does not count. Six have been seen.
@@ -21,11 +21,14 @@ const METHOD: u64 = 24;
 const BCP: u64 = 64;
 #[cfg(target_arch = "aarch64")]
 const BCP: u64 = 72;
+/// Two slots above the bytecode pointer: between them are the locals.
+const CACHE: u64 = BCP - 16;
 /// JDK 8 has no mirror slot and one less.
 #[cfg(target_arch = "x86_64")]
 const BCP_8: u64 = 56;
 #[cfg(target_arch = "aarch64")]
 const BCP_8: u64 = 56;
+const CACHE_8: u64 = BCP_8 - 16;
 
 /// What a walk lends to the JVM's unwinder.
 pub struct Walk<'a, M> {
@@ -176,10 +179,20 @@ impl HotSpot {
             return Err(StackEnd::BadCodeBlob);
         }
         let slot = |below: u64| walk.stack.word(now.fp.wrapping_sub(below));
-        let bcp = if self.layout.release < 9 { BCP_8 } else { BCP };
-        let (method, bcp) = (slot(METHOD), slot(bcp));
-        let frame = match (method, bcp) {
-            (Ok(method), Ok(bcp)) => self.resolver(walk).interpreted(method, bcp, now.pc),
+        let (bcp, cache) = if self.layout.release < 9 {
+            (BCP_8, CACHE_8)
+        } else {
+            (BCP, CACHE)
+        };
+        let frame = match (slot(METHOD), slot(bcp), slot(cache)) {
+            (Ok(method), Ok(bcp), Ok(pool_cache)) => {
+                let slots = InterpreterSlots {
+                    method,
+                    bcp,
+                    pool_cache,
+                };
+                self.resolver(walk).interpreted(slots, now.pc)
+            }
             _ => Frame::Unknown {
                 address: now.pc,
                 reason: UnknownReason::BadMetadata,

@@ -32,6 +32,8 @@ pub struct Method {
     bytecode: u64,
     code_size: u16,
     lines: LineTable,
+    /// Address of the constant pool's cache, where it is known.
+    pool_cache: Option<u64>,
     /// To see that the JVM has not given the memory to another method.
     identity: Identity,
 }
@@ -51,6 +53,11 @@ impl Method {
             None => self.lines.line(0),
             Some(_) => 0,
         }
+    }
+
+    /// Whether a frame of the interpreter that keeps the cache `pool_cache` can be one of this method.
+    pub fn has_pool_cache(&self, pool_cache: u64) -> bool {
+        self.pool_cache.is_none_or(|own| own == pool_cache)
     }
 
     /// The index of the bytecode at address `bcp`; None where it is not one of this method's.
@@ -144,6 +151,10 @@ impl MethodCache {
             lines = read_lines(memory, table, layout.release);
         }
         let named = read_names(memory, offsets, &header)?;
+        let pool = header.u64(offsets.constants)?;
+        let pool_cache = offsets
+            .pool_cache
+            .and_then(|at| memory.read_u64(pool.wrapping_add(at)).ok());
         Ok(Method {
             id: self.intern(table, named).ok_or(Unreadable)?,
             is_native: memory
@@ -155,6 +166,7 @@ impl MethodCache {
             bytecode,
             code_size,
             lines,
+            pool_cache,
             identity,
         })
     }
