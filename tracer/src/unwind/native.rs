@@ -148,9 +148,14 @@ impl NativeUnwinder {
             rule = Some(Rule::SignalFrame);
             tables.get_or_insert_with(CfiTables::default);
         }
+        // A signal handler returns to the beginning of a function that nothing calls.
+        let back = match rule {
+            Some(Rule::SignalFrame) => cursor.pc.wrapping_sub(address),
+            _ => 0,
+        };
         let frame = Frame::Native {
             module: module.id,
-            offset,
+            offset: offset.wrapping_add(back),
         };
         NativeCode {
             frame,
