@@ -9,6 +9,7 @@ pub mod code;
 pub mod jdk;
 pub mod kernel;
 pub mod lines;
+pub mod occurrences;
 pub mod process;
 pub mod session;
 pub mod sources;

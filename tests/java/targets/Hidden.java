@@ -18,6 +18,7 @@ final class Hidden implements Paths.Path {
     static Paths.Path define() throws ReflectiveOperationException {
         byte[] bytes = Late.bytes("targets.Hidden");
         Class<?> hidden = Late.RELEASE < 15 ? anonymous(bytes) : hidden(bytes);
+        Late.kept.add(hidden);
         Constructor<?> constructor = hidden.getDeclaredConstructor();
         return (Paths.Path) constructor.newInstance();
     }

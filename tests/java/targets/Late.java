@@ -3,6 +3,9 @@ package targets;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicReference;
 
 /** A loader that defines its own classes itself: what happens once for a class happens once for each loader. */
@@ -17,11 +20,15 @@ public final class Late extends ClassLoader {
     /** Feature release of the JVM: `1.8`, `9`, `11.0.2`. */
     public static final int RELEASE = release(System.getProperty("java.specification.version"));
 
+    /** Whoever watches reads about a class a moment after it was used: none is unloaded. */
+    static final List<Object> kept = Collections.synchronizedList(new ArrayList<>());
+
     /** What the loading of the next class takes; null for nothing. */
     private Allocation takes;
 
     private Late() {
         super(Late.class.getClassLoader());
+        kept.add(this);
     }
 
     /** Public, as all that it uses: it is of another runtime package. */

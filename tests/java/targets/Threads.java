@@ -32,7 +32,7 @@ final class Threads {
     private static void collect(CountDownLatch done) throws InterruptedException {
         do {
             System.gc();
-        } while (!done.await(10, TimeUnit.MILLISECONDS));
+        } while (!done.await(200, TimeUnit.MILLISECONDS));
     }
 
     static void awaitCleaner(Allocation allocation) throws Exception {

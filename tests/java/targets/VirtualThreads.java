@@ -53,21 +53,33 @@ final class VirtualThreads {
         }
     }
 
-    /** Waits for another thread with few frames: they come back together, unless the interpreter runs them. */
-    static void unparkedVirtualThread(Allocation allocation) throws InterruptedException {
-        awaitAndTake(allocation);
+    private static void releaseWaiting(Thread waiting, CountDownLatch latch) {
+        while (waiting.getState() != Thread.State.WAITING) {
+            Thread.yield();
+        }
+        latch.countDown();
     }
 
-    private static void awaitAndTake(Allocation allocation) throws InterruptedException {
+    private static void awaitOther() throws InterruptedException {
         CountDownLatch latch = new CountDownLatch(1);
-        Thread other = new Thread(latch::countDown);
-        other.start();
+        Thread waiting = Thread.currentThread();
+        new Thread(() -> releaseWaiting(waiting, latch)).start();
         latch.await();
+    }
+
+    /** Waits for another thread with few frames: they come back together, unless the interpreter runs them. */
+    static void unparkedVirtualThread(Allocation allocation) throws InterruptedException {
+        awaitOther();
         allocation.take();
     }
 
     /** A native frame can't be taken off the stack: the thread that carries this one waits instead. */
     static void pinnedVirtualThread(Allocation allocation) {
         Natives.callPath(VirtualThreads::awaitAndTake, allocation);
+    }
+
+    private static void awaitAndTake(Allocation allocation) throws InterruptedException {
+        awaitOther();
+        allocation.take();
     }
 }

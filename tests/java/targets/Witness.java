@@ -11,7 +11,8 @@ import java.util.Set;
 /**
  * Takes native memory by all means on all ways, and says what stack the JVM itself has for each.
  *
- * <p>Arguments: the JNI library, and how often each way is gone by each means before anybody looks.
+ * <p>Arguments: the JNI library, how often each way is gone by each means before anybody looks, and whether that is by
+ * `all` means that there are or by `some`.
  */
 public final class Witness {
     /** Large enough that the JVM itself asks for no block of such a size. */
@@ -25,6 +26,15 @@ public final class Witness {
     /** Ways that are gone by all means. */
     private static final Set<String> BY_ALL = new HashSet<>(Arrays.asList("plain", "lambdas", "fromNative", "mixed"));
 
+    /** Ways that cost a collection of the whole heap: by one sort of block and one of stream. */
+    private static final Set<String> BY_TWO = new HashSet<>(Arrays.asList("cleaner", "finalizer"));
+    private static final List<Allocation.Means> TWO = Arrays.asList(Allocation.Means.JNI, Allocation.Means.DEFLATER);
+
+    /** Of the means that differ in many frames. */
+    private static final List<Allocation.Means> SOME =
+            Arrays.asList(Allocation.Means.UNSAFE, Allocation.Means.JNI, Allocation.Means.DEFLATER);
+
+    private static boolean isByAll;
     private static int lastSize = SMALLEST;
 
     private Witness() {}
@@ -47,9 +57,13 @@ public final class Witness {
     }
 
     private static List<Allocation.Means> means(String path) {
+        if (BY_TWO.contains(path)) {
+            return TWO;
+        }
         List<Allocation.Means> chosen = new ArrayList<>();
         for (Allocation.Means means : Allocation.Means.values()) {
-            if (means.isThere() && (means.isEverywhere() || BY_ALL.contains(path))) {
+            boolean isEverywhere = isByAll ? means.isEverywhere() : SOME.contains(means);
+            if (means.isThere() && (isEverywhere || BY_ALL.contains(path))) {
                 chosen.add(means);
             }
         }
@@ -84,6 +98,7 @@ public final class Witness {
 
     public static void main(String[] arguments) throws Throwable {
         System.load(arguments[0]);
+        isByAll = arguments[2].equals("all");
         Redefined.prepare();
         Map<String, Paths.Path> paths = Paths.all();
         warmUp(paths, Integer.parseInt(arguments[1]));
