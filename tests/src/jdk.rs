@@ -28,7 +28,7 @@ const DEEP: &str = "-XX:MaxJavaStackTraceDepth=4096";
 /// tiers, and which method is compiled does not depend on the machine's load.
 const SOON: [&str; 2] = ["-XX:CompileThresholdScaling=0.05", "-Xbatch"];
 /// JDK 8 has no flag for all of them.
-const SOON_8: [&str; 10] = [
+const SOON_8: [&str; 15] = [
     "-Xbatch",
     "-XX:CompileThreshold=500",
     "-XX:Tier3InvocationThreshold=10",
@@ -39,6 +39,11 @@ const SOON_8: [&str; 10] = [
     "-XX:Tier4MinInvocationThreshold=30",
     "-XX:Tier4CompileThreshold=750",
     "-XX:Tier4BackEdgeThreshold=2000",
+    "-XX:Tier0InvokeNotifyFreqLog=3",
+    "-XX:Tier0BackedgeNotifyFreqLog=6",
+    "-XX:Tier3InvokeNotifyFreqLog=6",
+    "-XX:Tier3BackedgeNotifyFreqLog=9",
+    "-XX:Tier23InlineeNotifyFreqLog=16",
 ];
 
 /// One JDK, or its runtime alone.
@@ -134,6 +139,21 @@ impl Jdk {
             })
         };
         versions.lines().filter_map(jdk).collect()
+    }
+
+    /// HotSpot without generated code, as Debian has it; None, with the reason printed, where it is not there.
+    pub fn zero() -> Option<Jdk> {
+        let folder = std::env::var_os("OFFHEAP_JDKS").map(PathBuf::from);
+        let is_zero = |jdk: &Jdk| {
+            let home = jdk.home.strip_prefix("/").unwrap_or(&jdk.home);
+            let root = folder.as_ref().map(|folder| folder.join("debian"));
+            root.is_some_and(|root| root.join(home).join("lib/zero/libjvm.so").is_file())
+        };
+        let found = Jdk::debian().into_iter().find(is_zero);
+        if found.is_none() {
+            session::skip("a Zero VM of Debian's unstable distribution");
+        }
+        found
     }
 
     pub fn home(&self) -> &Path {

@@ -42,7 +42,12 @@ impl Occurrences<'_> {
     }
 
     /// The JVM's own threads allocate as well: compilers, those that collect, and compiled code that is given up.
+    /// Without the symbols of libjvm none of them can be told.
     fn missing_threads(&self) -> Vec<String> {
+        if !self.has_symbols() {
+            println!("  its libjvm.so is stripped: who else allocates is not told");
+            return Vec::new();
+        }
         let Compilers { c1, c2 } = self.compilers();
         let wanted = [
             (true, "VMThread::run"),
@@ -62,6 +67,13 @@ impl Occurrences<'_> {
             .filter(|(is_wanted, name)| *is_wanted && !occurs(name))
             .map(|(_, name)| format!("no stack of {name}"))
             .collect()
+    }
+
+    fn has_symbols(&self) -> bool {
+        let mut frames = self.capture.sites.iter().flat_map(|site| &site.frames);
+        frames.any(|frame| {
+            frame.module.as_deref() == Some("libjvm.so") && frame.name.starts_with("JavaCalls::")
+        })
     }
 
     fn missing_on(&self, case: &Case, site: &Site) -> Option<&'static str> {

@@ -64,9 +64,9 @@ final class Paths {
         paths.put("locked", Paths::locked);
         paths.put("stream", Paths::stream);
         paths.put("hotLoop", Paths::hotLoop);
-        paths.put("thread", Threads::startThread);
-        paths.put("cleaner", Threads::awaitCleaner);
-        paths.put("finalizer", Threads::awaitFinalizer);
+        paths.put("thread", OtherThreads::startThread);
+        paths.put("cleaner", OtherThreads::awaitCleaner);
+        paths.put("finalizer", OtherThreads::awaitFinalizer);
         if (Foreign.isThere()) {
             paths.put("upcall", Foreign::upcall);
             paths.put("nestedUpcall", Foreign::nestedUpcall);

@@ -3,23 +3,32 @@
 //! Only return addresses are met here, because the leaf of a stack is always at a probe in native code: prologues,
 //! epilogues and registers that the interpreter keeps its state in do not matter.
 //!
-//! What changed, by the release that brought it (vendors back-port: only the presence of a field counts):
+//! What changed, by the release that brought it (vendors back-port: only the presence of a field counts). "seen" is read in
+//! the vmStructs of the builds below or on their stacks; numbers are those of OpenJDK's changes; "sources" are
+//! `vmStructs.cpp`, `codeBlob.hpp`, `nmethod.hpp` and `frame_x86.hpp` of that release.
 //!
-//! | release | change |
-//! |---|---|
-//! | 8 | one code heap (`CodeCache::_heap`); offsets instead of pointers in blobs; bytecode pointer at fp − 56; reports itself as 25 |
-//! | 9 | up to three code heaps (`_heaps`); bytecode pointer at fp − 64; `CompiledMethod` between nmethod and CodeBlob |
-//! | 10 | threads in an array (`ThreadsSMRSupport`) instead of a list |
-//! | 12–16 | some builds: `Symbol::_length_and_refcount` |
-//! | 15 | a class's source file name moves to its constant pool |
-//! | 17 | `GrowableArrayBase`; `Symbol::_length` behind the hash |
-//! | 20 | UNSIGNED5 without zero bytes |
-//! | 21 | `ConstMethod::_flags._flags`; virtual threads: continuation stubs, whose return barrier hides parked frames |
-//! | 23 | debug information in a malloc'ed block (`nmethod::_immutable_data`); `CompiledMethod` is gone; 16-bit `_metadata_offset` |
-//! | 25 | metadata in another one (`CodeBlob::_mutable_data`); 8-byte `HeapBlock`; `_osthread` in `Thread` |
-//! | 26 | `_deopt_handler_entry_offset`; stub names begin with "Stub Generator" |
+//! | release | change | known from |
+//! |---|---|---|
+//! | 8 | one code heap (`CodeCache::_heap`); offsets instead of pointers in blobs (`_code_offset`, `_scopes_data_offset`, `_deoptimize_offset`); `Symbol::_length` before a hash, `_body` at 8; no mirror in interpreter frames, whose bytecode pointer is at fp − 56 and cache at fp − 40; UNSIGNED5 with zero bytes; reports itself as 25 | seen |
+//! | 9 | up to three code heaps (`_heaps`, `_low_bound`, `_high_bound`; JEP 197); bytecode pointer at fp − 64; `CompiledMethod` between nmethod and CodeBlob (8152664); pointers instead of offsets | seen on 11; sources |
+//! | 10 | threads in an array (`ThreadsSMRSupport::_java_thread_list`, 8167108) instead of a list | sources; seen on 17 |
+//! | 12–16 | some builds: `Symbol::_length_and_refcount` | sources |
+//! | 15 | a class's source file name moves to its constant pool; hidden classes, whose names end in an address | seen on 17 |
+//! | 16 | critical natives are called no more (their wrappers have no anchor) | seen on 8, 11, 17 |
+//! | 17 | `GrowableArrayBase`; `Symbol::_length` behind the hash | seen |
+//! | 18 | reflection by method handles instead of native and generated accessors (8271820) | seen on 21 |
+//! | 20 | UNSIGNED5 without zero bytes | seen on 21 |
+//! | 21 | `ConstMethod::_flags._flags`; virtual threads (JEP 444): continuation stubs, whose return barrier hides parked frames; `Continuation.enterSpecial` | seen |
+//! | 22 | foreign functions (JEP 454, a preview in 21 with the same frames): `nep_invoker_blob`s, upcall stubs that keep a frame pointer | seen on 21, 25 |
+//! | 23 | `CompiledMethod` is gone (8329332); 16-bit fields in headers (8329433); debug information in a malloc'ed block (`nmethod::_immutable_data`, 8331087), which is freed with the code; offsets instead of pointers again; 16-bit `_metadata_offset` | sources; 25 shares all but the last |
+//! | 25 | metadata in another block (`CodeBlob::_mutable_data`, 8343789); blobs without a vtable pointer (8349088); 8-byte `HeapBlock` with a 32-bit length; `_osthread` in `Thread` | seen |
+//! | 26 | `_deopt_handler_entry_offset` and no handler of its own for method handles (8365047, done again as 8371458); `_immutable_data_ref_count_offset`, since code may be copied (8316694); C2's code has no exception handler; stub names begin with "Stub Generator" | seen |
+//! | 27 | nothing that is read here | seen |
+//! | 28 | 16-bit `CodeBlob::_kind` pushes its neighbours; `StubRoutines::_cont_returnBarrier` is told | seen in an early access build |
 //!
-//! Facts from OpenJDK's sources and from measurements on 11, 17, 21 and 25.
+//! What was run, each under all flags and on all ways of `tests/tests/jdks.rs`: Temurin 11.0.13, 17.0.9, 21.0.8 and 25.0.2;
+//! Debian 17.0.15; Debian unstable's 8u504, 26.0.2, 27.0.1 and 28-ea+18. With two sets of flags also Debian unstable's
+//! 11.0.33-ea, 17.0.21, 21.0.13 and 25.0.5. 9, 10, 12 to 16, 18 to 20 and 22 to 24 were not run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,6 +70,8 @@ const MAX_CACHED: usize = 1 << 16;
 /// Pages that the detection reads: vmStructs and the names in them span about sixty.
 const DETECTION_PAGES: usize = 1024;
 const MAX_VERSION: usize = 512;
+/// In the name of a JVM without generated code.
+const ZERO: &str = "Zero VM";
 
 /// Why Java frames can't be walked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +80,8 @@ pub enum UnsupportedJvm {
     NotHotSpot,
     #[error("libjvm.so can't be read as a 64-bit ELF file")]
     Unreadable,
+    #[error("it is HotSpot's Zero, which interprets in C++: its stacks have no Java frames")]
+    Zero,
     #[error("the JVM has not finished starting")]
     Starting,
     #[error("the JVM's own description (vmStructs) lacks {0}: this release is not known")]
@@ -145,6 +158,9 @@ impl HotSpot {
     ) -> Result<Self, UnsupportedJvm> {
         let memory = PageCache::new(memory, DETECTION_PAGES);
         let structs = VmStructs::read(&memory, &module.file, bias)?;
+        if version(&structs, &memory, 0).name.contains(ZERO) {
+            return Err(UnsupportedJvm::Zero);
+        }
         let layout = VmLayout::detect(&structs, &memory)?;
         let code_cache = CodeCache::read(&memory, &layout.code_cache)?;
         Ok(Self::new(

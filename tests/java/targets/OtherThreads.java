@@ -5,8 +5,8 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 
 /** Ways that begin in other threads, some of them the JVM's own. */
-final class Threads {
-    private Threads() {}
+final class OtherThreads {
+    private OtherThreads() {}
 
     static void startThread(Allocation allocation) throws InterruptedException {
         Thread thread = new Thread(() -> thread(allocation));
