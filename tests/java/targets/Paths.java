@@ -28,6 +28,9 @@ final class Paths {
     /** Ways that can be gone as often as one likes. */
     static Map<String, Path> all() {
         Map<String, Path> paths = new LinkedHashMap<>();
+        // Collections free code that was given up: these come before any is.
+        paths.put("cleaner", OtherThreads::awaitCleaner);
+        paths.put("finalizer", OtherThreads::awaitFinalizer);
         paths.put("plain", Paths::plain);
         paths.put("recursion5", allocation -> recursion5(5, allocation));
         paths.put("recursion50", allocation -> recursion50(50, allocation));
@@ -65,8 +68,6 @@ final class Paths {
         paths.put("stream", Paths::stream);
         paths.put("hotLoop", Paths::hotLoop);
         paths.put("thread", OtherThreads::startThread);
-        paths.put("cleaner", OtherThreads::awaitCleaner);
-        paths.put("finalizer", OtherThreads::awaitFinalizer);
         if (Foreign.isThere()) {
             paths.put("upcall", Foreign::upcall);
             paths.put("nestedUpcall", Foreign::nestedUpcall);
