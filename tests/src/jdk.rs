@@ -121,15 +121,9 @@ impl Jdk {
     /// Those of Debian's unstable distribution, of which `OFFHEAP_JDKS` has a root folder; empty, with the reason
     /// printed, where there is none.
     pub fn debian() -> Vec<Jdk> {
-        let root = std::env::var_os("OFFHEAP_JDKS").map(|folder| Path::new(&folder).join("debian"));
-        let versions =
-            root.and_then(|root| Some((fs::read_to_string(root.join("versions")).ok()?, root)));
-        let Some((versions, root)) = versions else {
-            session::skip("JDKs of Debian's unstable distribution (debian in OFFHEAP_JDKS)");
-            return Vec::new();
-        };
-        let jdk = |line: &str| {
-            let (release, version) = line.split_once(' ')?;
+        let lines = debian_lines();
+        let jdks = lines.iter().filter(|(word, ..)| word != "zero");
+        jdks.filter_map(|(release, version, root)| {
             let release = release.parse().ok()?;
             Some(Jdk {
                 home: debian_home(release),
@@ -137,23 +131,21 @@ impl Jdk {
                 release,
                 name: format!("{release} {version} Debian unstable"),
             })
-        };
-        versions.lines().filter_map(jdk).collect()
+        })
+        .collect()
     }
 
-    /// HotSpot without generated code, as Debian has it; None, with the reason printed, where it is not there.
+    /// The one of them that also has HotSpot without generated code; None, with the reason printed, where none has.
     pub fn zero() -> Option<Jdk> {
-        let folder = std::env::var_os("OFFHEAP_JDKS").map(PathBuf::from);
-        let is_zero = |jdk: &Jdk| {
-            let home = jdk.home.strip_prefix("/").unwrap_or(&jdk.home);
-            let root = folder.as_ref().map(|folder| folder.join("debian"));
-            root.is_some_and(|root| root.join(home).join("lib/zero/libjvm.so").is_file())
-        };
-        let found = Jdk::debian().into_iter().find(is_zero);
-        if found.is_none() {
+        let lines = debian_lines();
+        let zero = lines.iter().find(|(word, ..)| word == "zero");
+        let release = zero.and_then(|(_, release, _)| release.parse().ok());
+        if release.is_none() {
             session::skip("a Zero VM of Debian's unstable distribution");
         }
-        found
+        Jdk::debian()
+            .into_iter()
+            .find(|jdk| Some(jdk.release) == release)
     }
 
     pub fn home(&self) -> &Path {
@@ -226,6 +218,20 @@ impl Jdk {
         assert!(output.status.success() || lacks, "{java:?}: {says}");
         output.status.success()
     }
+}
+
+/// What `cargo xtask test --full` has noted of each: two words and the root folder.
+fn debian_lines() -> Vec<(String, String, PathBuf)> {
+    let root = std::env::var_os("OFFHEAP_JDKS").map(|folder| Path::new(&folder).join("debian"));
+    let noted = root.and_then(|root| Some((fs::read_to_string(root.join("versions")).ok()?, root)));
+    let Some((text, root)) = noted else {
+        session::skip("JDKs of Debian's unstable distribution (debian in OFFHEAP_JDKS)");
+        return Vec::new();
+    };
+    let words = text.lines().filter_map(|line| line.split_once(' '));
+    words
+        .map(|(first, second)| (first.to_owned(), second.to_owned(), root.clone()))
+        .collect()
 }
 
 /// Where Debian's packages install a release.

@@ -246,7 +246,7 @@ fn every_jdk_agrees() {
 #[test]
 fn every_debian_jdk_agrees() {
     if !is_full() {
-        return skip("OFFHEAP_FULL (the JDKs of Debian's unstable distribution)");
+        return skip("--full (the JDKs of Debian's unstable distribution)");
     }
     let Some(_session) = session() else { return };
     let jdks = Jdk::debian();
@@ -266,7 +266,7 @@ fn every_debian_jdk_agrees() {
 #[test]
 fn zero_has_native_stacks() {
     if !is_full() {
-        return skip("OFFHEAP_FULL (the Zero VM of Debian's unstable distribution)");
+        return skip("--full (the Zero VM of Debian's unstable distribution)");
     }
     let Some(_session) = session() else { return };
     let Some(jdk) = Jdk::zero() else { return };
