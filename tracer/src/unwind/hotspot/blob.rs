@@ -45,6 +45,7 @@ pub struct Blob {
 /// What is known of a compiled method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nmethod {
+    /// 0 where it is not known any more.
     pub method: u64,
     /// Never given twice by one JVM.
     pub compile_id: u32,
@@ -119,6 +120,12 @@ impl BlobKind {
 }
 
 impl Nmethod {
+    /// Leaves nothing that leads to a method: what is known of it was freed.
+    pub fn forget(&mut self) {
+        self.method = 0;
+        self.pcs = 0..0;
+    }
+
     fn read(memory: &impl Memory, layout: &VmLayout, address: u64) -> Result<Self, Unreadable> {
         let record = Record(memory.read_vec(address, layout.nmethod.header_len)?);
         let handlers = layout

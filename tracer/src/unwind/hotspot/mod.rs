@@ -42,6 +42,7 @@ use super::memory::{Memory, PageCache};
 
 pub mod anchor;
 pub mod blob;
+mod call;
 mod code;
 pub mod code_cache;
 mod frames;
@@ -56,7 +57,7 @@ pub mod vm_structs;
 
 use blob::Blob;
 use code_cache::CodeCache;
-use layout::VmLayout;
+use layout::{ScopesPlace, VmLayout};
 use method::MethodCache;
 use vm_structs::VmStructs;
 
@@ -262,14 +263,24 @@ fn find_blob(
 
 /// Compiled code that was freed after the stack was copied: code that has become invalid (a deoptimised frame, a tier
 /// that was left) is freed soon when the collector unloads concurrently. It is believed where it describes a call that
-/// returns to exactly `pc`.
+/// returns to exactly `pc`. Since JDK 23 what describes the calls is freed with it: then the call itself has to be there,
+/// and only the size of the frame is believed.
 fn freed_blob(memory: &impl Memory, layout: &VmLayout, cache: &CodeCache, pc: u64) -> Option<Blob> {
     let begins = cache.freed(memory, pc).ok()?;
     begins.into_iter().find_map(|address| {
-        let blob = Blob::read(memory, layout, address).ok()?;
-        let nmethod = blob.nmethod.as_ref().filter(|_| blob.code.contains(&pc))?;
-        let calls = scopes::at(memory, layout.release, nmethod, &blob.code, pc).ok()?;
-        (!calls.is_empty()).then_some(blob)
+        let mut blob = Blob::read(memory, layout, address).ok()?;
+        let nmethod = blob.nmethod.as_mut().filter(|_| blob.code.contains(&pc))?;
+        let calls = scopes::at(memory, layout.release, nmethod, &blob.code, pc);
+        if calls.is_ok_and(|calls| !calls.is_empty()) {
+            return Some(blob);
+        }
+        let is_apart = matches!(layout.scopes.pcs, ScopesPlace::Immutable { .. });
+        let returns = nmethod.deopt_handlers.contains(&pc) || call::ends_at(memory, pc);
+        if !is_apart || !returns {
+            return None;
+        }
+        nmethod.forget();
+        Some(blob)
     })
 }
 
