@@ -48,15 +48,22 @@ pub struct Config {
 
 const _: () = assert!(size_of::<Config>() == 64);
 
-/// State that changes while the programs run: the one element of the map `CONTROL`.
+/// What userspace changes while the programs run: the one element of the map `CONTROL`, which they only read.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Control {
-    /// Not 0 once an allocation found its map full: from then on unknown frees are sent to userspace, which keeps
-    /// the allocations that the map could not.
-    pub spilled: u64,
     /// Address of the kernel's return-probe trampoline in the target; 0 until it is known.
     pub trampoline: u64,
+    /// The [`group`]s whose calls are recorded. Entries of the others are only counted; calls that were entered before
+    /// still return.
+    pub recording: u64,
 }
 
 const _: () = assert!(size_of::<Control>() == 16);
+
+/// Groups of hooked functions, as bits.
+pub mod group {
+    pub const ZLIB: u64 = 1;
+    pub const MMAP: u64 = 2;
+    pub const MALLOC: u64 = 4;
+}

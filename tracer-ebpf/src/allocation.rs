@@ -12,19 +12,21 @@ use tracer_common::product::saturating_product;
 use tracer_common::sampling;
 
 use crate::capture::{Full, captured, return_address, send, send_freed};
-use crate::maps::{allocating, config, control, count, live, set_spilled};
-use crate::probe::{Hit, now, user_word};
+use crate::maps::{allocating, config, control, count, live, set_spilled, spilled};
+use crate::probe::{Hit, Return, now, user_word};
 
 /// Entry of `malloc`, `calloc`, `memalign` and the like.
 #[inline(always)]
-pub fn enter(ctx: &ProbeContext, hit: Hit) {
+pub fn enter(ctx: &ProbeContext, hit: Hit) -> Return {
     let size = requested(&hit);
     let choice = choose(size);
     if choice.is_some() && hit.cookie.leaf() {
-        return hit.count(choice.unwrap_or(Outcome::Unsampled));
+        hit.count(choice.unwrap_or(Outcome::Unsampled));
+        return Return::Unwanted;
     }
     if is_inside_another(ctx, &hit) {
-        return hit.count(Outcome::Nested);
+        hit.count(Outcome::Nested);
+        return Return::Unwanted;
     }
     let out = match hit.cookie.out() {
         NO_ARGUMENT => 0,
@@ -38,17 +40,18 @@ pub fn enter(ctx: &ProbeContext, hit: Hit) {
             out,
             ..new_call(&hit)
         },
-    );
+    )
 }
 
 /// Entry of `realloc` and `reallocarray`: the old block is taken out now, because its address may be handed out again
 /// before the call returns, and put back if the call fails.
 #[inline(always)]
-pub fn enter_reallocate(ctx: &ProbeContext, hit: Hit) {
+pub fn enter_reallocate(ctx: &ProbeContext, hit: Hit) -> Return {
     let size = requested(&hit);
     let choice = choose(size);
     if is_inside_another(ctx, &hit) {
-        return hit.count(Outcome::Nested);
+        hit.count(Outcome::Nested);
+        return Return::Unwanted;
     }
     let mut call = Allocating {
         size,
@@ -59,7 +62,7 @@ pub fn enter_reallocate(ctx: &ProbeContext, hit: Hit) {
         call.old = *old;
         let _ = live().remove(call.old_address);
     }
-    remember(&hit, choice, call);
+    remember(&hit, choice, call)
 }
 
 /// Return of every allocating function.
@@ -99,7 +102,7 @@ pub fn free(_ctx: &ProbeContext, hit: Hit) {
         return hit.count(Outcome::Null);
     }
     let Some(block) = live().get_ptr(address) else {
-        if control().spilled != 0 {
+        if spilled() {
             return free_unknown(&hit, address);
         }
         return hit.count(Outcome::Unsampled);
@@ -202,7 +205,7 @@ fn is_inside_another(ctx: &ProbeContext, hit: &Hit) -> bool {
 }
 
 #[inline(always)]
-fn remember(hit: &Hit, choice: Option<Outcome>, call: Allocating) {
+fn remember(hit: &Hit, choice: Option<Outcome>, call: Allocating) -> Return {
     let call = Allocating {
         skip: choice.is_some() as u32,
         ..call
@@ -211,12 +214,13 @@ fn remember(hit: &Hit, choice: Option<Outcome>, call: Allocating) {
         if let Some(outcome) = choice {
             hit.count(outcome);
         }
-        return;
+        return Return::Wanted;
     }
     if call.old.time != 0 {
         let _ = live().insert(call.old_address, call.old, 0);
     }
     hit.count(Outcome::InFlightFull);
+    Return::Unwanted
 }
 
 /// The new block's address, or 0.
@@ -242,7 +246,7 @@ fn end_old(hit: &Hit, call: &Allocating, failed: bool) {
         let _ = live().insert(call.old_address, call.old, 0);
     } else if tracked {
         send_end(hit, call.old_address, &call.old);
-    } else if !failed && control().spilled != 0 && send_unknown(hit, call.old_address).is_err() {
+    } else if !failed && spilled() && send_unknown(hit, call.old_address).is_err() {
         hit.count(Outcome::LifetimeLost);
     }
 }

@@ -10,27 +10,27 @@ use tracer_common::outcome::Outcome;
 
 use crate::capture::{captured, return_address, send, send_freed};
 use crate::maps::mapping;
-use crate::probe::{Hit, now};
+use crate::probe::{Hit, Return, now};
 
 /// System calls report failure as −errno, the C library as −1: the last page is never a valid address.
 const LAST_PAGE: u64 = 0xffff_ffff_ffff_f000;
 
 #[inline(always)]
-pub fn enter_map(_ctx: &ProbeContext, hit: Hit) {
+pub fn enter_map(_ctx: &ProbeContext, hit: Hit) -> Return {
     let r = hit.registers;
     remember(
         &hit,
         [r.argument(1), r.argument(2), r.argument(3), r.argument(4)],
-    );
+    )
 }
 
 #[inline(always)]
-pub fn enter_remap(_ctx: &ProbeContext, hit: Hit) {
+pub fn enter_remap(_ctx: &ProbeContext, hit: Hit) -> Return {
     let r = hit.registers;
     remember(
         &hit,
         [r.argument(0), r.argument(1), r.argument(2), r.argument(3)],
-    );
+    )
 }
 
 #[inline(always)]
@@ -77,7 +77,7 @@ pub fn unmap(_ctx: &ProbeContext, hit: Hit) {
 }
 
 #[inline(always)]
-fn remember(hit: &Hit, arguments: [u64; 4]) {
+fn remember(hit: &Hit, arguments: [u64; 4]) -> Return {
     let call = Mapping {
         sp: hit.registers.sp(),
         return_address: return_address(hit),
@@ -87,7 +87,9 @@ fn remember(hit: &Hit, arguments: [u64; 4]) {
     };
     if mapping().insert(hit.tid, call, 0).is_err() {
         hit.count(Outcome::InFlightFull);
+        return Return::Unwanted;
     }
+    Return::Wanted
 }
 
 /// The call that returns here; none if it was never remembered or an abandoned one stands in its place.

@@ -55,6 +55,11 @@ static OPENING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_POINTS * OUTCOMES, 0);
 
+/// Not 0 once an allocation found its map full: from then on unknown frees are sent to userspace, which keeps the
+/// allocations that the map could not.
+#[map]
+static SPILLED: Array<u64> = Array::with_max_entries(1, 0);
+
 #[map]
 static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
@@ -109,15 +114,20 @@ pub fn count(point: u32, outcome: Outcome) {
 #[inline(always)]
 pub fn control() -> Control {
     CONTROL.get(0).copied().unwrap_or(Control {
-        spilled: 0,
         trampoline: 0,
+        recording: 0,
     })
 }
 
 /// From now on, frees of unknown blocks are sent to userspace.
 #[inline(always)]
 pub fn set_spilled() {
-    if let Some(control) = CONTROL.get_ptr_mut(0) {
-        unsafe { (*control).spilled = 1 };
+    if let Some(spilled) = SPILLED.get_ptr_mut(0) {
+        unsafe { *spilled = 1 };
     }
+}
+
+#[inline(always)]
+pub fn spilled() -> bool {
+    SPILLED.get(0).is_some_and(|spilled| *spilled != 0)
 }

@@ -1,5 +1,6 @@
 //! The one table of hooked functions. A new allocator function is one row here and one test.
 
+use tracer_common::config::group;
 use tracer_common::cookie::NO_ARGUMENT;
 
 pub mod resolve;
@@ -14,6 +15,15 @@ pub enum Group {
 
 impl Group {
     pub const ALL: [Group; 3] = [Group::Zlib, Group::Mmap, Group::Malloc];
+
+    /// The bit that stands for the group in the programs.
+    pub fn bit(self) -> u64 {
+        match self {
+            Group::Zlib => group::ZLIB,
+            Group::Mmap => group::MMAP,
+            Group::Malloc => group::MALLOC,
+        }
+    }
 
     pub fn as_str(self) -> &'static str {
         match self {

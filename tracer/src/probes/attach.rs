@@ -16,26 +16,31 @@ use super::{Point, errors, load, multi};
 ///
 /// Returns before entries: an entry without its return fills the in-flight map. Ends before beginnings: what is recorded
 /// is never freed unseen. zlib first: it costs least and tells most.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 18] = [
     "stream_return",
     "stream_close",
     "stream_open",
+    "stream_session",
     "stream_enter",
     "map_return",
     "remap_return",
     "unmap_enter",
+    "remap_session",
     "remap_enter",
+    "map_session",
     "map_enter",
     "allocate_return",
     "free_enter",
+    "reallocate_session",
     "reallocate_enter",
+    "allocate_session",
     "allocate_enter",
 ];
 
 /// Which programs go to which of the points, by their index, in the order to attach them.
-pub fn plan(points: &[Point], from: usize) -> Vec<(&'static str, Vec<usize>)> {
+pub fn plan(points: &[Point], from: usize, links: LinkKind) -> Vec<(&'static str, Vec<usize>)> {
     let has = |point: &Point, program| {
-        let (entry, at_return) = point.programs();
+        let (entry, at_return) = point.programs(links);
         entry == program || at_return == Some(program)
     };
     let members = |program| {
@@ -72,10 +77,10 @@ pub fn in_batches<E>(
 /// The programs of either kind, and what they are attached with.
 pub struct Attacher {
     ebpf: Ebpf,
+    kind: LinkKind,
     /// None where perf links are in use; their programs are aya's.
     multi: Option<multi::Programs>,
-    entries: Vec<Link>,
-    returns: Vec<Link>,
+    links: Vec<Link>,
     pid: NonZeroU32,
     verbosity: u8,
 }
@@ -84,14 +89,16 @@ impl Attacher {
     /// `ebpf` must still have all its maps.
     pub fn new(ebpf: Ebpf, kind: LinkKind, pid: u32, verbosity: u8) -> Result<Attacher> {
         let multi = match kind {
-            LinkKind::Multi => Some(multi::Programs::new(&ebpf, load::OBJECT)?),
+            LinkKind::Session | LinkKind::Multi => {
+                Some(multi::Programs::new(&ebpf, load::OBJECT)?)
+            }
             LinkKind::Perf => None,
         };
         Ok(Attacher {
+            kind,
             multi,
             ebpf,
-            entries: Vec::new(),
-            returns: Vec::new(),
+            links: Vec::new(),
             pid: NonZeroU32::new(pid).context("process 0 cannot be traced")?,
             verbosity,
         })
@@ -102,10 +109,7 @@ impl Attacher {
     }
 
     pub fn kind(&self) -> LinkKind {
-        match self.multi {
-            Some(_) => LinkKind::Multi,
-            None => LinkKind::Perf,
-        }
+        self.kind
     }
 
     /// Loads a program into the kernel unless it is there.
@@ -130,7 +134,7 @@ impl Attacher {
             let link = multi
                 .attach(program, file, places, pid)
                 .map_err(errors::link)?;
-            self.hold(program, Link::Multi(link));
+            self.links.push(Link::Multi(link));
             return Ok(());
         }
         for place in places {
@@ -142,16 +146,9 @@ impl Attacher {
             let probe = self.probe(program)?;
             let id = probe.attach(point, file, scope).map_err(errors::attach)?;
             let link = probe.take_link(id).map_err(|error| anyhow!(error))?;
-            self.hold(program, Link::Perf(link));
+            self.links.push(Link::Perf(link));
         }
         Ok(())
-    }
-
-    fn hold(&mut self, program: &str, link: Link) {
-        match program.ends_with("_return") {
-            true => self.returns.push(link),
-            false => self.entries.push(link),
-        }
     }
 
     fn probe(&mut self, name: &str) -> Result<&mut UProbe> {
@@ -162,11 +159,9 @@ impl Attacher {
             .with_context(|| format!("{name} is no uprobe program"))
     }
 
-    /// Closes all links; when it returns, the target no longer takes a trap. The entries go first: a call that is entered
-    /// without a return to wait for would look like one that never returned.
+    /// Closes all links; when it returns, the target no longer takes a trap.
     pub fn detach(&mut self) {
-        links::close(std::mem::take(&mut self.entries));
-        links::close(std::mem::take(&mut self.returns));
+        links::close(std::mem::take(&mut self.links));
     }
 }
 
@@ -176,6 +171,8 @@ mod tests {
     use crate::functions::FUNCTIONS;
     use crate::functions::resolve::Found;
     use crate::stack::ModuleId;
+
+    const KINDS: [LinkKind; 3] = [LinkKind::Session, LinkKind::Multi, LinkKind::Perf];
 
     fn points() -> Vec<Point> {
         let found = FUNCTIONS.iter().map(|function| Found {
@@ -192,26 +189,31 @@ mod tests {
     #[test]
     fn the_plan_is_complete() {
         let points = points();
-        let mut planned: Vec<(usize, &str)> = Vec::new();
-        for (program, members) in plan(&points, 0) {
-            planned.extend(members.into_iter().map(|index| (index, program)));
+        for links in KINDS {
+            let mut planned: Vec<(usize, &str)> = Vec::new();
+            for (program, members) in plan(&points, 0, links) {
+                planned.extend(members.into_iter().map(|index| (index, program)));
+            }
+            let mut wanted: Vec<(usize, &str)> = Vec::new();
+            for (index, point) in points.iter().enumerate() {
+                let (entry, at_return) = point.programs(links);
+                wanted.extend(at_return.into_iter().chain([entry]).map(|p| (index, p)));
+            }
+            planned.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(planned, wanted, "{links}");
         }
-        let mut wanted: Vec<(usize, &str)> = Vec::new();
-        for (index, point) in points.iter().enumerate() {
-            let (entry, at_return) = point.programs();
-            wanted.extend(at_return.into_iter().chain([entry]).map(|p| (index, p)));
-        }
-        planned.sort_unstable();
-        wanted.sort_unstable();
-        assert_eq!(planned, wanted);
     }
 
     /// No entry goes live before its return, and no allocation before the frees.
     #[test]
     fn the_plan_is_in_order() {
         let at = |program| ORDER.iter().position(|&name| name == program);
-        for point in points() {
-            let (entry, at_return) = point.programs();
+        for (point, links) in points()
+            .iter()
+            .flat_map(|point| KINDS.map(|links| (point, links)))
+        {
+            let (entry, at_return) = point.programs(links);
             assert!(at(entry).is_some(), "{entry}");
             if let Some(at_return) = at_return {
                 assert!(at(at_return).is_some(), "{at_return}");
@@ -221,8 +223,11 @@ mod tests {
         for (end, beginning) in [
             ("stream_close", "stream_open"),
             ("stream_close", "stream_enter"),
+            ("stream_close", "stream_session"),
             ("unmap_enter", "map_enter"),
+            ("unmap_enter", "map_session"),
             ("free_enter", "allocate_enter"),
+            ("free_enter", "allocate_session"),
         ] {
             assert!(at(end) < at(beginning), "{end} after {beginning}");
         }
@@ -234,7 +239,7 @@ mod tests {
         let mut points = points();
         let last = points.len() - 1;
         points[last - 1].error = Some("no room".into());
-        let planned: Vec<usize> = plan(&points, last - 1)
+        let planned: Vec<usize> = plan(&points, last - 1, LinkKind::Multi)
             .into_iter()
             .flat_map(|(_, members)| members)
             .collect();

@@ -13,6 +13,8 @@ use tracer_common::inflight::{Allocating, Mapping};
 use tracer_common::live::{LiveBlock, LiveStream};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
 
+use crate::functions::Group;
+
 mod attach;
 mod batch;
 mod btf;
@@ -38,6 +40,10 @@ pub use features::{Features, Support, features};
 pub use links::LinkKind;
 pub use load::Capacities;
 pub use points::Point;
+
+/// How long a detach waits for calls to return. Most last microseconds; one may be asleep in the kernel for long.
+const LAST_RETURNS: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(1);
 
 /// How the programs are loaded and attached; what they do is in [`Config`].
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +71,7 @@ impl Work {
         match self {
             Work::Trace => program,
             Work::Nothing if program.ends_with("_return") => "empty_return",
+            Work::Nothing if program.ends_with("_session") => "empty_session",
             Work::Nothing => "empty_enter",
         }
     }
@@ -96,7 +103,7 @@ impl Probes {
         let kind = setup.links.unwrap_or_else(LinkKind::best);
         let mut attacher = Attacher::new(ebpf, kind, pid, setup.verbosity)?;
         let ebpf = attacher.ebpf();
-        Ok(Probes {
+        let mut probes = Probes {
             work: setup.work,
             points: Vec::new(),
             capacities: setup.capacities,
@@ -110,7 +117,9 @@ impl Probes {
             control: take(ebpf, "CONTROL")?,
             _log: log::Forwarder::start(ebpf, setup.verbosity),
             attacher,
-        })
+        };
+        probes.record(&Group::ALL)?;
+        Ok(probes)
     }
 
     /// Attaches functions of one module, and remembers the points also where that fails, with the reason.
@@ -124,7 +133,7 @@ impl Probes {
         for point in self.points.iter_mut().skip(first.max(most)) {
             point.error = Some(format!("no attach point is left: all {most} are in use"));
         }
-        for (program, members) in attach::plan(&self.points, first) {
+        for (program, members) in attach::plan(&self.points, first, self.attacher.kind()) {
             self.attach_program(self.work.program(program), members, file);
         }
     }
@@ -240,19 +249,23 @@ impl Probes {
 
     /// Tells the programs where the kernel's return-probe trampoline is in the target.
     pub fn set_trampoline(&mut self, address: u64) -> Result<()> {
-        let control = self
+        self.set_control(|control| control.trampoline = address)
+    }
+
+    /// From now on, calls of these groups are recorded, and those of others are only counted.
+    pub fn record(&mut self, groups: &[Group]) -> Result<()> {
+        let bits = groups.iter().fold(0, |bits, group| bits | group.bit());
+        self.set_control(|control| control.recording = bits)
+    }
+
+    fn set_control(&mut self, change: impl FnOnce(&mut Control)) -> Result<()> {
+        let mut control = self
             .control
             .get(&0, 0)
             .context("cannot read the control map")?;
+        change(&mut control);
         self.control
-            .set(
-                0,
-                Control {
-                    trampoline: address,
-                    ..control
-                },
-                0,
-            )
+            .set(0, control, 0)
             .context("cannot write the control map")
     }
 
@@ -269,8 +282,26 @@ impl Probes {
     /// that is killed while nothing is being attached or detached leaves nothing behind.
     pub fn detach(&mut self) -> Duration {
         let start = Instant::now();
+        self.end_calls();
         self.attacher.detach();
         start.elapsed()
+    }
+
+    /// Records no new call, and waits a little for those that were entered: one that is entered and never seen to return
+    /// would look as if it never had.
+    fn end_calls(&mut self) {
+        let deadline = Instant::now() + LAST_RETURNS;
+        // Where the maps can't be read or written, the calls are reported as under way.
+        if self.record(&[]).is_err() {
+            return;
+        }
+        while Instant::now() < deadline
+            && self
+                .in_flight()
+                .is_ok_and(|calls| calls.iter().any(|&calls| calls != 0))
+        {
+            std::thread::sleep(POLL);
+        }
     }
 }
 

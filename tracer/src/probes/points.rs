@@ -2,6 +2,7 @@
 
 use tracer_common::cookie::{Cookie, Fields};
 
+use super::links::LinkKind;
 use super::placement::{Needs, Placement, place};
 use crate::functions::resolve::Found;
 use crate::functions::{Function, Shape};
@@ -70,18 +71,23 @@ impl Point {
         })
     }
 
-    /// The programs at this point: the one for the entry, and the one for the return where the result is needed.
-    pub fn programs(&self) -> (&'static str, Option<&'static str>) {
-        match self.function.shape {
-            Shape::Allocate => ("allocate_enter", Some("allocate_return")),
-            Shape::Reallocate => ("reallocate_enter", Some("allocate_return")),
-            Shape::Free => ("free_enter", None),
-            Shape::Map => ("map_enter", Some("map_return")),
-            Shape::Remap => ("remap_enter", Some("remap_return")),
-            Shape::Unmap => ("unmap_enter", None),
-            Shape::StreamOpen => ("stream_open", None),
-            Shape::StreamOpenReturn => ("stream_enter", Some("stream_return")),
-            Shape::StreamClose => ("stream_close", None),
+    /// The programs at this point: the one for the entry, and the one for the return where the result is needed and the
+    /// first one does not see to that.
+    pub fn programs(&self, links: LinkKind) -> (&'static str, Option<&'static str>) {
+        let (entry, at_return, session) = match self.function.shape {
+            Shape::Free => return ("free_enter", None),
+            Shape::Unmap => return ("unmap_enter", None),
+            Shape::StreamOpen => return ("stream_open", None),
+            Shape::StreamClose => return ("stream_close", None),
+            Shape::Allocate => ("allocate_enter", "allocate_return", "allocate_session"),
+            Shape::Reallocate => ("reallocate_enter", "allocate_return", "reallocate_session"),
+            Shape::Map => ("map_enter", "map_return", "map_session"),
+            Shape::Remap => ("remap_enter", "remap_return", "remap_session"),
+            Shape::StreamOpenReturn => ("stream_enter", "stream_return", "stream_session"),
+        };
+        match links {
+            LinkKind::Session => (session, None),
+            LinkKind::Multi | LinkKind::Perf => (entry, Some(at_return)),
         }
     }
 }
