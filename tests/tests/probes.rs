@@ -51,6 +51,7 @@ fn load(links: LinkKind) -> Result<Probes> {
         },
         verbosity: 0,
         links: Some(links),
+        sample_interval: 0,
         work: Work::Trace,
     };
     Probes::load(tgid, config, setup)

@@ -39,14 +39,12 @@ pub struct Config {
     pub block_bytes: u32,
     /// Where the kernel keeps what the stack copy needs.
     pub offsets: KernelOffsets,
-    /// Mean sampling interval of the malloc family in bytes; 0 records every allocation.
-    pub sample_interval: u64,
     /// Smallest and biggest requested size that is recorded, in bytes.
     pub min_size: u64,
     pub max_size: u64,
 }
 
-const _: () = assert!(size_of::<Config>() == 64);
+const _: () = assert!(size_of::<Config>() == 56);
 
 /// What userspace changes while the programs run: the one element of the map `CONTROL`, which they only read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,9 +55,33 @@ pub struct Control {
     /// The [`group`]s whose calls are recorded. Entries of the others are only counted; calls that were entered before
     /// still return.
     pub recording: u64,
+    pub sampling: Sampling,
 }
 
-const _: () = assert!(size_of::<Control>() == 16);
+const _: () = assert!(size_of::<Control>() == 24);
+
+/// How the malloc family is sampled, in one word, so that no program can see half a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Sampling(u64);
+
+impl Sampling {
+    /// `interval`: the mean in bytes, at most [`MAX_INTERVAL`](crate::sampling::MAX_INTERVAL); 0 records every allocation.
+    /// `level` numbers the intervals of a run, so that a block can tell under which it was chosen.
+    pub const fn new(interval: u32, level: u16) -> Self {
+        Sampling(interval as u64 | (level as u64) << 32)
+    }
+
+    #[inline(always)]
+    pub const fn interval(self) -> u64 {
+        self.0 & 0xffff_ffff
+    }
+
+    #[inline(always)]
+    pub const fn level(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+}
 
 /// Groups of hooked functions, as bits.
 pub mod group {

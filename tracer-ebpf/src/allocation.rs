@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use aya_log_ebpf::debug;
+use tracer_common::config::Sampling;
 use tracer_common::cookie::NO_ARGUMENT;
 use tracer_common::event::{FLAG_AT_RETURN, FLAG_SPILLED, Freed, Header, kind};
 use tracer_common::inflight::{Allocating, is_nested};
@@ -19,7 +20,8 @@ use crate::probe::{Hit, Return, now, user_word};
 #[inline(always)]
 pub fn enter(ctx: &ProbeContext, hit: Hit) -> Return {
     let size = requested(&hit);
-    let choice = choose(size);
+    let sampling = control().sampling;
+    let choice = choose(size, sampling);
     if choice.is_some() && hit.cookie.leaf() {
         hit.count(choice.unwrap_or(Outcome::Unsampled));
         return Return::Unwanted;
@@ -38,7 +40,7 @@ pub fn enter(ctx: &ProbeContext, hit: Hit) -> Return {
         Allocating {
             size,
             out,
-            ..new_call(&hit)
+            ..new_call(&hit, sampling)
         },
     )
 }
@@ -48,14 +50,15 @@ pub fn enter(ctx: &ProbeContext, hit: Hit) -> Return {
 #[inline(always)]
 pub fn enter_reallocate(ctx: &ProbeContext, hit: Hit) -> Return {
     let size = requested(&hit);
-    let choice = choose(size);
+    let sampling = control().sampling;
+    let choice = choose(size, sampling);
     if is_inside_another(ctx, &hit) {
         hit.count(Outcome::Nested);
         return Return::Unwanted;
     }
     let mut call = Allocating {
         size,
-        ..new_call(&hit)
+        ..new_call(&hit, sampling)
     };
     call.old_address = hit.registers.argument(hit.cookie.key());
     if let Some(old) = unsafe { live().get(call.old_address) } {
@@ -90,7 +93,7 @@ pub fn leave(ctx: &RetProbeContext, hit: Hit) {
     hit.count(if address == 0 {
         Outcome::Recorded
     } else {
-        record(ctx, &hit, address, call.size)
+        record(ctx, &hit, address, &call)
     });
 }
 
@@ -127,7 +130,7 @@ fn requested(hit: &Hit) -> u64 {
 
 /// Why an allocation of `size` bytes is not recorded, or nothing if it is.
 #[inline(always)]
-fn choose(size: u64) -> Option<Outcome> {
+fn choose(size: u64, sampling: Sampling) -> Option<Outcome> {
     let config = config();
     if size < config.min_size || size > config.max_size {
         // A size that overflowed must still be seen to fail.
@@ -135,11 +138,12 @@ fn choose(size: u64) -> Option<Outcome> {
             return Some(Outcome::OutOfRange);
         }
     }
-    if config.sample_interval == 0 {
+    let interval = sampling.interval();
+    if interval == 0 {
         return None;
     }
     let random = unsafe { bpf_get_prandom_u32() };
-    if sampling::keep(size, config.sample_interval, random) {
+    if sampling::keep(size, interval, random) {
         None
     } else {
         Some(Outcome::Unsampled)
@@ -147,7 +151,7 @@ fn choose(size: u64) -> Option<Outcome> {
 }
 
 #[inline(always)]
-fn new_call(hit: &Hit) -> Allocating {
+fn new_call(hit: &Hit, sampling: Sampling) -> Allocating {
     Allocating {
         sp: hit.registers.sp(),
         return_address: return_address(hit),
@@ -158,10 +162,12 @@ fn new_call(hit: &Hit) -> Allocating {
             time: 0,
             size: 0,
             point: 0,
+            level: 0,
             tid: 0,
         },
         point: hit.cookie.point(),
         skip: 0,
+        level: sampling.level(),
     }
 }
 
@@ -207,7 +213,7 @@ fn is_inside_another(ctx: &ProbeContext, hit: &Hit) -> bool {
 #[inline(always)]
 fn remember(hit: &Hit, choice: Option<Outcome>, call: Allocating) -> Return {
     let call = Allocating {
-        skip: choice.is_some() as u32,
+        skip: choice.is_some() as u16,
         ..call
     };
     if allocating().insert(hit.tid, call, 0).is_ok() {
@@ -252,11 +258,12 @@ fn end_old(hit: &Hit, call: &Allocating, failed: bool) {
 }
 
 #[inline(always)]
-fn record(ctx: &RetProbeContext, hit: &Hit, address: u64, size: u64) -> Outcome {
+fn record(ctx: &RetProbeContext, hit: &Hit, address: u64, call: &Allocating) -> Outcome {
     let block = LiveBlock {
         time: now(),
-        size,
-        point: hit.cookie.point(),
+        size: call.size,
+        point: hit.cookie.point() as u16,
+        level: call.level,
         tid: hit.tid,
     };
     let mut flags = FLAG_AT_RETURN;
@@ -264,15 +271,19 @@ fn record(ctx: &RetProbeContext, hit: &Hit, address: u64, size: u64) -> Outcome 
         set_spilled();
         hit.count(Outcome::Spilled);
         flags |= FLAG_SPILLED;
-        debug!(ctx, "no room for block {:x} of {} bytes", address, size);
+        debug!(
+            ctx,
+            "no room for block {:x} of {} bytes", address, block.size
+        );
     }
     let header = Header {
         kind: kind::ALLOCATED,
-        point: block.point,
+        point: hit.cookie.point(),
         tid: hit.tid,
         flags,
+        level: block.level,
         address,
-        size,
+        size: block.size,
         time: block.time,
     };
     if send(&mut captured(hit, header, [0; 3])).is_ok() {
@@ -293,6 +304,7 @@ fn send_end(hit: &Hit, address: u64, block: &LiveBlock) {
         point,
         tid,
         flags: 0,
+        level: block.level,
         address,
         size: block.size,
         time: block.time,
@@ -324,6 +336,7 @@ fn send_unknown(hit: &Hit, address: u64) -> Result<(), Full> {
         point: hit.cookie.point(),
         tid: hit.tid,
         flags: 0,
+        level: 0,
         address,
         size: 0,
         time: 0,

@@ -6,7 +6,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use tracer_common::config::{Config, Control, KernelOffsets, MAX_POINTS};
+use tracer_common::config::{Config, Control, KernelOffsets, MAX_POINTS, Sampling};
 use tracer_common::inflight::{Allocating, Mapping};
 use tracer_common::live::{LiveBlock, LiveStream};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
@@ -26,7 +26,6 @@ static CONFIG: Global<Config> = Global::new(Config {
         return_address: 0,
         next: 0,
     },
-    sample_interval: 0,
     min_size: 0,
     max_size: 0,
 });
@@ -116,6 +115,7 @@ pub fn control() -> Control {
     CONTROL.get(0).copied().unwrap_or(Control {
         trampoline: 0,
         recording: 0,
+        sampling: Sampling::new(0, 0),
     })
 }
 

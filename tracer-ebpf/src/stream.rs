@@ -71,6 +71,7 @@ pub fn close(_ctx: &ProbeContext, hit: Hit) {
         point,
         tid,
         flags: 0,
+        level: 0,
         address,
         size: 0,
         time: 0,
@@ -98,13 +99,14 @@ pub fn close(_ctx: &ProbeContext, hit: Hit) {
 }
 
 #[inline(always)]
-fn record(hit: &Hit, address: u64, window_bits: i32, mem_level: i32, flags: u32) {
+fn record(hit: &Hit, address: u64, window_bits: i32, mem_level: i32, flags: u16) {
     let (point, tid, sp) = (hit.cookie.point(), hit.tid, hit.registers.sp());
     let mut header = Header {
         kind: kind::OPENED,
         point,
         tid,
         flags,
+        level: 0,
         address,
         size: 0,
         time: now(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::capture::SiteKind;
 use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
 use crate::functions::Direction;
-use crate::ledger::{Freed, Ledger, SiteId, Space, Weight};
+use crate::ledger::{Freed, Intervals, Ledger, SiteId, Space, Weight};
 use crate::probes::Point;
 use crate::regions::{Region, Regions, pages};
 use crate::stack::{Frame, Marker, Stack, StackEnd};
@@ -53,10 +53,10 @@ pub struct Orphan {
 }
 
 /// How allocations become sites.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
-    /// Mean sampling interval of the malloc family in bytes; 0 is exact.
-    pub interval: u64,
+    /// How the malloc family is sampled.
+    pub intervals: Intervals,
     /// Sites are split by thread.
     pub by_thread: bool,
 }
@@ -84,7 +84,7 @@ pub struct Accounts<M> {
     pub malformed: u64,
     /// Threads that end what the program forgot.
     pub cleaners: HashSet<u32>,
-    rules: Rules,
+    pub rules: Rules,
 }
 
 /// What the accounts know of the target when they book an event.
@@ -174,13 +174,8 @@ impl<M: Memory> Accounts<M> {
             (Event::Freed(end), _) => self.freed(end),
             (Event::FreedUnknown(end), _) => {
                 let by = self.freed_by(end.tid);
-                self.ledger.end_unknown(
-                    Space::Blocks,
-                    end.key.address,
-                    end.now,
-                    self.rules.interval,
-                    by,
-                );
+                self.ledger
+                    .end_unknown(Space::Blocks, end.key.address, end.now, by);
             }
             (Event::Closed { end, comm }, _) => self.closed(end, &comm),
             (_, None) => self.malformed += 1,
@@ -189,7 +184,7 @@ impl<M: Memory> Accounts<M> {
 
     fn allocated(&mut self, block: &Allocation, stack: Stack) {
         let site = self.site(SiteKind::Malloc, block, stack);
-        let weight = Weight::of(block.size, self.rules.interval);
+        let weight = self.rules.intervals.weight(block.size, block.level);
         if block.spilled {
             self.ledger
                 .begin_spilled(Space::Blocks, block.key, block.size, site, weight);
@@ -284,8 +279,8 @@ impl<M: Memory> Accounts<M> {
 
     fn freed(&mut self, end: End) {
         let by = self.freed_by(end.tid);
-        self.ledger
-            .end(end.key, Weight::of(end.size, self.rules.interval), by);
+        let weight = self.rules.intervals.weight(end.size, end.level);
+        self.ledger.end(end.key, weight, by);
     }
 
     fn closed(&mut self, end: End, comm: &[u8; 16]) {
@@ -296,7 +291,7 @@ impl<M: Memory> Accounts<M> {
         };
         if end.key.time == 0 {
             self.ledger
-                .end_unknown(Space::Streams, end.key.address, end.now, 0, by);
+                .end_unknown(Space::Streams, end.key.address, end.now, by);
         } else {
             self.ledger.end(end.key, Weight::ONE, by);
             self.parameters.remove(&end.key);

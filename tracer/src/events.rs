@@ -72,6 +72,8 @@ pub struct Allocation {
     pub size: u64,
     /// Index of the attach point.
     pub point: u32,
+    /// Of a block: which of the run's sampling intervals it was chosen under.
+    pub level: u16,
     /// Thread, as the kernel's first namespace numbers it.
     pub tid: u32,
     /// The kernel's map had no room for it.
@@ -103,6 +105,8 @@ pub struct End {
     pub size: u64,
     /// Attach point of the freeing function.
     pub point: u32,
+    /// As in [`Allocation`].
+    pub level: u16,
     pub tid: u32,
     /// Nanoseconds of the monotonic clock.
     pub now: u64,
@@ -137,6 +141,7 @@ pub fn parse(record: Bytes) -> Option<Event> {
         key,
         size: header.size,
         point: header.point,
+        level: header.level,
         tid: header.tid,
         now: freed.now,
     };
@@ -197,6 +202,7 @@ fn allocation(captured: &Captured, record: Bytes) -> Allocation {
         },
         size: header.size,
         point: header.point,
+        level: header.level,
         tid: header.tid,
         spilled: header.flags & FLAG_SPILLED != 0,
         stack: RawStack {

@@ -1,5 +1,7 @@
 //! The one table of hooked functions. A new allocator function is one row here and one test.
 
+use std::fmt;
+
 use tracer_common::config::group;
 use tracer_common::cookie::NO_ARGUMENT;
 
@@ -31,6 +33,12 @@ impl Group {
             Group::Mmap => "mmap",
             Group::Malloc => "malloc",
         }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

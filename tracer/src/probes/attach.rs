@@ -1,7 +1,9 @@
 //! Attaches points: which program goes first, and who is to blame when a batch fails.
 
 use std::num::NonZeroU32;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::thread::{Builder, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
 use aya::Ebpf;
@@ -11,6 +13,7 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope
 use super::links::{self, Link, LinkKind};
 use super::sys::Place;
 use super::{Point, errors, load, multi};
+use crate::functions::Group;
 
 /// The programs in the order in which they go live.
 ///
@@ -80,7 +83,9 @@ pub struct Attacher {
     kind: LinkKind,
     /// None where perf links are in use; their programs are aya's.
     multi: Option<multi::Programs>,
-    links: Vec<Link>,
+    links: Vec<(Group, Link)>,
+    /// Links that are being closed.
+    closing: Vec<JoinHandle<()>>,
     pid: NonZeroU32,
     verbosity: u8,
 }
@@ -89,9 +94,7 @@ impl Attacher {
     /// `ebpf` must still have all its maps.
     pub fn new(ebpf: Ebpf, kind: LinkKind, pid: u32, verbosity: u8) -> Result<Attacher> {
         let multi = match kind {
-            LinkKind::Session | LinkKind::Multi => {
-                Some(multi::Programs::new(&ebpf, load::OBJECT)?)
-            }
+            LinkKind::Session | LinkKind::Multi => Some(multi::Programs::new(&ebpf, load::OBJECT)?),
             LinkKind::Perf => None,
         };
         Ok(Attacher {
@@ -99,6 +102,7 @@ impl Attacher {
             multi,
             ebpf,
             links: Vec::new(),
+            closing: Vec::new(),
             pid: NonZeroU32::new(pid).context("process 0 cannot be traced")?,
             verbosity,
         })
@@ -134,7 +138,7 @@ impl Attacher {
             let link = multi
                 .attach(program, file, places, pid)
                 .map_err(errors::link)?;
-            self.links.push(Link::Multi(link));
+            self.links.push((group(program), Link::Multi(link)));
             return Ok(());
         }
         for place in places {
@@ -146,7 +150,7 @@ impl Attacher {
             let probe = self.probe(program)?;
             let id = probe.attach(point, file, scope).map_err(errors::attach)?;
             let link = probe.take_link(id).map_err(|error| anyhow!(error))?;
-            self.links.push(Link::Perf(link));
+            self.links.push((group(program), Link::Perf(link)));
         }
         Ok(())
     }
@@ -159,9 +163,49 @@ impl Attacher {
             .with_context(|| format!("{name} is no uprobe program"))
     }
 
+    /// The programs that are loaded.
+    pub fn programs(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
+        let loaded = |name: &'static str| match &self.multi {
+            Some(multi) => multi.loaded(name),
+            None => {
+                let program: Result<&UProbe, _> = self.ebpf.program(name)?.try_into();
+                Some(program.ok()?.fd().ok()?.as_fd())
+            }
+        };
+        let found = ORDER.into_iter().map(|name| (name, loaded(name)));
+        found.filter_map(|(name, fd)| Some((name, fd?))).collect()
+    }
+
+    /// Closes the links of one group, on a thread of its own: it takes the kernel's time and not ours.
+    pub fn give_up(&mut self, given_up: Group) {
+        let links = std::mem::take(&mut self.links);
+        let (closed, kept) = links.into_iter().partition(|(group, _)| *group == given_up);
+        self.links = kept;
+        let close = move || close(closed);
+        // Where no thread can be had, they were closed as they were dropped.
+        self.closing.extend(Builder::new().spawn(close).ok());
+    }
+
     /// Closes all links; when it returns, the target no longer takes a trap.
     pub fn detach(&mut self) {
-        links::close(std::mem::take(&mut self.links));
+        close(std::mem::take(&mut self.links));
+        for thread in self.closing.drain(..) {
+            // A thread that has panicked has dropped its links.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn close(links: Vec<(Group, Link)>) {
+    links::close(links.into_iter().map(|(_, link)| link).collect());
+}
+
+/// The group whose functions a program is for.
+pub fn group(program: &str) -> Group {
+    match program.split('_').next() {
+        Some("stream") => Group::Zlib,
+        Some("map" | "remap" | "unmap") => Group::Mmap,
+        _ => Group::Malloc,
     }
 }
 
@@ -183,6 +227,20 @@ mod tests {
             leaf: false,
         });
         found.map(|found| Point::new(ModuleId(0), found)).collect()
+    }
+
+    /// A program belongs to the group of the functions that it is attached to.
+    #[test]
+    fn programs_have_their_group() {
+        for (point, links) in points()
+            .iter()
+            .flat_map(|point| KINDS.map(|links| (point, links)))
+        {
+            let (entry, at_return) = point.programs(links);
+            for program in at_return.into_iter().chain([entry]) {
+                assert_eq!(group(program), point.function.group, "{program}");
+            }
+        }
     }
 
     /// Every program of every function of the table is attached, once.

@@ -2,13 +2,14 @@
 //!
 //! The only module that knows aya; names of maps and programs stand nowhere else.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
-use tracer_common::config::{Config, Control, MAX_POINTS};
+use tracer_common::config::{Config, Control, MAX_POINTS, Sampling};
 use tracer_common::inflight::{Allocating, Mapping};
 use tracer_common::live::{LiveBlock, LiveStream};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
@@ -27,19 +28,21 @@ mod log;
 mod multi;
 pub mod placement;
 pub mod points;
+mod run_time;
 mod sys;
 
 use attach::Attacher;
 use batch::HashMap;
 use load::take;
+use run_time::Statistics;
 use sys::Place;
 
 pub use btf::kernel_offsets;
-pub use calibrate::calibrate;
+pub use calibrate::Calibration;
 pub use features::{Features, Support, features};
 pub use links::LinkKind;
 pub use load::Capacities;
-pub use points::Point;
+pub use points::{Point, Traps};
 
 /// How long a detach waits for calls to return. Most last microseconds; one may be asleep in the kernel for long.
 const LAST_RETURNS: Duration = Duration::from_millis(20);
@@ -51,8 +54,10 @@ pub struct Setup {
     pub capacities: Capacities,
     /// How often the user said `-v`.
     pub verbosity: u8,
-    /// None takes the better kind that the kernel has.
+    /// None takes the best kind that the kernel has.
     pub links: Option<LinkKind>,
+    /// Mean sampling interval of the malloc family in bytes; 0 records every allocation.
+    pub sample_interval: u64,
     pub work: Work,
 }
 
@@ -91,6 +96,7 @@ pub struct Probes {
     mapping: HashMap<u32, Mapping>,
     opening: HashMap<u32, Mapping>,
     control: Array<MapData, Control>,
+    statistics: Option<Statistics>,
     _log: Option<log::Forwarder>,
 }
 
@@ -115,9 +121,11 @@ impl Probes {
             mapping: take(ebpf, "MAPPING")?,
             opening: take(ebpf, "OPENING")?,
             control: take(ebpf, "CONTROL")?,
+            statistics: None,
             _log: log::Forwarder::start(ebpf, setup.verbosity),
             attacher,
         };
+        probes.sample(setup.sample_interval, 0)?;
         probes.record(&Group::ALL)?;
         Ok(probes)
     }
@@ -256,6 +264,34 @@ impl Probes {
     pub fn record(&mut self, groups: &[Group]) -> Result<()> {
         let bits = groups.iter().fold(0, |bits, group| bits | group.bit());
         self.set_control(|control| control.recording = bits)
+    }
+
+    /// From now on, the malloc family is sampled at this mean interval in bytes, which is the run's `level`th.
+    pub fn sample(&mut self, interval: u64, level: u16) -> Result<()> {
+        let interval = u32::try_from(interval).context("the sampling interval is too long")?;
+        self.set_control(|control| control.sampling = Sampling::new(interval, level))
+    }
+
+    /// Calls of this group are no longer recorded, and soon cost no trap any more.
+    pub fn give_up(&mut self, group: Group) -> Result<()> {
+        let given_up = self.set_control(|control| control.recording &= !group.bit());
+        self.attacher.give_up(group);
+        given_up
+    }
+
+    /// CPU seconds that the programs of each group ran since this was first asked: the kernel counts from then on. Nothing
+    /// where it can't.
+    pub fn run_time(&mut self) -> BTreeMap<Group, f64> {
+        if self.statistics.is_none() {
+            self.statistics = Statistics::on().ok();
+        }
+        let mut seconds = BTreeMap::new();
+        for (name, program) in self.attacher.programs() {
+            if let Ok(nanoseconds) = run_time::nanoseconds(program) {
+                *seconds.entry(attach::group(name)).or_default() += nanoseconds as f64 / 1e9;
+            }
+        }
+        seconds
     }
 
     fn set_control(&mut self, change: impl FnOnce(&mut Control)) -> Result<()> {

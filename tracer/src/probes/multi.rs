@@ -77,6 +77,11 @@ impl Programs {
         load(&program, verbosity)
     }
 
+    /// The program, once it is loaded.
+    pub fn loaded(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.loaded.get(name).map(|program| program.as_fd())
+    }
+
     /// Attaches a loaded program to all `places` or to none.
     pub fn attach(
         &self,

@@ -1,7 +1,9 @@
 //! Attach points: which program goes where, with which cookie.
 
 use tracer_common::cookie::{Cookie, Fields};
+use tracer_common::outcome::Outcome;
 
+use super::Counts;
 use super::links::LinkKind;
 use super::placement::{Needs, Placement, place};
 use crate::functions::resolve::Found;
@@ -88,6 +90,39 @@ impl Point {
         match links {
             LinkKind::Session => (session, None),
             LinkKind::Multi | LinkKind::Perf => (entry, Some(at_return)),
+        }
+    }
+}
+
+/// Traps that calls of one function took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traps {
+    pub entries: u64,
+    pub returns: u64,
+}
+
+impl Point {
+    /// The traps behind these counts, with links of this kind.
+    pub fn traps(&self, counts: &Counts, links: LinkKind) -> Traps {
+        let sum = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| counts.get(*outcome)).sum();
+        let entries = sum(&[Outcome::Seen, Outcome::Counted]);
+        let unwanted: u64 = match links {
+            LinkKind::Multi | LinkKind::Perf => 0,
+            LinkKind::Session if self.leaf => sum(&[
+                Outcome::Counted,
+                Outcome::Nested,
+                Outcome::InFlightFull,
+                Outcome::Unsampled,
+                Outcome::OutOfRange,
+            ]),
+            LinkKind::Session => sum(&[Outcome::Counted, Outcome::Nested, Outcome::InFlightFull]),
+        };
+        Traps {
+            entries,
+            returns: match self.function.shape.returns() {
+                true => entries.saturating_sub(unwanted),
+                false => 0,
+            },
         }
     }
 }

@@ -48,6 +48,12 @@ pub enum Finding {
     NoJavaFrames { reason: String },
     /// The target ended before the window did.
     TargetEnded,
+    /// Calls of a group were not recorded, or not to the end, because that would have cost more than the budget.
+    NotRecorded {
+        group: String,
+        /// How long they were.
+        seconds: f64,
+    },
 }
 
 /// The site that holds most.
@@ -93,7 +99,21 @@ pub fn findings(capture: &Capture, sites: &[&Site]) -> Vec<Finding> {
         findings.insert(0, Finding::NothingOutstanding { hidden });
     }
     findings.extend(limits(capture));
+    // What was not looked at is no sign of anything, and comes first.
+    findings.splice(0..0, not_recorded(capture));
     findings
+}
+
+fn not_recorded(capture: &Capture) -> Vec<Finding> {
+    let watched = capture.tracer.budget.watched.iter();
+    watched
+        .filter_map(|watched| {
+            Some(Finding::NotRecorded {
+                group: clean::name(&watched.group).into_owned(),
+                seconds: (watched.until_seconds? - watched.from_seconds).max(0.0),
+            })
+        })
+        .collect()
 }
 
 type Groups = Vec<(Caller, Streams)>;

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU64;
 
+use crate::functions::Group;
+
 /// The groups of functions to hook; at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hooks {
@@ -21,6 +23,17 @@ impl Hooks {
         .into_iter()
         .filter_map(|(selected, name)| selected.then_some(name))
         .collect()
+    }
+}
+
+impl Hooks {
+    pub fn groups(self) -> Vec<Group> {
+        let selected = |group: &Group| match group {
+            Group::Zlib => self.zlib,
+            Group::Mmap => self.mmap,
+            Group::Malloc => self.malloc,
+        };
+        Group::ALL.into_iter().filter(selected).collect()
     }
 }
 

@@ -85,8 +85,6 @@ pub struct Sources<'a, M> {
     /// Ranges that were mapped with access at the attach; given when events of mappings were lost.
     pub baseline: Option<&'a [Mapped]>,
     pub memory: Option<&'a M>,
-    /// Mean sampling interval in bytes; 0 is exact.
-    pub interval: u64,
     /// The malloc family is hooked.
     pub malloc: bool,
     /// Allocations made after this moment are left out.
@@ -109,7 +107,8 @@ pub fn take<A: Memory, M: Memory>(
         .enumerate()
         .map(|(index, (key, totals))| {
             let mut outstanding = sums.get(&SiteId(index as u32)).copied().unwrap_or_default();
-            outstanding.estimated |= key.kind == SiteKind::Malloc && sources.interval > 0;
+            outstanding.estimated |=
+                key.kind == SiteKind::Malloc && !accounts.rules.intervals.is_exact();
             SiteSnapshot {
                 kind: key.kind,
                 stack: Arc::clone(&ledger.stacks[key.stack.0 as usize]),

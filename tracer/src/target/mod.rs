@@ -1,6 +1,7 @@
 //! The traced process: who it is, what it has mapped, what JVM it runs.
 
 pub mod container;
+mod cpu;
 mod id;
 pub mod jvm;
 pub mod launcher;
@@ -11,4 +12,5 @@ pub mod root;
 pub mod text;
 pub mod user;
 
+pub use cpu::CpuClock;
 pub use id::{Pid, Tid};

@@ -43,7 +43,6 @@ impl Trace {
             mappings: mappings.as_deref(),
             baseline: lost_mappings.then_some(self.start.mappings.as_slice()),
             memory: alive.then_some(&self.memory),
-            interval: self.settings.sampling.bytes(),
             malloc: self.settings.hooks.malloc,
             made_before,
         };

@@ -77,6 +77,17 @@ impl fmt::Display for Finding {
                 mostly,
             } => incomplete(out, *stacks, *complete, mostly.as_deref()),
             Finding::NoJavaFrames { reason } => write!(out, "Java frames are missing: {reason}"),
+            Finding::NotRecorded { group, seconds } if *seconds > 0.0 => write!(
+                out,
+                "{group} was recorded for the first {} only, since more would have cost the target more than allowed; \
+                 blocks freed later still count (--max-overhead sets the limit)",
+                Seconds(*seconds)
+            ),
+            Finding::NotRecorded { group, .. } => write!(
+                out,
+                "{group} was not recorded, since that would have cost the target more than allowed: what follows says \
+                 nothing of it (--max-overhead sets the limit)"
+            ),
             Finding::TargetEnded => {
                 out.write_str("The target ended in the window: this is what was outstanding then")
             }
