@@ -150,7 +150,7 @@ pub struct Trace {
     /// Record one malloc per so many bytes on average; 0 or `exact`: each (zlib and mmap always)
     #[arg(long, value_name = "SIZE", default_value = "512k", value_parser = units::sample_bytes)]
     pub sample_bytes: u64,
-    /// Most that tracing may cost, in percent of the target's own CPU time and of one CPU at least; `none`: whatever it takes
+    /// Most that tracing may cost in percent of the CPU time that the target uses; `none`: no limit
     /// [default: 5; when exact none]
     #[arg(long, value_name = "PCT", value_parser = units::budget)]
     pub max_overhead: Option<Budget>,
