@@ -1,6 +1,6 @@
 // Allocates at a pace that is told line by line: `calm` does nothing, `storm` allocates without a pause, `big` allocates
-// some big blocks from a deep stack every millisecond, `keep` keeps as many of these as the line says. Each line is answered by `count N`,
-// the allocations of the storm so far.
+// some big blocks from a deep stack every millisecond, `keep` keeps as many of these as the line says, `touch` also writes
+// to them. Each line is answered by `count N`, the allocations of the storm so far.
 
 #include <pthread.h>
 #include <time.h>
@@ -30,6 +30,13 @@ SITE static void at_kept(void) {
     void *block = malloc(BIG);
     SINK(block);
     opened(&at_kept_site, BIG);
+}
+
+// As at_kept, with every page written.
+SITE static void at_touched(void) {
+    char *block = malloc(BIG);
+    memset(block, 1, BIG);
+    SINK(block);
 }
 
 // Copying its stack costs several times what the traps do.
@@ -82,6 +89,9 @@ int main(void) {
         if (!strncmp(line, "keep ", 5))
             for (int blocks = atoi(line + 5); blocks > 0; blocks--)
                 at_kept();
+        else if (!strncmp(line, "touch ", 6))
+            for (int blocks = atoi(line + 6); blocks > 0; blocks--)
+                at_touched();
         else if (!strcmp(line, "calm"))
             pace = CALM;
         else if (!strcmp(line, "storm"))

@@ -9,6 +9,12 @@ pub const STACK_CLASSES: [u32; 4] = [2, 4, 8, 16];
 /// Attach points in one run; more are refused and reported.
 pub const MAX_POINTS: u32 = 1024;
 
+/// Stands for page faults in their records: no attach point has this number.
+pub const FAULT_POINT: u32 = MAX_POINTS;
+
+/// Page faults of which one is recorded, on each CPU.
+pub const FAULT_PERIOD: u64 = 64;
+
 /// Offsets in bytes within structs of the running kernel; a group is 0 where the kernel does not describe itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -88,4 +94,5 @@ pub mod group {
     pub const ZLIB: u64 = 1;
     pub const MMAP: u64 = 2;
     pub const MALLOC: u64 = 4;
+    pub const GROWTH: u64 = 8;
 }

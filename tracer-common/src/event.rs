@@ -18,6 +18,8 @@ pub mod kind {
     pub const CLOSED: u32 = 7;
     /// [`Freed`](super::Freed): a region was unmapped; `size` is its length.
     pub const UNMAPPED: u32 = 8;
+    /// [`Captured`](super::Captured): a page became resident; `size` is what it stands for.
+    pub const FAULTED: u32 = 9;
 }
 
 /// The kernel's map was full: userspace has to keep this allocation.

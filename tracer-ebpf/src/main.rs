@@ -9,12 +9,14 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::macros::{uprobe, uretprobe};
-use aya_ebpf::programs::{ProbeContext, RetProbeContext};
-use tracer_common::config::group::{MALLOC, MMAP, ZLIB};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::{perf_event, uprobe, uretprobe};
+use aya_ebpf::programs::{PerfEventContext, ProbeContext, RetProbeContext};
+use tracer_common::config::group::{GROWTH, MALLOC, MMAP, ZLIB};
 
 mod allocation;
 mod capture;
+mod growth;
 mod mapping;
 mod maps;
 mod pending;
@@ -70,6 +72,22 @@ pub fn unmap_enter(ctx: ProbeContext) -> u32 {
 }
 
 #[uprobe]
+pub fn break_enter(ctx: ProbeContext) -> u32 {
+    entered(&ctx, GROWTH, growth::enter_break)
+}
+
+#[uretprobe]
+pub fn break_return(ctx: RetProbeContext) -> u32 {
+    returned(&ctx, growth::leave_break)
+}
+
+#[perf_event]
+pub fn page_fault(ctx: PerfEventContext) -> u32 {
+    growth::page_fault(ctx.as_ptr());
+    0
+}
+
+#[uprobe]
 pub fn stream_open(ctx: ProbeContext) -> u32 {
     entered(&ctx, ZLIB, stream::open)
 }
@@ -106,6 +124,7 @@ session! {
     reallocate_session: MALLOC, allocation::enter_reallocate, allocation::leave;
     map_session: MMAP, mapping::enter_map, mapping::leave_map;
     remap_session: MMAP, mapping::enter_remap, mapping::leave_remap;
+    break_session: GROWTH, growth::enter_break, growth::leave_break;
     stream_session: ZLIB, stream::enter, stream::leave;
 }
 

@@ -57,6 +57,11 @@ pub fn leave_remap(_ctx: &RetProbeContext, hit: Hit) {
 #[inline(always)]
 pub fn unmap(_ctx: &ProbeContext, hit: Hit) {
     let (address, size) = (hit.registers.argument(0), hit.registers.argument(1));
+    send_unmapped(&hit, address, size);
+}
+
+#[inline(always)]
+pub fn send_unmapped(hit: &Hit, address: u64, size: u64) {
     let header = Header {
         kind: kind::UNMAPPED,
         point: hit.cookie.point(),
@@ -78,7 +83,7 @@ pub fn unmap(_ctx: &ProbeContext, hit: Hit) {
 }
 
 #[inline(always)]
-fn remember(hit: &Hit, arguments: [u64; 4]) -> Return {
+pub fn remember(hit: &Hit, arguments: [u64; 4]) -> Return {
     let call = Mapping {
         sp: hit.registers.sp(),
         return_address: return_address(hit),
@@ -95,7 +100,7 @@ fn remember(hit: &Hit, arguments: [u64; 4]) -> Return {
 
 /// The call that returns here; none if it was never remembered or an abandoned one stands in its place.
 #[inline(always)]
-fn returned_call(hit: &Hit) -> Option<Mapping> {
+pub fn returned_call(hit: &Hit) -> Option<Mapping> {
     let call = unsafe { *mapping().get_ptr(hit.tid)? };
     if call.point != hit.cookie.point() || call.sp != hit.registers.entry_sp() {
         return None;
@@ -105,7 +110,7 @@ fn returned_call(hit: &Hit) -> Option<Mapping> {
 }
 
 #[inline(always)]
-fn send_region(hit: &Hit, kind: u32, size: u64, arguments: [u64; 3]) {
+pub fn send_region(hit: &Hit, kind: u32, size: u64, arguments: [u64; 3]) {
     let address = hit.registers.result();
     if address >= LAST_PAGE {
         return hit.count(Outcome::Failed);

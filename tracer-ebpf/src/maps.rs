@@ -59,6 +59,10 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_POINTS * O
 #[map]
 static SPILLED: Array<u64> = Array::with_max_entries(1, 0);
 
+/// What became of page faults that were looked at, by outcome.
+#[map]
+static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(OUTCOMES, 0);
+
 #[map]
 static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
@@ -105,9 +109,21 @@ pub fn events() -> &'static RingBuf {
 #[inline(always)]
 pub fn count(point: u32, outcome: Outcome) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter(point, outcome)) {
-        // The target's `core` has no fetch_add: it could not be built without compare-and-swap.
-        unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) 1u64) };
+        add_one(value);
     }
+}
+
+#[inline(always)]
+pub fn count_fault(outcome: Outcome) {
+    if let Some(value) = FAULTS.get_ptr_mut(outcome as u32) {
+        add_one(value);
+    }
+}
+
+#[inline(always)]
+fn add_one(value: *mut u64) {
+    // The target's `core` has no fetch_add: it could not be built without compare-and-swap.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) 1u64) };
 }
 
 #[inline(always)]

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use tracer_common::config::FAULT_PERIOD;
+
 use crate::capture::SiteKind;
 use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
 use crate::functions::Direction;
@@ -61,6 +63,20 @@ pub struct Rules {
     pub by_thread: bool,
 }
 
+/// A page that was touched first at a site.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Page {
+    pub site: SiteId,
+    pub time: u64,
+    /// What it stands for, itself included.
+    pub bytes: u64,
+    /// Pages that it stands for.
+    pub weight: f64,
+}
+
+/// Sampled pages that are remembered; at one in 64 they stand for a terabyte.
+const MAX_PAGES: usize = 4 << 20;
+
 /// What was seen of stacks.
 #[derive(Clone, Debug, Default)]
 pub struct StackCounts {
@@ -78,6 +94,10 @@ pub struct Accounts<M> {
     mapped_bytes: HashMap<(SiteId, u64), u64>,
     pub parameters: HashMap<AllocationKey, Parameters>,
     pub orphans: Vec<Orphan>,
+    /// Pages that became resident, by their address: the last who touched one first.
+    pub pages: HashMap<u64, Page>,
+    /// Pages that there was no room for.
+    pub forgotten_pages: u64,
     pub unwinder: Unwinder<M>,
     pub stacks: StackCounts,
     /// Records that made no sense.
@@ -115,6 +135,8 @@ impl<M: Memory> Accounts<M> {
             mapped_bytes: HashMap::new(),
             parameters: HashMap::new(),
             orphans: Vec::new(),
+            pages: HashMap::new(),
+            forgotten_pages: 0,
             unwinder,
             stacks: StackCounts::default(),
             malformed: 0,
@@ -127,6 +149,7 @@ impl<M: Memory> Accounts<M> {
     pub fn book(&mut self, event: Event, stack: Option<Stack>, scene: Scene<'_>) {
         match (event, stack) {
             (Event::Allocated(block), Some(stack)) => self.allocated(&block, stack),
+            (Event::Faulted(page), Some(stack)) => self.faulted(&page, stack),
             (Event::Mapped { protection, region }, Some(stack)) => {
                 self.mapped(protection, &region, stack)
             }
@@ -191,6 +214,28 @@ impl<M: Memory> Accounts<M> {
         } else {
             self.ledger.begin(block.key, block.size, site, weight);
         }
+    }
+
+    /// The address is that of a page, and the size what it stands for.
+    fn faulted(&mut self, page: &Allocation, stack: Stack) {
+        let site = self.site(SiteKind::Fault, page, stack);
+        let weight = FAULT_PERIOD as f64;
+        self.ledger
+            .add(site, page.size / FAULT_PERIOD, Weight(weight));
+        if self.pages.len() >= MAX_PAGES && !self.pages.contains_key(&page.key.address) {
+            self.forgotten_pages += 1;
+            return;
+        }
+        let page = (
+            page.key.address,
+            Page {
+                site,
+                time: page.key.time,
+                bytes: page.size,
+                weight,
+            },
+        );
+        self.pages.extend([page]);
     }
 
     fn mapped(&mut self, protection: u32, region: &Allocation, stack: Stack) {

@@ -145,6 +145,8 @@ pub enum SiteKind {
     Inflate,
     Malloc,
     Mmap,
+    /// Memory by who touched it first: sampled page faults.
+    Fault,
 }
 
 /// What a mapping serves, told by its stack.

@@ -137,7 +137,7 @@ impl TargetArg {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tracing")]
 pub struct Trace {
-    /// What to trace: zlib streams, mapped regions, the malloc family
+    /// What to trace: zlib streams, mapped regions, the malloc family; or growth: whatever enlarges the process
     #[arg(
         long,
         value_name = "GROUPS",
@@ -201,6 +201,7 @@ pub enum Hook {
     Zlib,
     Mmap,
     Malloc,
+    Growth,
 }
 
 /// Order of the sites in a report, greatest first.

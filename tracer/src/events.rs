@@ -35,6 +35,8 @@ pub enum Event {
         mem_level: i32,
         replaced: Option<u64>,
     },
+    /// A page became resident.
+    Faulted(Allocation),
     Freed(End),
     /// A block that the kernel does not track, after its map had been full.
     FreedUnknown(End),
@@ -55,7 +57,8 @@ impl Event {
             Event::Allocated(made)
             | Event::Mapped { region: made, .. }
             | Event::Remapped { region: made, .. }
-            | Event::Opened { stream: made, .. } => Some(made),
+            | Event::Opened { stream: made, .. }
+            | Event::Faulted(made) => Some(made),
             Event::Freed(_)
             | Event::FreedUnknown(_)
             | Event::Closed { .. }
@@ -163,7 +166,7 @@ pub fn parse(record: Bytes) -> Option<Event> {
 fn is_captured(kind: u32) -> bool {
     matches!(
         kind,
-        kind::ALLOCATED | kind::MAPPED | kind::REMAPPED | kind::OPENED
+        kind::ALLOCATED | kind::MAPPED | kind::REMAPPED | kind::OPENED | kind::FAULTED
     )
 }
 
@@ -173,6 +176,7 @@ fn parse_captured(record: Bytes) -> Option<Event> {
     let allocation = allocation(&captured, record);
     match captured.header.kind {
         kind::ALLOCATED => Some(Event::Allocated(allocation)),
+        kind::FAULTED => Some(Event::Faulted(allocation)),
         kind::MAPPED => Some(Event::Mapped {
             protection: first as u32,
             region: allocation,

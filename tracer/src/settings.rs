@@ -197,8 +197,9 @@ fn hooks(typed: &[Hook]) -> Hooks {
     let selected = |hook| typed.contains(&hook);
     Hooks {
         zlib: selected(Hook::Zlib),
-        mmap: selected(Hook::Mmap),
+        mmap: selected(Hook::Mmap) || selected(Hook::Growth),
         malloc: selected(Hook::Malloc),
+        growth: selected(Hook::Growth),
     }
 }
 

@@ -13,10 +13,12 @@ pub enum Group {
     Zlib,
     Mmap,
     Malloc,
+    /// What enlarges the process whoever asks for it: the program break, and page faults, which are no functions.
+    Growth,
 }
 
 impl Group {
-    pub const ALL: [Group; 3] = [Group::Zlib, Group::Mmap, Group::Malloc];
+    pub const ALL: [Group; 4] = [Group::Zlib, Group::Mmap, Group::Malloc, Group::Growth];
 
     /// The bit that stands for the group in the programs.
     pub fn bit(self) -> u64 {
@@ -24,6 +26,7 @@ impl Group {
             Group::Zlib => group::ZLIB,
             Group::Mmap => group::MMAP,
             Group::Malloc => group::MALLOC,
+            Group::Growth => group::GROWTH,
         }
     }
 
@@ -32,6 +35,7 @@ impl Group {
             Group::Zlib => "zlib",
             Group::Mmap => "mmap",
             Group::Malloc => "malloc",
+            Group::Growth => "growth",
         }
     }
 }
@@ -54,6 +58,8 @@ pub enum Shape {
     Map,
     Remap,
     Unmap,
+    /// Moves the program break.
+    Break,
     /// Opens the stream `key`.
     StreamOpen,
     /// Opens a stream and returns it.
@@ -246,6 +252,10 @@ pub static FUNCTIONS: &[Function] = &[
     map("mmap64", Shape::Map),
     map("mremap", Shape::Remap),
     map("munmap", Shape::Unmap),
+    Function {
+        group: Group::Growth,
+        ..map("sbrk", Shape::Break)
+    },
     // The ends come before the beginnings: a block that is recorded is never freed unseen.
     free("free"),
     free("cfree"),
@@ -326,7 +336,11 @@ mod tests {
                 Shape::Free | Shape::StreamOpen | Shape::StreamClose => {
                     assert!(has_key && !has_size, "{}", row.name)
                 }
-                Shape::Map | Shape::Remap | Shape::Unmap | Shape::StreamOpenReturn => {}
+                Shape::Map
+                | Shape::Remap
+                | Shape::Unmap
+                | Shape::Break
+                | Shape::StreamOpenReturn => {}
             }
             assert_eq!(
                 row.group == Group::Zlib,

@@ -7,8 +7,12 @@ use std::thread::{Builder, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
 use aya::Ebpf;
-use aya::programs::UProbe;
+use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
+use aya::programs::{PerfEvent, UProbe};
+use aya::util::online_cpus;
+
+use tracer_common::config::FAULT_PERIOD;
 
 use super::links::{self, Link, LinkKind};
 use super::sys::Place;
@@ -19,15 +23,18 @@ use crate::functions::Group;
 ///
 /// Returns before entries: an entry without its return fills the in-flight map. Ends before beginnings: what is recorded
 /// is never freed unseen. zlib first: it costs least and tells most.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 21] = [
     "stream_return",
     "stream_close",
     "stream_open",
     "stream_session",
     "stream_enter",
+    "break_return",
     "map_return",
     "remap_return",
     "unmap_enter",
+    "break_session",
+    "break_enter",
     "remap_session",
     "remap_enter",
     "map_session",
@@ -39,6 +46,8 @@ const ORDER: [&str; 18] = [
     "allocate_session",
     "allocate_enter",
 ];
+
+const FAULT_PROGRAM: &str = "page_fault";
 
 /// Which programs go to which of the points, by their index, in the order to attach them.
 pub fn plan(points: &[Point], from: usize, links: LinkKind) -> Vec<(&'static str, Vec<usize>)> {
@@ -155,6 +164,29 @@ impl Attacher {
         Ok(())
     }
 
+    /// Has one page fault in [`FAULT_PERIOD`] recorded, on every CPU. Faults of other processes are counted by the kernel
+    /// only, and looked at by the program as rarely.
+    pub fn watch_faults(&mut self) -> Result<()> {
+        let verbosity = self.verbosity;
+        let program: &mut PerfEvent = self
+            .ebpf
+            .program_mut(FAULT_PROGRAM)
+            .with_context(|| format!("the BPF object has no program {FAULT_PROGRAM}"))?
+            .try_into()?;
+        program
+            .load()
+            .map_err(|error| errors::program(FAULT_PROGRAM, error, verbosity))?;
+        let event = PerfEventConfig::Software(SoftwareEvent::PageFaults);
+        let cpus = online_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
+        for cpu in cpus {
+            let scope = PerfEventScope::AllProcessesOneCpu { cpu };
+            let id = program.attach(event, scope, SamplePolicy::Period(FAULT_PERIOD), false)?;
+            self.links
+                .push((Group::Growth, Link::Fault(program.take_link(id)?)));
+        }
+        Ok(())
+    }
+
     fn probe(&mut self, name: &str) -> Result<&mut UProbe> {
         self.ebpf
             .program_mut(name)
@@ -205,6 +237,7 @@ pub fn group(program: &str) -> Group {
     match program.split('_').next() {
         Some("stream") => Group::Zlib,
         Some("map" | "remap" | "unmap") => Group::Mmap,
+        Some("break" | "page") => Group::Growth,
         _ => Group::Malloc,
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::Builder;
 
+use aya::programs::perf_event::PerfEventLink;
 use aya::programs::uprobe::UProbeLink;
 
 use super::sys::{self, Mode, Place};
@@ -113,6 +114,7 @@ fn is(error: &io::Error, number: i32) -> bool {
 pub enum Link {
     Multi(#[expect(dead_code, reason = "held to be closed")] OwnedFd),
     Perf(#[expect(dead_code, reason = "held to be closed")] UProbeLink),
+    Fault(#[expect(dead_code, reason = "held to be closed")] PerfEventLink),
 }
 
 /// Threads that close links. They wait in the kernel, for a grace period that the links closed meanwhile share.

@@ -272,6 +272,11 @@ impl Probes {
         self.set_control(|control| control.sampling = Sampling::new(interval, level))
     }
 
+    /// Has page faults recorded, as far as [`Group::Growth`] is.
+    pub fn watch_faults(&mut self) -> Result<()> {
+        self.attacher.watch_faults()
+    }
+
     /// Calls of this group are no longer recorded, and soon cost no trap any more.
     pub fn give_up(&mut self, group: Group) -> Result<()> {
         let given_up = self.set_control(|control| control.recording &= !group.bit());

@@ -85,6 +85,7 @@ impl Point {
             Shape::Reallocate => ("reallocate_enter", "allocate_return", "reallocate_session"),
             Shape::Map => ("map_enter", "map_return", "map_session"),
             Shape::Remap => ("remap_enter", "remap_return", "remap_session"),
+            Shape::Break => ("break_enter", "break_return", "break_session"),
             Shape::StreamOpenReturn => ("stream_enter", "stream_return", "stream_session"),
         };
         match links {
@@ -147,6 +148,7 @@ fn arguments(row: &Function) -> u32 {
         Shape::Map => 5,
         Shape::Remap => 4,
         Shape::Unmap => 2,
+        Shape::Break => 1,
         _ => named,
     }
 }

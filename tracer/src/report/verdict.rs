@@ -163,7 +163,7 @@ fn noun(site: &Site) -> Option<&'static str> {
         SiteKind::Deflate => Some("deflate stream"),
         SiteKind::Inflate if java("Inflater") => Some("Inflater"),
         SiteKind::Inflate => Some("inflate stream"),
-        SiteKind::Malloc | SiteKind::Mmap => None,
+        SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault => None,
     }
 }
 
@@ -227,7 +227,12 @@ fn largest_site(capture: &Capture, sites: &[&Site]) -> Option<Finding> {
         .any(|site| noun(site).is_some() && site.outstanding_count > 0);
     let site = sites
         .iter()
-        .filter(|site| matches!(site.kind, SiteKind::Malloc | SiteKind::Mmap))
+        .filter(|site| {
+            matches!(
+                site.kind,
+                SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault
+            )
+        })
         .filter(|site| site.outstanding_bytes > 0 && site.owner != Some(Owner::Jvm))
         .filter(|site| accounting::counts(site, &capture.settings.hooks))
         .filter(|site| !(streams_shown && accounting::is_zlib_memory(site)))

@@ -10,6 +10,8 @@ pub struct Hooks {
     pub zlib: bool,
     pub mmap: bool,
     pub malloc: bool,
+    /// Implies mmap.
+    pub growth: bool,
 }
 
 impl Hooks {
@@ -19,6 +21,7 @@ impl Hooks {
             (self.zlib, "zlib"),
             (self.mmap, "mmap"),
             (self.malloc, "malloc"),
+            (self.growth, "growth"),
         ]
         .into_iter()
         .filter_map(|(selected, name)| selected.then_some(name))
@@ -32,6 +35,7 @@ impl Hooks {
             Group::Zlib => self.zlib,
             Group::Mmap => self.mmap,
             Group::Malloc => self.malloc,
+            Group::Growth => self.growth,
         };
         Group::ALL.into_iter().filter(selected).collect()
     }

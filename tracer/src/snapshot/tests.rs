@@ -137,6 +137,7 @@ impl Books {
             mappings,
             baseline,
             memory: None,
+            pages: None,
             malloc: true,
             made_before,
         };
@@ -240,6 +241,7 @@ fn sampled_blocks_are_weighted() {
         mappings: None,
         baseline: None,
         memory: None,
+        pages: None,
         malloc: true,
         made_before: u64::MAX,
     };

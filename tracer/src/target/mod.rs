@@ -7,6 +7,7 @@ pub mod jvm;
 pub mod launcher;
 pub mod modules;
 pub mod namespaces;
+mod pages;
 pub mod process;
 pub mod root;
 pub mod text;
@@ -14,3 +15,4 @@ pub mod user;
 
 pub use cpu::CpuClock;
 pub use id::{Pid, Tid};
+pub use pages::Pages;

@@ -79,6 +79,7 @@ impl Trace {
             inner_tids: HashMap::new(),
             high_water: Default::default(),
             outstanding_before: Vec::new(),
+            pages: None,
             cost: Cost {
                 calibration: Calibration::begin(probes.link_kind()).ok(),
                 ..Cost::default()
@@ -107,7 +108,11 @@ impl Trace {
             .iter()
             .map(|module| module.id)
             .collect();
-        self.hook(&all);
+        let hooked = self.keeper.active();
+        self.hook(&all, &hooked);
+        if hooked.contains(&Group::Growth) {
+            self.watch_faults();
+        }
         if self.live_points() == 0 {
             self.explain_nothing_live()?;
         }
@@ -142,7 +147,8 @@ impl Trace {
     /// Hooks what was mapped later, and says since when.
     pub(super) fn hook_later(&mut self, new: &[ModuleId]) {
         let before = self.probes.points.len();
-        self.hook(new);
+        let active = self.keeper.active();
+        self.hook(new, &active);
         let after = self.start.instant.elapsed().as_secs_f64() - self.start.all_probes_ms / 1000.0;
         let mut files: HashMap<ModuleId, usize> = HashMap::new();
         for point in &mut self.probes.points[before..] {
@@ -162,7 +168,7 @@ impl Trace {
         }
     }
 
-    fn hook(&mut self, modules: &[ModuleId]) {
+    pub(super) fn hook(&mut self, modules: &[ModuleId], groups: &[Group]) {
         let mut modules: Vec<&Module> = modules
             .iter()
             .filter_map(|id| self.modules.get(*id))
@@ -175,9 +181,8 @@ impl Trace {
                 .map(|range| range.end - range.start)
                 .sum::<u64>()
         });
-        let active = self.keeper.active();
         for module in modules {
-            let points = points_of(module, &active);
+            let points = points_of(module, groups);
             if points.is_empty() {
                 continue;
             }

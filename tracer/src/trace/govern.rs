@@ -84,6 +84,15 @@ impl Keeper {
         Group::ALL.into_iter().filter(is_on).collect()
     }
 
+    /// From now on the group is recorded.
+    pub fn begin(&mut self, group: Group, now: f64) {
+        self.watched.push(capture::Watched {
+            group: group.as_str().to_owned(),
+            from_seconds: now,
+            until_seconds: None,
+        });
+    }
+
     /// Malloc was only counted before `now`.
     fn held_back_until(&mut self, now: f64) {
         for watched in &mut self.watched {
@@ -109,7 +118,11 @@ impl Trace {
     /// Where there is a budget, malloc is only counted at first; the others cost little and are recorded at once.
     pub(super) fn hold_back(&mut self) -> Result<()> {
         match self.keeper.governor {
-            Some(_) => self.probes.record(&[Group::Zlib, Group::Mmap]),
+            Some(_) => {
+                let mut groups = self.keeper.active();
+                groups.retain(|group| *group != Group::Malloc);
+                self.probes.record(&groups)
+            }
             None => Ok(()),
         }
     }
@@ -140,11 +153,7 @@ impl Trace {
                 format!("{group} is left off: {why}; --max-overhead none forces it"),
             )?;
         }
-        let kept: Vec<Group> = active
-            .into_iter()
-            .filter(|group| !dear.contains(group))
-            .collect();
-        self.probes.record(&kept)?;
+        self.probes.record(&self.keeper.active())?;
         let now = self.seconds();
         self.keeper.held_back_until(now);
         Ok(())
@@ -200,7 +209,10 @@ impl Trace {
             }
         }
         self.note_step(what);
-        Ok(())
+        match group {
+            Group::Malloc => self.fall_back_to_growth(),
+            Group::Zlib | Group::Mmap | Group::Growth => Ok(()),
+        }
     }
 
     fn note_step(&mut self, what: String) {
@@ -217,7 +229,7 @@ impl Trace {
     }
 
     /// Seconds since the first probes were live.
-    fn seconds(&self) -> f64 {
+    pub(super) fn seconds(&self) -> f64 {
         (self.start.instant.elapsed().as_secs_f64() - self.start.first_probe_ms / 1000.0).max(0.0)
     }
 

@@ -16,9 +16,9 @@ use crate::settings::{Grouping, Settings};
 use crate::snapshot::Mapped;
 use crate::stack::{Frame, Stack, UnknownReason};
 use crate::symbolize::NativeNames;
-use crate::target::Tid;
 use crate::target::modules::{ModuleTable, maps};
 use crate::target::process::Process;
+use crate::target::{Pages, Tid};
 use crate::unwind::memory::ProcessMemory;
 use crate::unwind::{Jvm, Unwinder, hotspot::UnsupportedJvm};
 
@@ -27,6 +27,7 @@ use govern::Keeper;
 mod attach;
 mod facts;
 mod govern;
+mod growth;
 mod merge;
 mod present;
 mod tally;
@@ -56,6 +57,8 @@ pub struct Trace {
     rss: u64,
     /// Outstanding bytes of each site at the snapshot before.
     outstanding_before: Vec<i64>,
+    /// Which pages are resident, where growth is watched.
+    pages: Option<Pages>,
     cost: Cost,
     keeper: Keeper,
     trampoline: Option<u64>,
@@ -126,6 +129,7 @@ impl Trace {
             self.accounts.malformed += 1;
             return Ok(());
         };
+        let event = self.sized(event);
         let stack = match event.made() {
             Some(made) => Some(self.unwind(made)?),
             None => None,
