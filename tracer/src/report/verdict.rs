@@ -11,6 +11,7 @@ use crate::capture::{Capture, Owner, Site, SiteKind};
 use crate::report::caller::{self, Caller};
 use crate::report::units::Share;
 use crate::report::{accounting, clean};
+use crate::stack::IN_JAVA;
 
 pub use words::{counted, mark, unit};
 
@@ -234,6 +235,8 @@ fn largest_site(capture: &Capture, sites: &[&Site]) -> Option<Finding> {
             )
         })
         .filter(|site| site.outstanding_bytes > 0 && site.owner != Some(Owner::Jvm))
+        // What running Java code touches first is its heap, in most cases.
+        .filter(|site| site.stack_end != IN_JAVA)
         .filter(|site| accounting::counts(site, &capture.settings.hooks))
         .filter(|site| !(streams_shown && accounting::is_zlib_memory(site)))
         .max_by_key(|site| site.outstanding_bytes)?;
@@ -265,10 +268,13 @@ fn mapped_by(sites: &[&Site], owner: Owner) -> Option<u64> {
 fn limits(capture: &Capture) -> Vec<Finding> {
     let mut findings = Vec::new();
     let completeness = &capture.completeness;
-    if (completeness.complete as f64) < ENOUGH_COMPLETE * completeness.stacks as f64 {
+    // Who touches its own heap needs no caller to be understood.
+    let in_java = completeness.ends.get(IN_JAVA).copied().unwrap_or(0);
+    let stacks = completeness.stacks.saturating_sub(in_java);
+    if (completeness.complete as f64) < ENOUGH_COMPLETE * stacks as f64 {
         let mostly = completeness.ends.iter().max_by_key(|(_, count)| **count);
         findings.push(Finding::StacksIncomplete {
-            stacks: completeness.stacks,
+            stacks,
             complete: completeness.complete,
             mostly: mostly.map(|(end, _)| clean::name(end).into_owned()),
         });

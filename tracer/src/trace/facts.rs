@@ -78,6 +78,7 @@ impl Trace {
             );
         }
         add("record without sense", self.accounts.malformed);
+        add("page not kept: too many", self.accounts.forgotten_pages);
         let refused = self
             .probes
             .points

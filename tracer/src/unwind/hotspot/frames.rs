@@ -101,7 +101,7 @@ impl HotSpot {
             }),
         };
         walk.frames.extend(frame);
-        StackEnd::NoUnwindInfo
+        StackEnd::InJava
     }
 
     /// Callers of compiled code are generated code, too (the interpreter, compiled code, the call stub): by that the
