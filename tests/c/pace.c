@@ -7,7 +7,6 @@
 
 #include "target.h"
 
-SITE_OF("malloc", at_storm);
 SITE_OF("malloc", at_kept);
 
 #define SMALL 97
