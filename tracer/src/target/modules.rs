@@ -9,7 +9,7 @@ use crate::stack::ModuleId;
 
 pub mod elf;
 pub mod maps;
-mod open;
+pub(crate) mod open;
 mod refresh;
 
 /// A file mapped by the target, executable at least in part.

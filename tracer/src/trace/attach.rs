@@ -19,6 +19,7 @@ use crate::stack::ModuleId;
 use crate::symbolize::NativeNames;
 use crate::target::modules::{Module, ModuleTable};
 use crate::target::process::Process;
+use crate::target::root;
 
 /// Streams that can be open at once. When the map is full, userspace keeps the rest.
 const STREAMS: u32 = 1 << 18;
@@ -72,7 +73,7 @@ impl Trace {
             probes,
             accounts,
             memory,
-            names: NativeNames::default(),
+            names: NativeNames::of(root::of(process.directory()).ok()),
             settings: settings.clone(),
             inner_tids: HashMap::new(),
             high_water: Default::default(),
@@ -101,6 +102,7 @@ impl Trace {
         }
         self.start.all_probes_ms = milliseconds(self.start.instant);
         // What takes time and can wait: events wait in the ring meanwhile.
+        self.names.freeze(&all, &self.modules);
         self.accounts.unwinder.modules_changed(&self.modules);
         self.find_cleaners();
         let kind = self.probes.link_kind();

@@ -187,6 +187,7 @@ impl Trace {
             self.accounts.unwinder.modules_changed(&self.modules);
         }
         self.hook_later(&new);
+        self.names.freeze(&new, &self.modules);
         self.tell_trampoline()?;
         if self.accounts.cleaners.is_empty() {
             self.find_cleaners();

@@ -1,0 +1,206 @@
+//! Symbol tables: those of a file, those of its debug file, and those packed into it (mini debug info).
+//!
+//! blazesym looks names up, but not in the file itself: it maps what it reads, so that a file that its owner cuts off
+//! would end us with `SIGBUS`; it opens whatever a link in the file names; and it believes the sizes that the file
+//! states. So the functions of all tables are written into one small ELF file in memory, with numbers that make sense,
+//! and that is what it gets.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use blazesym::symbolize::source::{Elf, Source};
+use blazesym::symbolize::{Input, Symbolized, Symbolizer};
+use object::elf::{SHT_DYNSYM, SHT_NULL, SHT_STRTAB, SHT_SYMTAB};
+use object::{Object, ObjectSymbol, SymbolKind};
+
+use super::sections::{Sections, read_bounded};
+use crate::target::modules::{elf, open};
+
+/// Functions that are kept of one file; libjvm has 120,000, Chrome a million.
+const MAX_FUNCTIONS: usize = 3_000_000;
+/// Bytes of names that are kept of one file.
+const MAX_NAMES: usize = 256 << 20;
+/// Longer names are no names. Those of C++ templates reach tens of kilobytes.
+const MAX_NAME: usize = 64 << 10;
+/// What mini debug info may unpack to; that of libjvm is 8 MiB.
+const MAX_MINI: u64 = 256 << 20;
+/// What unpacking it may take; `xz -9` needs 65 MiB.
+const MAX_UNPACKING_KIB: u32 = 128 << 10;
+
+/// The functions of one file, ready to be looked up.
+#[derive(Debug)]
+pub struct Symbols {
+    image: File,
+    /// More than the exported functions are known.
+    pub full: bool,
+}
+
+#[derive(Default)]
+struct Table {
+    /// Entries of a symbol table, 24 bytes each.
+    entries: Vec<u8>,
+    names: Vec<u8>,
+}
+
+impl Symbols {
+    /// Collects the functions of a file and of its debug file, if it has one. What is odd is added to `notes`.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn collect(
+        file: &Arc<File>,
+        debug: Option<&Arc<File>>,
+        notes: &mut Vec<String>,
+    ) -> io::Result<Self> {
+        let (mut all, mut exported) = (Table::new(), Table::new());
+        elf::visit(file, |elf| {
+            all.take(elf.symbols());
+            exported.take(elf.dynamic_symbols());
+        });
+        if let Some(debug) = debug {
+            elf::visit(debug, |elf| all.take(elf.symbols()));
+        }
+        if all.is_empty() {
+            match mini(file) {
+                Ok(Some(mini)) => {
+                    elf::visit(&mini, |elf| all.take(elf.symbols()));
+                }
+                Ok(None) => {}
+                Err(why) => notes.push(format!("its .gnu_debugdata is not used: {why}")),
+            }
+        }
+        Ok(Symbols {
+            full: !all.is_empty(),
+            image: open::in_memory(c"offheap-symbols", &image(&all, &exported))?,
+        })
+    }
+
+    /// The symbol at each address, as the linker knows it.
+    ///
+    /// # Errors
+    /// As blazesym states them.
+    pub fn look_up(
+        &self,
+        symbolizer: &Symbolizer,
+        addresses: &[u64],
+    ) -> Result<Vec<Option<String>>, String> {
+        let source = Source::Elf(Elf {
+            debug_syms: false,
+            ..Elf::new(PathBuf::from(format!(
+                "/proc/self/fd/{}",
+                self.image.as_raw_fd()
+            )))
+        });
+        let found = symbolizer
+            .symbolize(&source, Input::VirtOffset(addresses))
+            .map_err(|error| format!("{error:#}"))?;
+        let name = |symbol: &Symbolized<'_>| match symbol {
+            Symbolized::Sym(symbol) => Some(symbol.name.clone().into_owned()),
+            Symbolized::Unknown(_) => None,
+        };
+        Ok(found.iter().map(name).collect())
+    }
+}
+
+/// The file that is packed into `file`.
+fn mini(file: &Arc<File>) -> io::Result<Option<File>> {
+    let Some(sections) = Sections::of(file).filter(|sections| sections.has(".gnu_debugdata"))
+    else {
+        return Ok(None);
+    };
+    let packed = sections.load(".gnu_debugdata")?;
+    let unpacking = lzma_rust2::XzReader::new_mem_limit(&packed[..], false, MAX_UNPACKING_KIB);
+    let bytes = read_bounded(unpacking, MAX_MINI)?;
+    open::in_memory(c"offheap-debugdata", &bytes).map(Some)
+}
+
+impl Table {
+    fn new() -> Self {
+        // Name 0 is no name, and so is symbol 0.
+        Table {
+            entries: vec![0; 24],
+            names: vec![0],
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.len() == 24
+    }
+
+    fn take<'data>(&mut self, symbols: impl Iterator<Item = impl ObjectSymbol<'data>>) {
+        for symbol in symbols {
+            let name = symbol.name_bytes().unwrap_or_default();
+            let (start, size) = (symbol.address(), symbol.size());
+            // Symbols without a type are labels of assembly code.
+            let code = matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown);
+            let named = (1..=MAX_NAME).contains(&name.len()) && !name.starts_with(b"$");
+            if symbol.section_index().is_none()
+                || !code
+                || !named
+                || start == 0
+                || start.checked_add(size).is_none()
+                || std::str::from_utf8(name).is_err()
+            {
+                continue;
+            }
+            if self.entries.len() / 24 >= MAX_FUNCTIONS
+                || self.names.len() + name.len() >= MAX_NAMES
+            {
+                return;
+            }
+            self.entries.extend((self.names.len() as u32).to_le_bytes());
+            // A global function, visible, in section 1.
+            self.entries.extend([0x12, 0, 1, 0]);
+            self.entries.extend(start.to_le_bytes());
+            self.entries.extend(size.to_le_bytes());
+            self.names.extend(name);
+            self.names.push(0);
+        }
+    }
+}
+
+/// An ELF file with two symbol tables.
+fn image(all: &Table, exported: &Table) -> Vec<u8> {
+    const NAMES: &[u8] = b"\0.symtab\0.strtab\0.dynsym\0.dynstr\0.shstrtab\0";
+    const HEADER: usize = 64;
+    // Name, type, contents, the section with the names.
+    let sections: [(u32, u32, &[u8], u32); 6] = [
+        (0, SHT_NULL, &[], 0),
+        (1, SHT_SYMTAB, &all.entries, 2),
+        (9, SHT_STRTAB, &all.names, 0),
+        (17, SHT_DYNSYM, &exported.entries, 4),
+        (25, SHT_STRTAB, &exported.names, 0),
+        (33, SHT_STRTAB, NAMES, 0),
+    ];
+    let (mut contents, mut headers) = (vec![0; HEADER], Vec::new());
+    for (name, kind, bytes, link) in sections {
+        contents.resize(contents.len().next_multiple_of(8), 0);
+        let offset = if bytes.is_empty() { 0 } else { contents.len() };
+        headers.extend(name.to_le_bytes());
+        headers.extend(kind.to_le_bytes());
+        for word in [0, 0, offset as u64, bytes.len() as u64] {
+            headers.extend(word.to_le_bytes());
+        }
+        headers.extend(link.to_le_bytes());
+        headers.extend(0_u32.to_le_bytes());
+        let entry: u64 = if link == 0 { 0 } else { 24 };
+        headers.extend(8_u64.to_le_bytes());
+        headers.extend(entry.to_le_bytes());
+        contents.extend(bytes);
+    }
+    contents.resize(contents.len().next_multiple_of(8), 0);
+    let at = contents.len() as u64;
+    contents.extend(headers);
+    // 64 bits, little endian, version 1; a shared object for no particular machine.
+    contents[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    contents[16..24].copy_from_slice(&[3, 0, 0, 0, 1, 0, 0, 0]);
+    contents[40..48].copy_from_slice(&at.to_le_bytes());
+    // Sizes of the headers, number of sections, and which has their names.
+    for (at, value) in [(52, 64), (54, 56), (58, 64), (60, 6), (62, 5_u16)] {
+        contents[at..at + 2].copy_from_slice(&value.to_le_bytes());
+    }
+    contents
+}
