@@ -50,7 +50,7 @@ impl Sections {
         let places = elf::visit(file, |elf| {
             elf.sections()
                 .take(MAX_SECTIONS)
-                .filter_map(|section| Some((section.name().ok()?.to_owned(), place(&section)?)))
+                .filter_map(|section| Some((usual_name(section.name().ok()?), place(&section)?)))
                 .collect()
         })?;
         Some(Sections {
@@ -138,6 +138,14 @@ impl Section<'_> {
     pub fn read_up_to(&self, at: u64, size: usize) -> io::Result<Cow<'_, [u8]>> {
         let there = self.len().saturating_sub(at).min(size as u64);
         self.read(at, there as usize)
+    }
+}
+
+/// Compressed sections had names of their own before they had a flag (`-gz=zlib-gnu`).
+fn usual_name(name: &str) -> String {
+    match name.strip_prefix(".zdebug_") {
+        Some(rest) => format!(".debug_{rest}"),
+        None => name.to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a process to live probes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -81,6 +81,8 @@ impl Trace {
             cost: Cost::default(),
             trampoline: None,
             refreshed: begin,
+            drain_began: begin,
+            compared: HashSet::new(),
             notes: Vec::new(),
             process,
         };

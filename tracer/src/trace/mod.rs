@@ -1,6 +1,7 @@
 //! A running trace: the target, its probes, and the accounts of what they see.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -13,7 +14,7 @@ use crate::events::{self, Allocation};
 use crate::probes::{self, Probes};
 use crate::settings::{Grouping, Settings};
 use crate::snapshot::Mapped;
-use crate::stack::{Frame, Stack, UnknownReason};
+use crate::stack::{Frame, ModuleId, Stack, UnknownReason};
 use crate::symbolize::NativeNames;
 use crate::target::Tid;
 use crate::target::modules::{ModuleTable, maps};
@@ -27,7 +28,7 @@ mod merge;
 mod present;
 mod tally;
 
-/// The target's mappings are read no more often than this, however many stacks lead into unknown code.
+/// Within one drain the target's mappings are read no more often than this, however many stacks lead into unknown code.
 const MIN_REFRESH: Duration = Duration::from_millis(20);
 
 /// Bytes of records that are copied out of the ring before they are booked.
@@ -53,6 +54,9 @@ pub struct Trace {
     trampoline: Option<u64>,
     /// When the target's mappings were last looked at.
     refreshed: Instant,
+    drain_began: Instant,
+    /// Modules whose mappings were compared with the target's in this drain.
+    compared: HashSet<ModuleId>,
     /// What the reader has to know that no number says.
     notes: Vec<String>,
 }
@@ -90,6 +94,8 @@ impl Trace {
     pub fn drain(&mut self) -> Result<()> {
         let capacity = u64::from(self.probes.capacities().ring_bytes);
         let mut drained = 0;
+        self.drain_began = Instant::now();
+        self.compared.clear();
         while drained < capacity {
             let mut records: Vec<Bytes> = Vec::new();
             let bytes = self
@@ -135,15 +141,30 @@ impl Trace {
             self.learn_inner_tid(made.tid);
         }
         let mut stack = self.unwind_once(made);
-        // Code of a library that was mapped a moment ago.
-        if leads_nowhere(&stack)
-            && self.refreshed.elapsed() >= MIN_REFRESH
-            && self.refresh()? == Target::Alive
-        {
+        // Code of a library that was mapped a moment ago, or that took the place of another.
+        let outdated = leads_nowhere(&stack) && self.may_refresh() || self.is_outdated(&stack);
+        if outdated && self.refresh()? == Target::Alive {
             stack = self.unwind_once(made);
         }
         self.accounts.stacks.count(stack.end);
         Ok(stack)
+    }
+
+    /// Whether a look at the mappings may tell more than the last: once a drain, and again where one takes long.
+    fn may_refresh(&self) -> bool {
+        self.refreshed < self.drain_began || self.refreshed.elapsed() >= MIN_REFRESH
+    }
+
+    /// Whether the stack goes through a file that is not mapped any more where it was. Each is asked about once a drain.
+    fn is_outdated(&mut self, stack: &Stack) -> bool {
+        let pid = self.process.pid.0;
+        let (compared, modules) = (&mut self.compared, &self.modules);
+        stack.frames.iter().any(|frame| match frame {
+            Frame::Native { module, .. } => {
+                compared.insert(*module) && modules.is_outdated(pid, *module)
+            }
+            _ => false,
+        })
     }
 
     fn unwind_once(&mut self, made: &Allocation) -> Stack {
@@ -171,7 +192,10 @@ impl Trace {
         }
         let new = match self.modules.refresh(self.process.pid.0) {
             Ok(new) => new,
-            Err(_) if self.process.ended() => return Ok(Target::Ended),
+            // Its memory goes before it has ended.
+            Err(error) if error.kind() == ErrorKind::NotFound || self.process.ended() => {
+                return Ok(Target::Ended);
+            }
             Err(error) => {
                 return Err(error).context(format!(
                     "cannot read the mappings of process {}",
