@@ -38,3 +38,39 @@ impl Write for Bounded {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves that mangled names of C++ and Rust are spelled as in the source, and C names are left alone, also those
+    /// that could be read as mangled types.
+    #[test]
+    fn names_are_spelled_as_in_the_source() {
+        for (name, spelled) in [
+            (
+                "_ZN2os6mallocEm8MEMFLAGS",
+                "os::malloc(unsigned long, MEMFLAGS)",
+            ),
+            ("_ZN3foo3bar17h0123456789abcdefE", "foo::bar"),
+            ("_RNvC6_123foo3bar", "123foo::bar"),
+            ("f", "f"),
+            ("i", "i"),
+            ("_Z", "_Z"),
+            ("malloc", "malloc"),
+        ] {
+            assert_eq!(demangle(name), spelled);
+        }
+    }
+
+    /// Proves that a name which doubles itself with every letter stays as it is, without its memory being taken.
+    #[test]
+    fn names_that_explode_stay_mangled() {
+        let mut bomb = String::from("_Z1fP1AS_");
+        for at in 0..60 {
+            let last = ["S0_", "S1_", "S2_"].get(at).copied().unwrap_or("S3_");
+            bomb += &format!("1BI{last}{last}E");
+        }
+        assert!(demangle(&bomb).len() <= MAX_NAME.max(bomb.len()));
+    }
+}

@@ -5,6 +5,7 @@
 
 mod demangle;
 mod dwarf;
+mod image;
 mod java;
 mod native;
 pub mod owner;

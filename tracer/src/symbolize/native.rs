@@ -75,8 +75,7 @@ impl NativeNames {
     pub fn of(target_root: Option<File>) -> Self {
         NativeNames {
             roots: Roots::of(target_root),
-            // Names are demangled here, within bounds.
-            symbolizer: Symbolizer::builder().enable_demangling(false).build(),
+            symbolizer: symbolizer(),
             known: HashMap::new(),
             separate: HashMap::new(),
             sources: HashMap::new(),
@@ -250,6 +249,12 @@ impl NativeNames {
             .entry(module.id)
             .or_insert_with(|| separate(roots, module));
     }
+}
+
+/// Names are demangled here, within bounds, and only those that are mangled: blazesym takes a C function `f` for the C++
+/// type `float`.
+pub(super) fn symbolizer() -> Symbolizer {
+    Symbolizer::builder().enable_demangling(false).build()
 }
 
 fn separate(roots: &Roots, module: &Module) -> Option<Separate> {

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Symbolized, Symbolizer};
-use object::elf::{SHT_DYNSYM, SHT_NULL, SHT_STRTAB, SHT_SYMTAB};
+use object::elf::{SHT_DYNSYM, SHT_STRTAB, SHT_SYMTAB};
 use object::{Object, ObjectSymbol, SymbolKind};
 
+use super::image::{self, SYMBOL, Written};
 use super::sections::{Sections, read_bounded};
 use crate::target::modules::{elf, open};
 
@@ -40,7 +41,7 @@ pub struct Symbols {
 
 #[derive(Default)]
 struct Table {
-    /// Entries of a symbol table, 24 bytes each.
+    /// Entries of a symbol table.
     entries: Vec<u8>,
     names: Vec<u8>,
 }
@@ -121,13 +122,13 @@ impl Table {
     fn new() -> Self {
         // Name 0 is no name, and so is symbol 0.
         Table {
-            entries: vec![0; 24],
+            entries: vec![0; SYMBOL],
             names: vec![0],
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.entries.len() == 24
+        self.entries.len() == SYMBOL
     }
 
     fn take<'data>(&mut self, symbols: impl Iterator<Item = impl ObjectSymbol<'data>>) {
@@ -146,7 +147,7 @@ impl Table {
             {
                 continue;
             }
-            if self.entries.len() / 24 >= MAX_FUNCTIONS
+            if self.entries.len() / SYMBOL >= MAX_FUNCTIONS
                 || self.names.len() + name.len() >= MAX_NAMES
             {
                 return;
@@ -164,43 +165,20 @@ impl Table {
 
 /// An ELF file with two symbol tables.
 fn image(all: &Table, exported: &Table) -> Vec<u8> {
-    const NAMES: &[u8] = b"\0.symtab\0.strtab\0.dynsym\0.dynstr\0.shstrtab\0";
-    const HEADER: usize = 64;
-    // Name, type, contents, the section with the names.
-    let sections: [(u32, u32, &[u8], u32); 6] = [
-        (0, SHT_NULL, &[], 0),
-        (1, SHT_SYMTAB, &all.entries, 2),
-        (9, SHT_STRTAB, &all.names, 0),
-        (17, SHT_DYNSYM, &exported.entries, 4),
-        (25, SHT_STRTAB, &exported.names, 0),
-        (33, SHT_STRTAB, NAMES, 0),
-    ];
-    let (mut contents, mut headers) = (vec![0; HEADER], Vec::new());
-    for (name, kind, bytes, link) in sections {
-        contents.resize(contents.len().next_multiple_of(8), 0);
-        let offset = if bytes.is_empty() { 0 } else { contents.len() };
-        headers.extend(name.to_le_bytes());
-        headers.extend(kind.to_le_bytes());
-        for word in [0, 0, offset as u64, bytes.len() as u64] {
-            headers.extend(word.to_le_bytes());
-        }
-        headers.extend(link.to_le_bytes());
-        headers.extend(0_u32.to_le_bytes());
-        let entry: u64 = if link == 0 { 0 } else { 24 };
-        headers.extend(8_u64.to_le_bytes());
-        headers.extend(entry.to_le_bytes());
-        contents.extend(bytes);
-    }
-    contents.resize(contents.len().next_multiple_of(8), 0);
-    let at = contents.len() as u64;
-    contents.extend(headers);
-    // 64 bits, little endian, version 1; a shared object for no particular machine.
-    contents[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-    contents[16..24].copy_from_slice(&[3, 0, 0, 0, 1, 0, 0, 0]);
-    contents[40..48].copy_from_slice(&at.to_le_bytes());
-    // Sizes of the headers, number of sections, and which has their names.
-    for (at, value) in [(52, 64), (54, 56), (58, 64), (60, 6), (62, 5_u16)] {
-        contents[at..at + 2].copy_from_slice(&value.to_le_bytes());
-    }
-    contents
+    let section = |name, kind, link, bytes| Written {
+        name,
+        kind,
+        link,
+        bytes,
+        ..Written::default()
+    };
+    image::elf(&[
+        section(".symtab", SHT_SYMTAB, 2, &all.entries),
+        section(".strtab", SHT_STRTAB, 0, &all.names),
+        section(".dynsym", SHT_DYNSYM, 4, &exported.entries),
+        section(".dynstr", SHT_STRTAB, 0, &exported.names),
+    ])
 }
+
+#[cfg(test)]
+mod tests;

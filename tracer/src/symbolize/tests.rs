@@ -135,6 +135,48 @@ fn inlined_native_functions_are_frames() {
     assert_eq!((stack.symbolized, stack.total), (2, 2));
 }
 
+/// Proves that the kernel's own library, which is in memory only, gives its functions their names.
+#[test]
+fn the_vdso_has_names() {
+    let mut modules = ModuleTable::default();
+    modules
+        .refresh(std::process::id())
+        .expect("our own mappings");
+    let vdso = modules
+        .modules
+        .iter()
+        .find(|module| module.path.as_os_str() == "[vdso]");
+    let vdso = vdso.expect("every process has one");
+    let symbol = crate::target::modules::elf::visit(&vdso.file, |elf| {
+        use object::{Object, ObjectSymbol};
+        let mut symbols = elf.dynamic_symbols();
+        let symbol = symbols.find(|symbol| symbol.name().is_ok_and(|name| name.starts_with("__")));
+        symbol.map(|symbol| {
+            (
+                symbol.name().unwrap_or_default().to_owned(),
+                symbol.address(),
+            )
+        })
+    });
+    let (name, address) = symbol.flatten().expect("functions of the vdso");
+    // The file is mapped as it is, from its beginning.
+    let frame = Frame::Native {
+        module: vdso.id,
+        offset: address + 1,
+    };
+    let stack = named(vec![frame], modules.modules.clone(), Vec::new());
+    let frame = &stack.frames[0];
+    let seen = frame
+        .name
+        .trim_start_matches('_')
+        .trim_start_matches("vdso_");
+    assert_eq!(
+        seen,
+        name.trim_start_matches('_').trim_start_matches("vdso_")
+    );
+    assert_eq!(frame.module.as_deref(), Some("[vdso]"));
+}
+
 /// Proves that a place without a symbol, a file that is no ELF file and a module that is not there have reasons.
 #[test]
 fn nameless_places_have_reasons() {

@@ -50,6 +50,8 @@ pub struct Dwarf {
     ranges: Vec<UnitRange>,
     /// What several files share, split off by `dwz`.
     shared: Option<Box<Dwarf>>,
+    /// That a look-up may take.
+    steps: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +102,14 @@ impl Dwarf {
     /// # Errors
     /// It can't be read or makes no sense.
     pub fn open(file: &Arc<File>, shared: Option<Dwarf>) -> Result<Option<Self>, Trouble> {
+        Dwarf::open_within(MAX_STEPS, file, shared)
+    }
+
+    fn open_within(
+        steps: u64,
+        file: &Arc<File>,
+        shared: Option<Dwarf>,
+    ) -> Result<Option<Self>, Trouble> {
         let Some(sections) = Sections::of(file).filter(|sections| sections.has(".debug_info"))
         else {
             return Ok(None);
@@ -109,6 +119,7 @@ impl Dwarf {
             units: Vec::new(),
             ranges: Vec::new(),
             shared: shared.map(Box::new),
+            steps,
         };
         let (units, mut ranges) = Session::new(&dwarf)?.index()?;
         ranges.sort_unstable_by_key(|range| range.start);
@@ -174,3 +185,6 @@ impl Fuel {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

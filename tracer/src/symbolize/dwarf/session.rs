@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use gimli::{AttributeValue, EndianReader, LittleEndian, Reader};
 
-use super::{Dwarf, Fuel, Known, MAX_RANGES, MAX_STEPS, R, Trouble, UnitPlace, UnitRange, unit};
+use super::{Dwarf, Fuel, Known, MAX_RANGES, R, Trouble, UnitPlace, UnitRange, unit};
 use crate::symbolize::sections::Section;
 
 /// Of a unit's bytes the first: its header and its root entry.
@@ -40,7 +40,7 @@ pub(super) struct Unit {
 
 impl<'a> Session<'a> {
     pub(super) fn new(dwarf: &'a Dwarf) -> Result<Self, Trouble> {
-        Session::with_fuel(dwarf, Rc::new(Fuel(Cell::new(MAX_STEPS))))
+        Session::with_fuel(dwarf, Rc::new(Fuel(Cell::new(dwarf.steps))))
     }
 
     fn with_fuel(dwarf: &'a Dwarf, fuel: Rc<Fuel>) -> Result<Self, Trouble> {
