@@ -242,6 +242,42 @@ fn mini_debug_information_is_unpacked() {
     assert_named_only(&captured(&library.library), AT);
 }
 
+/// Symbols that unpack to more than is taken are left packed, and the report says so.
+#[test]
+fn bombs_are_not_unpacked() {
+    let Some(_session) = session() else { return };
+    if lacks_toolchain() || lacks_program("xz") {
+        return;
+    }
+    let folder = folder();
+    let library = fresh(&folder);
+    let zeros = folder.path().join("zeros");
+    let sparse = fs::File::create(&zeros).expect("an own file");
+    sparse.set_len(300 << 20).expect("a file with a hole");
+    debug_info::run("xz", ["-1".as_ref(), zeros.as_os_str()]);
+    let mut add = std::ffi::OsString::from(".gnu_debugdata=");
+    add.push(folder.path().join("zeros.xz"));
+    debug_info::run(
+        "objcopy",
+        [
+            "--add-section".as_ref(),
+            add.as_os_str(),
+            library.library.as_os_str(),
+        ],
+    );
+    fs::remove_file(&library.debug).expect("an own file");
+    let capture = captured(&library.library);
+    assert!(
+        capture
+            .notes
+            .iter()
+            .any(|note| note.contains("libinlined.so: its .gnu_debugdata is not used")),
+        "{:#?}",
+        capture.notes
+    );
+    assert_named_only(&capture, "plugin_work");
+}
+
 /// Each stack has the names of the library that it went through, whatever is mapped there now, and whatever stands at
 /// the library's path.
 #[test]

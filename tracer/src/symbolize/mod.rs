@@ -7,6 +7,7 @@ mod demangle;
 mod dwarf;
 mod image;
 mod java;
+mod module_names;
 mod native;
 pub mod owner;
 mod perf_map;

@@ -7,14 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use blazesym::symbolize::Symbolizer;
 
 use super::demangle::demangle;
-use super::dwarf::{self, Dwarf, Known};
+use super::dwarf::{self, Known};
+use super::module_names::ModuleNames;
 use super::separate::{Roots, Separate};
-use super::symbols::Symbols;
 use crate::capture::{Frame, FrameKind};
 use crate::report::clean;
 use crate::stack::{self, ModuleId, Stack};
@@ -32,19 +31,9 @@ pub struct NativeNames {
     /// Debug files, opened when their module was first seen.
     separate: HashMap<ModuleId, Option<Separate>>,
     /// What was read of each module that a frame was in.
-    sources: HashMap<ModuleId, Sources>,
+    sources: HashMap<ModuleId, ModuleNames>,
     /// What went wrong with a module.
     troubles: BTreeMap<ModuleId, Vec<String>>,
-}
-
-/// All that one module's names come from.
-#[derive(Debug)]
-struct Sources {
-    segments: Vec<elf::Segment>,
-    dwarf: Option<Dwarf>,
-    symbols: Option<Symbols>,
-    /// Bytes of code that are mapped, or were.
-    code: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +107,7 @@ impl NativeNames {
                 .chain(std::iter::repeat_with(Box::default));
             let keys = offsets.into_iter().map(|offset| (id, offset));
             self.known.extend(keys.zip(functions));
+            give_back();
         }
     }
 
@@ -223,7 +213,7 @@ impl NativeNames {
         let sources = self
             .sources
             .entry(module.id)
-            .or_insert_with(|| Sources::of(module, separate, troubles));
+            .or_insert_with(|| ModuleNames::of(module, separate, troubles));
         let places: Vec<Option<u64>> = offsets
             .iter()
             .map(|offset| elf::stated_address(&sources.segments, *offset))
@@ -251,6 +241,15 @@ impl NativeNames {
     }
 }
 
+/// Gives freed memory back: the pieces of debug information that were just read, which glibc would keep for the next.
+fn give_back() {
+    // SAFETY: takes a number, and locks what it changes.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Names are demangled here, within bounds, and only those that are mangled: blazesym takes a C function `f` for the C++
 /// type `float`.
 pub(super) fn symbolizer() -> Symbolizer {
@@ -263,110 +262,6 @@ fn separate(roots: &Roots, module: &Module) -> Option<Separate> {
         return None;
     }
     roots.find(module, &sections)
-}
-
-impl Sources {
-    fn of(module: &Module, separate: Option<&Separate>, troubles: &mut Vec<String>) -> Self {
-        let separate = separate.filter(|separate| believed(separate, troubles));
-        let debug = separate.map(|separate| &separate.file);
-        let shared = separate.and_then(|separate| separate.shared.as_ref());
-        let open = || {
-            let shared = match shared {
-                Some(shared) => Dwarf::open(shared, None)?,
-                None => None,
-            };
-            Dwarf::open(debug.unwrap_or(&module.file), shared)
-        };
-        let segments = elf::visit(&module.file, elf::segments);
-        if segments.is_none() {
-            troubles.push("no symbols, since it is no ELF file that can be read".to_owned());
-        }
-        let symbols = || Symbols::collect(&module.file, debug, troubles);
-        let symbols = match guarded(symbols) {
-            _ if segments.is_none() => None,
-            Ok(Ok(symbols)) => Some(symbols),
-            Ok(Err(error)) => {
-                troubles.push(format!("no symbols: {error}"));
-                None
-            }
-            Err(Panicked) => {
-                troubles.push("no symbols: its symbol tables are malformed".to_owned());
-                None
-            }
-        };
-        let dwarf =
-            guarded(open).unwrap_or(Err(dwarf::Trouble::Malformed(gimli::Error::MissingUnitDie)));
-        let dwarf = dwarf.unwrap_or_else(|trouble| {
-            troubles.push(without_lines(&trouble));
-            None
-        });
-        let code = module.ranges.iter().filter(|range| range.executable);
-        Sources {
-            segments: segments.unwrap_or_default(),
-            dwarf,
-            symbols,
-            code: code.map(|range| range.end - range.start).sum(),
-        }
-    }
-
-    /// What the debug information knows about each of `addresses`.
-    fn known(&self, addresses: &[u64], troubles: &mut Vec<String>) -> Vec<Option<Known>> {
-        let mut found = vec![None; addresses.len()];
-        if let Some(dwarf) = &self.dwarf {
-            match guarded(|| dwarf.look_up(addresses, &mut found)) {
-                Ok(Ok(())) => {}
-                Ok(Err(trouble)) => troubles.push(without_lines(&trouble)),
-                Err(Panicked) => troubles.push("its debug information is malformed".to_owned()),
-            }
-        }
-        found
-    }
-
-    /// The symbol at each of `addresses`.
-    fn symbols(
-        &self,
-        symbolizer: &Symbolizer,
-        addresses: &[u64],
-        troubles: &mut Vec<String>,
-    ) -> Vec<Option<String>> {
-        let Some(symbols) = &self.symbols else {
-            return Vec::new();
-        };
-        match guarded(|| symbols.look_up(symbolizer, addresses)) {
-            Ok(Ok(found)) => found,
-            Ok(Err(why)) => {
-                troubles.push(format!("no symbols: {why}"));
-                Vec::new()
-            }
-            Err(Panicked) => {
-                troubles.push("no symbols: its symbol tables are malformed".to_owned());
-                Vec::new()
-            }
-        }
-    }
-}
-
-fn believed(separate: &Separate, troubles: &mut Vec<String>) -> bool {
-    let path = clean::name(&separate.path.to_string_lossy()).into_owned();
-    match separate.belongs() {
-        Ok(true) => return true,
-        Ok(false) => troubles.push(format!(
-            "{path} is not its debug file, though a link leads there: the checksums differ; install the one of the same build"
-        )),
-        Err(error) => troubles.push(format!("its debug file {path} is not used: {error}")),
-    }
-    false
-}
-
-fn without_lines(trouble: &dwarf::Trouble) -> String {
-    format!("functions are named by the symbol table, without lines, as {trouble}")
-}
-
-struct Panicked;
-
-/// The files are the target's: a parser that gives up on one by panicking costs its names and not the report.
-fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(read)).map_err(|_| Panicked)
 }
 
 /// The frames of one place. Debug information knows functions better than the symbol table, but not all of them.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -14,6 +14,12 @@ use crate::target::modules::elf;
 /// The largest section that is held in memory, compressed or not. The biggest that are needed whole (`.debug_line`,
 /// `.debug_ranges`) are 20 MiB in libjvm; only compressed debug information of huge programs is larger.
 pub const MAX_IN_MEMORY: u64 = 256 << 20;
+/// A section this large is unpacked in memory in any case.
+const SMALL: u64 = 1 << 20;
+/// The largest section that is unpacked onto the disk. `.debug_info` of libjvm is 300 MiB.
+const MAX_ON_DISK: u64 = 2 << 30;
+/// Debug information shrinks to a third; what shrinks to less than this is no debug information but a trap.
+const MAX_RATIO: u64 = 32;
 /// More section headers than this are not looked at.
 const MAX_SECTIONS: usize = 4096;
 
@@ -35,9 +41,9 @@ struct Place {
 
 /// A section that can be read from.
 #[derive(Debug)]
-pub enum Section<'a> {
+pub enum Section {
     InFile {
-        file: &'a File,
+        file: Arc<File>,
         offset: u64,
         size: u64,
     },
@@ -68,24 +74,61 @@ impl Sections {
     ///
     /// # Errors
     /// It is compressed and too large, or compressed in a way that is not known, or malformed.
-    pub fn open(&self, name: &str) -> io::Result<Section<'_>> {
+    pub fn open(&self, name: &str) -> io::Result<Section> {
         let Some(place) = self.places.get(name) else {
             return Ok(Section::InMemory(Vec::new()));
         };
-        let Place { offset, size, .. } = *place;
-        let in_file = Section::InFile {
-            file: &self.file,
-            offset,
-            size,
-        };
+        let in_file = Sections::at(&self.file, *place);
         if place.format == CompressionFormat::None {
             return Ok(in_file);
         }
         if place.uncompressed > MAX_IN_MEMORY {
             return Err(too_large(name, place.uncompressed));
         }
-        let packed = in_file.read(0, bounded(name, size)?)?;
+        let packed = in_file.read(0, bounded(name, place.size)?)?;
         unpack(&packed, place.format, place.uncompressed).map(Section::InMemory)
+    }
+
+    /// A section that is read in pieces, and may be larger than memory: a compressed one is unpacked into a file
+    /// without a name, on the disk that is meant for large temporary files. The file is gone when we are.
+    ///
+    /// # Errors
+    /// Those of [`Sections::open`]; there is no room on the disk.
+    pub fn open_large(&self, name: &str) -> io::Result<Section> {
+        let place = self.places.get(name).copied();
+        let Some(place) = place.filter(|place| place.format != CompressionFormat::None) else {
+            return self.open(name);
+        };
+        if place.uncompressed <= SMALL {
+            return self.open(name);
+        }
+        if place.uncompressed > MAX_ON_DISK || place.uncompressed / MAX_RATIO > place.size {
+            return Err(too_large(name, place.uncompressed));
+        }
+        let packed = Packed {
+            file: &self.file,
+            at: place.offset,
+            end: place.offset.saturating_add(place.size),
+        };
+        let mut file = temporary()?;
+        let mut unpacked =
+            unpacking(BufReader::new(packed), place.format)?.take(place.uncompressed);
+        if io::copy(&mut unpacked, &mut file)? != place.uncompressed {
+            return Err(cut_off());
+        }
+        Ok(Section::InFile {
+            file: Arc::new(file),
+            offset: 0,
+            size: place.uncompressed,
+        })
+    }
+
+    fn at(file: &Arc<File>, place: Place) -> Section {
+        Section::InFile {
+            file: Arc::clone(file),
+            offset: place.offset,
+            size: place.size,
+        }
     }
 
     /// The whole of a section; nothing where there is none.
@@ -100,7 +143,7 @@ impl Sections {
     }
 }
 
-impl Section<'_> {
+impl Section {
     pub fn len(&self) -> u64 {
         match self {
             Section::InFile { size, .. } => *size,
@@ -175,24 +218,61 @@ fn too_large(name: &str, size: u64) -> io::Error {
     ))
 }
 
-/// `packed` decompressed to exactly `size` bytes.
-fn unpack(packed: &[u8], format: CompressionFormat, size: u64) -> io::Result<Vec<u8>> {
+/// A part of a file, with a position of its own.
+struct Packed<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Packed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let most = buffer.len().min(left);
+        let read = self.file.read_at(&mut buffer[..most], self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+fn cut_off() -> io::Error {
+    io::Error::other("a compressed section is cut off")
+}
+
+/// A file that nobody else can open, and that ends with us.
+fn temporary() -> io::Result<File> {
+    let chosen = std::env::var_os("TMPDIR").map(|_| std::env::temp_dir());
+    let folder = chosen.unwrap_or_else(|| "/var/tmp".into());
+    tempfile::tempfile_in(&folder).map_err(|error| {
+        let folder = folder.display();
+        io::Error::new(
+            error.kind(),
+            format!("cannot unpack it into {folder}, say another TMPDIR: {error}"),
+        )
+    })
+}
+
+fn unpacking<'a>(
+    packed: impl BufRead + 'a,
+    format: CompressionFormat,
+) -> io::Result<Box<dyn Read + 'a>> {
     match format {
-        CompressionFormat::Zlib => read_exactly(flate2::bufread::ZlibDecoder::new(packed), size),
+        CompressionFormat::Zlib => Ok(Box::new(flate2::bufread::ZlibDecoder::new(packed))),
         CompressionFormat::Zstandard => {
             let decoder = ruzstd::decoding::StreamingDecoder::new(packed);
-            read_exactly(decoder.map_err(io::Error::other)?, size)
+            Ok(Box::new(decoder.map_err(io::Error::other)?))
         }
         _ => Err(io::Error::other("it is compressed in an unknown way")),
     }
 }
 
-fn read_exactly(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
-    let bytes = read_bounded(from, size)?;
+/// `packed` decompressed to exactly `size` bytes.
+fn unpack(packed: &[u8], format: CompressionFormat, size: u64) -> io::Result<Vec<u8>> {
+    let bytes = read_bounded(unpacking(packed, format)?, size)?;
     if bytes.len() as u64 == size {
         Ok(bytes)
     } else {
-        Err(io::Error::other("a compressed section is cut off"))
+        Err(cut_off())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::capture::Owner;
 use crate::stack::{Frame, JavaMethod, MethodId, ModuleId, StackEnd};
-use crate::target::modules::Module;
+use crate::target::modules::{MappedRange, Module};
 
 /// A function to look for: never inlined, so that its address is in its own code.
 #[inline(never)]
@@ -232,6 +232,46 @@ fn nameless_places_have_reasons() {
         notes == ["/etc/notes_.txt: no symbols, since it is no ELF file that can be read"],
         "{notes:?}"
     );
+}
+
+/// Proves that a big file without debug information is named once, with what its names come from, and a small one not.
+#[test]
+fn missing_debug_information_is_said_once() {
+    let bytes = image::elf(&[]);
+    let file = crate::target::modules::open::in_memory(c"test", &bytes).expect("memory");
+    let module = |id, path: &str, code| Module {
+        id: ModuleId(id),
+        path: path.into(),
+        file: Arc::new(file.try_clone().expect("a descriptor")),
+        ranges: vec![MappedRange {
+            start: 0x1000,
+            end: 0x1000 + code,
+            file_offset: 0,
+            executable: true,
+        }],
+        ..own_module(PathBuf::new(), a_function_to_look_for as *const () as u64).0
+    };
+    let modules = vec![
+        module(0, "/usr/lib/jvm/libjvm.so", 16 << 20),
+        module(1, "/usr/lib/libsmall.so", 64 << 10),
+    ];
+    let modules = ModuleTable::from_modules(modules);
+    let frames = [0, 1].map(|module| Frame::Native {
+        module: ModuleId(module),
+        offset: 0x10,
+    });
+    let stack = Stack {
+        frames: frames.to_vec(),
+        end: StackEnd::Root,
+    };
+    let mut native = NativeNames::default();
+    for _ in 0..2 {
+        native.resolve([&stack], &modules);
+    }
+    let notes = native.notes(&modules);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    let start = "no debug information for libjvm.so (exported functions only): ";
+    assert!(notes[0].starts_with(start), "{notes:?}");
 }
 
 fn own_file() -> Arc<File> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use gimli::{EndianReader, LittleEndian};
 
-use super::sections::Sections;
+use super::sections::{Section, Sections};
 use session::Session;
 
 /// What gimli reads from.
@@ -44,6 +44,8 @@ pub enum Trouble {
 #[derive(Debug)]
 pub struct Dwarf {
     sections: Sections,
+    /// `.debug_info`, which is read in pieces.
+    info: Section,
     /// Ascending.
     units: Vec<UnitPlace>,
     /// By start. Ranges of different units may overlap.
@@ -115,6 +117,7 @@ impl Dwarf {
             return Ok(None);
         };
         let mut dwarf = Dwarf {
+            info: sections.open_large(".debug_info")?,
             sections,
             units: Vec::new(),
             ranges: Vec::new(),
@@ -135,7 +138,7 @@ impl Dwarf {
     /// What is known about each of `addresses`, as the file states them; None where nothing is.
     ///
     /// # Errors
-    /// It can't be read or makes no sense. What was found until then is in `found`.
+    /// Some of it can't be read or makes no sense. What the rest knows is in `found`.
     pub fn look_up(&self, addresses: &[u64], found: &mut [Option<Known>]) -> Result<(), Trouble> {
         let mut session = Session::new(self)?;
         let mut asked: Vec<(u32, u64, usize)> = Vec::new();
@@ -143,9 +146,18 @@ impl Dwarf {
             asked.extend(self.claims(address).map(|unit| (unit, address, at)));
         }
         asked.sort_unstable();
+        let mut trouble = None;
         for group in asked.chunk_by(|a, b| a.0 == b.0) {
             let wanted: Vec<u64> = group.iter().map(|(_, address, _)| *address).collect();
-            let known = session.look_up(group[0].0 as usize, &wanted)?;
+            let known = match session.look_up(group[0].0 as usize, &wanted) {
+                Ok(known) => known,
+                Err(Trouble::Endless) => return Err(Trouble::Endless),
+                // A unit that makes no sense costs its own names only.
+                Err(why) => {
+                    trouble.get_or_insert(why);
+                    continue;
+                }
+            };
             for ((_, _, at), known) in group.iter().zip(known) {
                 let better = known.place != Place::default() || !known.functions.is_empty();
                 if let Some(slot) = found.get_mut(*at)
@@ -156,7 +168,7 @@ impl Dwarf {
                 }
             }
         }
-        Ok(())
+        trouble.map_or(Ok(()), Err)
     }
 
     /// The units that say they have code at `address`.

@@ -24,8 +24,8 @@ pub(super) struct Session<'a> {
     dwarf: &'a Dwarf,
     /// Without `.debug_info` and `.debug_str`, which are read in pieces.
     pub(super) view: gimli::Dwarf<R>,
-    info: Section<'a>,
-    strings: Section<'a>,
+    info: &'a Section,
+    strings: Section,
     pub(super) fuel: Rc<Fuel>,
     at_hand: RefCell<HashMap<usize, Rc<Unit>>>,
     shared: Option<Box<Session<'a>>>,
@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
         Ok(Session {
             dwarf,
             view: gimli::Dwarf::load(needed)?,
-            info: dwarf.sections.open(".debug_info")?,
+            info: &dwarf.info,
             strings: dwarf.sections.open(".debug_str")?,
             fuel,
             at_hand: RefCell::default(),

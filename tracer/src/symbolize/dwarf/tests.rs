@@ -83,14 +83,9 @@ fn look_up(file: &Arc<File>, address: u64) -> Result<Option<Known>, Trouble> {
 }
 
 fn names(known: &Known) -> Vec<(Option<&str>, Option<u32>)> {
-    let seen = |f: &'_ Function| (f.name.clone(), f.place.line);
-    known
-        .functions
-        .iter()
-        .map(seen)
-        .map(|(_, line)| line)
-        .zip(&known.functions)
-        .map(|(line, f)| (f.name.as_deref(), line))
+    let functions = known.functions.iter();
+    functions
+        .map(|f| (f.name.as_deref(), f.place.line))
         .collect()
 }
 
@@ -124,6 +119,22 @@ fn inlined_calls_are_levels() {
         look_up(&dwarf_file(&unit(&entries)), END).expect("sense"),
         None
     );
+}
+
+/// Proves that a unit which makes no sense is said to, and costs no other unit its names.
+#[test]
+fn a_damaged_unit_costs_its_own_names_only() {
+    let mut entries = function("f");
+    entries.push(0);
+    let info = [unit(&[99]), unit(&entries), unit(&[99])].concat();
+    let dwarf = Dwarf::open(&dwarf_file(&info), None)
+        .expect("sense")
+        .expect("units");
+    let mut found = [None];
+    let looked_up = dwarf.look_up(&[CODE], &mut found);
+    assert!(matches!(looked_up, Err(Trouble::Malformed(_))));
+    let known = found[0].as_ref().expect("a function");
+    assert_eq!(known.functions[0].name.as_deref(), Some("f"));
 }
 
 /// Proves that calls inlined a hundred thousand levels deep neither overflow our stack nor come out in full.
