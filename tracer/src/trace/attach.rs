@@ -1,6 +1,6 @@
 //! From a process to live probes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -81,8 +81,9 @@ impl Trace {
             cost: Cost::default(),
             trampoline: None,
             refreshed: begin,
-            drain_began: begin,
-            compared: HashSet::new(),
+            refreshed_at: 0,
+            extra_refreshes: 0,
+            seen_mapped: HashMap::new(),
             notes: Vec::new(),
             process,
         };

@@ -1,6 +1,6 @@
 //! A running trace: the target, its probes, and the accounts of what they see.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::target::Tid;
 use crate::target::modules::{ModuleTable, maps};
 use crate::target::process::Process;
 use crate::unwind::memory::ProcessMemory;
-use crate::unwind::{Jvm, Unwinder, hotspot::UnsupportedJvm};
+use crate::unwind::{Jvm, Unwinder};
 
 mod attach;
 mod facts;
@@ -28,8 +28,10 @@ mod merge;
 mod present;
 mod tally;
 
-/// Within one drain the target's mappings are read no more often than this, however many stacks lead into unknown code.
+/// The target's mappings are read no more often than this, however many stacks lead into unknown code; but for some at
+/// the beginning of each drain, since a library may be mapped right after the last look.
 const MIN_REFRESH: Duration = Duration::from_millis(20);
+const MAX_REFRESHES: u32 = 4;
 
 /// Bytes of records that are copied out of the ring before they are booked.
 const BATCH: u64 = 1 << 20;
@@ -54,9 +56,12 @@ pub struct Trace {
     trampoline: Option<u64>,
     /// When the target's mappings were last looked at.
     refreshed: Instant,
-    drain_began: Instant,
-    /// Modules whose mappings were compared with the target's in this drain.
-    compared: HashSet<ModuleId>,
+    /// The same by the clock of events, in nanoseconds.
+    refreshed_at: u64,
+    /// Looks at the mappings in this drain that stacks asked for.
+    extra_refreshes: u32,
+    /// When each module was last seen where the table says, by the clock of events.
+    seen_mapped: HashMap<ModuleId, u64>,
     /// What the reader has to know that no number says.
     notes: Vec<String>,
 }
@@ -94,8 +99,7 @@ impl Trace {
     pub fn drain(&mut self) -> Result<()> {
         let capacity = u64::from(self.probes.capacities().ring_bytes);
         let mut drained = 0;
-        self.drain_began = Instant::now();
-        self.compared.clear();
+        self.extra_refreshes = 0;
         while drained < capacity {
             let mut records: Vec<Bytes> = Vec::new();
             let bytes = self
@@ -142,7 +146,9 @@ impl Trace {
         }
         let mut stack = self.unwind_once(made);
         // Code of a library that was mapped a moment ago, or that took the place of another.
-        let outdated = leads_nowhere(&stack) && self.may_refresh() || self.is_outdated(&stack);
+        let time = made.key.time;
+        let outdated =
+            leads_nowhere(&stack) && self.may_refresh(time) || self.is_outdated(&stack, time);
         if outdated && self.refresh()? == Target::Alive {
             stack = self.unwind_once(made);
         }
@@ -150,18 +156,27 @@ impl Trace {
         Ok(stack)
     }
 
-    /// Whether a look at the mappings may tell more than the last: once a drain, and again where one takes long.
-    fn may_refresh(&self) -> bool {
-        self.refreshed < self.drain_began || self.refreshed.elapsed() >= MIN_REFRESH
+    /// Whether a look at the mappings may tell more than the last did: something happened since. Stacks that lead nowhere
+    /// may come one after the other, so there is a limit.
+    fn may_refresh(&mut self, made: u64) -> bool {
+        if made <= self.refreshed_at {
+            return false;
+        }
+        self.extra_refreshes += 1;
+        self.extra_refreshes <= MAX_REFRESHES || self.refreshed.elapsed() >= MIN_REFRESH
     }
 
-    /// Whether the stack goes through a file that is not mapped any more where it was. Each is asked about once a drain.
-    fn is_outdated(&mut self, stack: &Stack) -> bool {
+    /// Whether the stack, made at that time, goes through a file that is not mapped any more where it was. One that was
+    /// there later was there then.
+    fn is_outdated(&mut self, stack: &Stack, made: u64) -> bool {
         let pid = self.process.pid.0;
-        let (compared, modules) = (&mut self.compared, &self.modules);
+        let (seen, modules) = (&mut self.seen_mapped, &self.modules);
         stack.frames.iter().any(|frame| match frame {
             Frame::Native { module, .. } => {
-                compared.insert(*module) && modules.is_outdated(pid, *module)
+                seen.get(module).is_none_or(|seen| *seen < made) && {
+                    seen.insert(*module, tally::now());
+                    modules.is_outdated(pid, *module)
+                }
             }
             _ => false,
         })
@@ -187,6 +202,7 @@ impl Trace {
     /// Looks at what the target has mapped since, and hooks it.
     pub fn refresh(&mut self) -> Result<Target> {
         self.refreshed = Instant::now();
+        self.refreshed_at = tally::now();
         if let Ok(rss) = self.process.rss() {
             self.rss = rss;
         }
@@ -203,13 +219,8 @@ impl Trace {
                 ));
             }
         };
-        let starting = matches!(
-            self.accounts.unwinder.jvm(),
-            Jvm::Unsupported(UnsupportedJvm::Starting)
-        );
-        if !new.is_empty() || starting {
-            self.accounts.unwinder.modules_changed(&self.modules);
-        }
+        // Also when something was only unmapped: what takes its place is no part of it.
+        self.accounts.unwinder.modules_changed(&self.modules);
         self.hook_later(&new);
         self.names.freeze(&new, &self.modules);
         self.tell_trampoline()?;
