@@ -239,7 +239,7 @@ fn nameless_places_have_reasons() {
 fn missing_debug_information_is_said_once() {
     let bytes = image::elf(&[]);
     let file = crate::target::modules::open::in_memory(c"test", &bytes).expect("memory");
-    let module = |id, path: &str, code| Module {
+    let module = |id, path: &str, code: u64| Module {
         id: ModuleId(id),
         path: path.into(),
         file: Arc::new(file.try_clone().expect("a descriptor")),
