@@ -12,11 +12,11 @@ use object::{CompressionFormat, Object, ObjectSection};
 use crate::target::modules::elf;
 
 /// The largest section that is held in memory, compressed or not. The biggest that are needed whole (`.debug_line`,
-/// `.debug_ranges`) are 20 MiB in libjvm; only compressed debug information of huge programs is larger.
+/// `.debug_rnglists`) are 28 and 9 MiB in libjvm 17; only compressed debug information of huge programs is larger.
 pub const MAX_IN_MEMORY: u64 = 256 << 20;
 /// A section this large is unpacked in memory in any case.
 const SMALL: u64 = 1 << 20;
-/// The largest section that is unpacked onto the disk. `.debug_info` of libjvm is 300 MiB.
+/// The largest section that is unpacked onto the disk. `.debug_info` of libjvm 17 is 245 MiB.
 const MAX_ON_DISK: u64 = 2 << 30;
 /// Debug information shrinks to a third; what shrinks to less than this is no debug information but a trap.
 const MAX_RATIO: u64 = 32;

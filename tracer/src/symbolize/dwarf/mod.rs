@@ -21,10 +21,10 @@ use session::Session;
 /// What gimli reads from.
 type R = EndianReader<LittleEndian, std::rc::Rc<[u8]>>;
 
-/// Steps (entries, ranges, rows) that the index may take, and that one look-up may take: ten times what a libjvm with
-/// 150 MiB of `.debug_info` needs, and some ten seconds.
+/// Steps (entries, ranges, rows) that the index may take, and that one look-up may take. An entry is some ten bytes, so
+/// that all of libjvm 17, with 245 MiB of `.debug_info`, is a small part of it.
 const MAX_STEPS: u64 = 200_000_000;
-/// Ranges of code that are kept, 24 bytes each; libjvm has 60,000.
+/// Ranges of code that are kept, 32 bytes each; libjvm 17 has 28,539.
 const MAX_RANGES: usize = 4_000_000;
 /// Units that claim one address and are asked about it. One does, except where the linker folded identical code.
 const MAX_CLAIMS: usize = 4;
