@@ -69,7 +69,10 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
 
 /// The packages in the output of `apt-cache policy` whose candidate is a version.
 fn with_candidate(policy: &str) -> BTreeSet<String> {
-    candidates(policy).into_iter().map(|(name, _)| name).collect()
+    candidates(policy)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// Names and versions of those packages in the output of `apt-cache policy` that can be installed.
