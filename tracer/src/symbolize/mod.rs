@@ -6,7 +6,7 @@
 mod java;
 mod native;
 pub mod owner;
-mod perf_map;
+pub(crate) mod perf_map;
 
 use crate::capture::{self, FrameKind};
 use crate::report::clean;

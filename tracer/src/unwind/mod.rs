@@ -9,15 +9,16 @@ use std::time::Instant;
 use crate::stack::{MethodTable, Stack};
 use crate::target::modules::{Module, ModuleTable};
 
-mod cfi;
-mod cursor;
+pub(crate) mod cfi;
+pub(crate) mod cursor;
 mod expression;
+pub(crate) mod fixture;
 pub mod hotspot;
 pub mod memory;
 mod native;
 mod return_probe;
-mod rule;
-mod walk;
+pub(crate) mod rule;
+pub(crate) mod walk;
 
 #[cfg(test)]
 mod tests;

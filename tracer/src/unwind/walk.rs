@@ -43,10 +43,12 @@ impl<M: Memory> Walker<'_, M> {
                 Ok(None) => return StackEnd::Root,
                 Err(end) => Err(end),
             };
-            cursor = match next.or_else(|end| self.resume(&cursor, end)) {
+            let next = match next.or_else(|end| self.resume(&cursor, end)) {
                 Ok(next) => next,
                 Err(end) => return end,
             };
+            debug_assert!(next.sp > cursor.sp || next.sp == cursor.sp && cursor.lr.is_some());
+            cursor = next;
         }
         StackEnd::FrameLimit
     }

@@ -23,7 +23,7 @@ const FREE: u8 = 0xff;
 
 /// The heaps of the code cache, as they are reserved: that does not change while the process lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct CodeCache {
     heaps: Vec<CodeHeap>,
     low: u64,
@@ -33,7 +33,7 @@ pub struct CodeCache {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 struct CodeHeap {
     /// Where the first block begins.
     low: u64,
@@ -74,6 +74,11 @@ impl CodeCache {
 
     pub fn contains(&self, address: u64) -> bool {
         (self.low..self.high).contains(&address) && self.heap(address).is_some()
+    }
+
+    /// The lowest address that is reserved for code.
+    pub fn low(&self) -> u64 {
+        self.low
     }
 
     /// The address of the blob that `address` lies in; `None` where no block is in use.

@@ -11,7 +11,7 @@ pub const MAX_STRUCT: u64 = 4096;
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct VmLayout {
     /// The feature release: 8, 11, 17 …
     pub release: u32,
@@ -34,14 +34,14 @@ pub struct VmLayout {
 
 /// Where a virtual thread's frames meet those of its carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct ContinuationLayout {
     /// Where the return address in the frame that enters virtual threads is stored; 0 until the first one runs.
     pub return_pc: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct CodeCacheLayout {
     pub heaps: Heaps,
     pub memory: u64,
@@ -56,7 +56,7 @@ pub struct CodeCacheLayout {
 
 /// Where the list of code heaps begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum Heaps {
     /// JDK 8: address of the one `CodeHeap*`.
     One(u64),
@@ -65,7 +65,7 @@ pub enum Heaps {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct BlobLayout {
     pub name: u64,
     pub size: u64,
@@ -77,7 +77,7 @@ pub struct BlobLayout {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum CodeRange {
     /// Up to JDK 22: two pointers.
     Pointers { begin: u64, end: u64 },
@@ -86,7 +86,7 @@ pub enum CodeRange {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct NmethodLayout {
     pub method: u64,
     pub compile_id: u64,
@@ -99,7 +99,7 @@ pub struct NmethodLayout {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum DeoptHandler {
     Pointer(u64),
     /// From the blob.
@@ -108,14 +108,14 @@ pub enum DeoptHandler {
 
 /// Where debug information of compiled code is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct ScopesLayout {
     pub pcs: ScopesPlace,
     pub metadata: MetadataPlace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum ScopesPlace {
     /// Up to JDK 22, in the blob: PcDescs from one offset to another, scopes by pointer or by offset (8).
     Blob {
@@ -129,7 +129,7 @@ pub enum ScopesPlace {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum MetadataPlace {
     /// Up to 22: offset from the blob, 32 bits.
     Blob(u64),
@@ -140,7 +140,7 @@ pub enum MetadataPlace {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct MethodLayout {
     pub const_method: u64,
     pub access_flags: u64,
@@ -164,7 +164,7 @@ pub struct MethodLayout {
 
 /// Where the index of a class's source file name is (16 bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum SourceFile {
     /// Since 15.
     ConstantPool(u64),
@@ -173,7 +173,7 @@ pub enum SourceFile {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct ThreadsLayout {
     pub list: ThreadList,
     pub os_thread: u64,
@@ -185,7 +185,7 @@ pub struct ThreadsLayout {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum ThreadList {
     /// Since 10: address of the `ThreadsList*`, and its layout.
     Array {

@@ -98,14 +98,21 @@ pub struct HotSpot {
     trusted: Duration,
 }
 
-#[cfg(test)]
 impl HotSpot {
+    /// Where this JVM keeps what a walk needs.
+    pub fn layout(&self) -> &VmLayout {
+        &self.layout
+    }
+
     /// Believes nothing without another look.
     pub fn distrust(&mut self) {
         self.trusted = Duration::ZERO;
         self.methods = MethodCache::new(Duration::ZERO);
     }
+}
 
+#[cfg(test)]
+impl HotSpot {
     /// Address and compile id of the lowest compiled method that is remembered.
     pub fn first_compiled(&self) -> Option<(u64, u32)> {
         let compiled = |entry: &Entry| {

@@ -82,6 +82,12 @@ impl VmStructs {
         self.constants.get(name).copied()
     }
 
+    /// All of it, for a recording.
+    #[cfg(test)]
+    pub fn tables(&self) -> (&HashMap<(String, String), Field>, &HashMap<String, u64>, &HashMap<String, i32>) {
+        (&self.fields, &self.sizes, &self.constants)
+    }
+
     #[cfg(test)]
     pub fn set(&mut self, class: &str, field: &str, place: Field) {
         self.fields.insert((class.into(), field.into()), place);

@@ -1,75 +1,17 @@
-//! Stacks of a JVM, recorded with all that a walk reads: replayed on any machine, without a JVM and without root.
+//! Recording stacks of a live JVM, and replaying them.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
-
-use crate::stack::{Frame, MethodTable, ModuleId};
-use crate::target::modules::{MappedRange, Module, ModuleTable};
-use crate::unwind::cfi::Rule;
-use crate::unwind::hotspot::code_cache::CodeCache;
-use crate::unwind::hotspot::layout::VmLayout;
-use crate::unwind::hotspot::{HotSpot, JvmVersion};
-use crate::unwind::memory::{ProcessMemory, RecordedMemory, Recorder};
-use crate::unwind::native::NativeUnwinder;
+use crate::stack::{Frame, MethodTable};
+use crate::target::modules::{Module, ModuleTable};
 use crate::unwind::{Registers, StackCapture, Unwinder};
+use crate::unwind::fixture::files::FILES;
+use crate::unwind::fixture::{Fixture, Recorded, RecordedStack, to_hex};
+use crate::unwind::hotspot::HotSpot;
+use crate::unwind::memory::{Memory, ProcessMemory, RecordedMemory, Recorder};
+use crate::unwind::native::NativeUnwinder;
 
 use super::describe;
-
-/// A mapped range: start, end, file offset, executable.
-type Range = (u64, u64, u64, bool);
-/// Look-up address, module and file offset of native code, and the rule that its CFI states.
-type NativeCode = (u64, u32, u64, Option<Rule>);
-
-/// A recorded JVM and some stacks of it.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Fixture {
-    pub jvm: (String, String),
-    pub layout: VmLayout,
-    pub code_cache: CodeCache,
-    /// By their paths.
-    modules: Vec<(String, Vec<Range>)>,
-    native: Vec<NativeCode>,
-    /// What was read of the JVM's memory, in hexadecimal.
-    memory: BTreeMap<u64, String>,
-    pub stacks: Vec<RecordedStack>,
-}
-
-/// One capture, and the frames that were seen to be right.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct RecordedStack {
-    pub ip: u64,
-    pub sp: u64,
-    pub fp: u64,
-    pub tid: u32,
-    pub bytes: String,
-    pub frames: Vec<String>,
-}
-
-impl RecordedStack {
-    pub fn bytes(&self) -> Vec<u8> {
-        from_hex(&self.bytes)
-    }
-
-    pub fn capture<'a>(&self, bytes: &'a [u8]) -> StackCapture<'a> {
-        StackCapture {
-            registers: Registers {
-                ip: self.ip,
-                sp: self.sp,
-                fp: self.fp,
-                lr: 0,
-            },
-            ip_is_return_address: false,
-            bytes,
-            truncated: false,
-            tid: self.tid,
-            replaced: &[],
-        }
-    }
-}
 
 impl Fixture {
     /// Walks `stacks` once more, with empty caches, and records what that reads.
@@ -92,6 +34,7 @@ impl Fixture {
         let stacks = stacks.iter().map(|stack| {
             let walked = unwinder.unwind(modules, &stack.capture());
             RecordedStack {
+                way: String::new(),
                 ip: stack.registers.ip,
                 sp: stack.registers.sp,
                 fp: stack.registers.fp,
@@ -122,6 +65,7 @@ impl Fixture {
             jvm: (version.name, version.version),
             layout,
             code_cache,
+            description: None,
             modules: modules.modules.iter().map(ranges).collect(),
             native,
             memory: unwinder
@@ -138,98 +82,63 @@ impl Fixture {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap() + "\n"
     }
+}
+
+impl RecordedStack {
+    pub fn capture<'a>(&self, bytes: &'a [u8]) -> StackCapture<'a> {
+        StackCapture {
+            registers: Registers {
+                ip: self.ip,
+                sp: self.sp,
+                fp: self.fp,
+                lr: 0,
+            },
+            ip_is_return_address: false,
+            bytes,
+            truncated: false,
+            tid: self.tid,
+            replaced: &[],
+        }
+    }
+}
+
+impl Recorded {
+    /// An unwinder of this JVM that has walked nothing yet and reads `memory`.
+    pub fn unwinder<M: Memory>(&self, memory: M) -> Unwinder<M> {
+        self.unwinder_of(memory, self.hotspot())
+    }
 
     /// The JVM as it was recorded: what was not read then can't be read.
-    pub fn replay(&self) -> (ModuleTable, Unwinder<RecordedMemory>) {
-        let modules = self
-            .modules
-            .iter()
-            .enumerate()
-            .map(|(index, (path, ranges))| Module {
-                id: ModuleId(index as u32),
-                path: PathBuf::from(path),
-                deleted: false,
-                device: (0, 0),
-                inode: 0,
-                build_id: None,
-                file: Arc::new(File::open("/dev/null").unwrap()),
-                ranges: ranges
-                    .iter()
-                    .map(|&(start, end, file_offset, executable)| MappedRange {
-                        start,
-                        end,
-                        file_offset,
-                        executable,
-                    })
-                    .collect(),
-            });
-        let modules = ModuleTable::from_modules(modules.collect());
-        let mut memory = RecordedMemory::default();
-        for (&address, bytes) in &self.memory {
-            memory.put(address, &from_hex(bytes));
-        }
-        let mut unwinder = Unwinder::new(memory);
-        let known = self.native.iter().map(|&(address, module, offset, rule)| {
-            (
-                address,
-                Frame::Native {
-                    module: ModuleId(module),
-                    offset,
-                },
-                rule,
-            )
-        });
-        unwinder.native = NativeUnwinder::from_known(known.collect());
-        let version = JvmVersion {
-            name: self.jvm.0.clone(),
-            version: self.jvm.1.clone(),
-        };
-        unwinder.jvm = Some(Ok(HotSpot::new(
-            version,
-            self.layout.clone(),
-            self.code_cache.clone(),
-        )));
-        (modules, unwinder)
+    pub fn replay(&self) -> (&ModuleTable, Unwinder<RecordedMemory>) {
+        (&self.modules, self.unwinder(self.memory.clone()))
     }
 }
 
 /// The golden files.
-pub fn fixtures() -> Vec<Fixture> {
-    [
-        include_str!("jvm-17-cold.json"),
-        include_str!("jvm-17-warm.json"),
-        include_str!("jvm-17-server.json"),
-        include_str!("jvm-21-parked.json"),
-        include_str!("jvm-25-server.json"),
-    ]
-    .into_iter()
-    .map(|json| serde_json::from_str(json).unwrap())
-    .collect()
+pub fn fixtures() -> &'static [Recorded] {
+    static RECORDED: LazyLock<Vec<Recorded>> = LazyLock::new(|| {
+        let recorded = |(name, json): &(&str, &str)| match Recorded::parse(json) {
+            Ok(recorded) => recorded,
+            Err(error) => panic!("{name}: {error:#}"),
+        };
+        FILES.iter().map(recorded).collect()
+    });
+    &RECORDED
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
-
-/// Recorded stacks of JVMs 17, 21 and 25 give the frames that were recorded, cold and from the caches;
-/// among them those of virtual threads with parked frames.
+/// Recorded stacks of each JVM give the frames that were recorded, cold and from the caches; among them those of virtual
+/// threads with parked frames.
 #[test]
 fn golden() {
-    for fixture in fixtures() {
-        let (modules, mut unwinder) = fixture.replay();
-        for stack in fixture.stacks.iter().chain(&fixture.stacks) {
-            let bytes = stack.bytes();
-            let walked = unwinder.unwind(&modules, &stack.capture(&bytes));
+    for (recorded, (name, _)) in fixtures().iter().zip(FILES) {
+        let mut unwinder = recorded.unwinder(&recorded.memory);
+        for (stack, bytes) in recorded.stacks.iter().chain(&recorded.stacks) {
+            let walked = unwinder.unwind(&recorded.modules, &stack.capture(bytes));
             assert_eq!(
-                describe(&walked, unwinder.methods(), &modules),
-                stack.frames
+                describe(&walked, unwinder.methods(), &recorded.modules),
+                stack.frames,
+                "{name} {}",
+                stack.way
             );
         }
     }

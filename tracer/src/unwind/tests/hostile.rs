@@ -55,8 +55,8 @@ proptest! {
     fn java_stack(mutations in mutations(), which in any::<prop::sample::Index>(), fp in prop::option::of(word())) {
         for fixture in fixtures() {
             let (modules, mut unwinder) = fixture.replay();
-            let recorded = which.get(&fixture.stacks);
-            let mut bytes = recorded.bytes();
+            let (recorded, bytes) = which.get(&fixture.stacks);
+            let mut bytes = bytes.clone();
             mutate(&mut bytes, &mutations);
             let mut capture = recorded.capture(&bytes);
             capture.registers.fp = fp.unwrap_or(recorded.fp);
@@ -77,9 +77,8 @@ proptest! {
                 mutate(bytes.map_or(&mut [], Vec::as_mut_slice), &[(*at, *word)]);
             }
             unwinder.memory = memory;
-            for recorded in &fixture.stacks {
-                let bytes = recorded.bytes();
-                let stack = unwinder.unwind(&modules, &recorded.capture(&bytes));
+            for (recorded, bytes) in &fixture.stacks {
+                let stack = unwinder.unwind(&modules, &recorded.capture(bytes));
                 prop_assert!(stack.frames.len() <= MAX_FRAMES + 1);
             }
         }
@@ -95,9 +94,8 @@ fn known_before_the_end() {
             hotspot.distrust();
         }
         for round in 0..2 {
-            for recorded in &fixture.stacks {
-                let bytes = recorded.bytes();
-                let stack = unwinder.unwind(&modules, &recorded.capture(&bytes));
+            for (recorded, bytes) in &fixture.stacks {
+                let stack = unwinder.unwind(&modules, &recorded.capture(bytes));
                 assert_eq!(
                     describe(&stack, unwinder.methods(), &modules),
                     recorded.frames,
@@ -118,9 +116,8 @@ fn replaced_code() {
         if let Some(Ok(hotspot)) = &mut unwinder.jvm {
             hotspot.distrust();
         }
-        let recorded = &fixture.stacks[0];
-        let bytes = recorded.bytes();
-        unwinder.unwind(&modules, &recorded.capture(&bytes));
+        let (recorded, bytes) = &fixture.stacks[0];
+        unwinder.unwind(&modules, &recorded.capture(bytes));
         // The first Java frame's code: its return address lies in the block of its blob.
         let java = recorded
             .frames
@@ -138,7 +135,7 @@ fn replaced_code() {
         checked += 1;
         let offset = fixture.layout.nmethod.compile_id;
         unwinder.memory.put(blob + offset, &(id + 1).to_le_bytes());
-        let stack = unwinder.unwind(&modules, &recorded.capture(&bytes));
+        let stack = unwinder.unwind(&modules, &recorded.capture(bytes));
         assert_eq!(
             describe(&stack, unwinder.methods(), &modules)[..java],
             recorded.frames[..java]
@@ -154,10 +151,9 @@ fn replaced_code() {
 fn freed_code() {
     let mut checked = 0;
     for fixture in fixtures() {
-        let recorded = fixture.stacks.last().unwrap();
-        let bytes = recorded.bytes();
+        let (recorded, bytes) = fixture.stacks.last().unwrap();
         let (modules, mut unwinder) = fixture.replay();
-        unwinder.unwind(&modules, &recorded.capture(&bytes));
+        unwinder.unwind(&modules, &recorded.capture(bytes));
         let Some(Ok(hotspot)) = &unwinder.jvm else {
             continue;
         };
@@ -169,11 +165,11 @@ fn freed_code() {
         let used = blob - cache.block_size + cache.block_used;
         let (_, mut later) = fixture.replay();
         later.memory.put(used, &[0]);
-        let stack = later.unwind(&modules, &recorded.capture(&bytes));
+        let stack = later.unwind(&modules, &recorded.capture(bytes));
         assert_eq!(describe(&stack, later.methods(), &modules), recorded.frames);
         let (_, mut reused) = fixture.replay();
         reused.memory.put(used, &[0; 160]);
-        let stack = reused.unwind(&modules, &recorded.capture(&bytes));
+        let stack = reused.unwind(&modules, &recorded.capture(bytes));
         assert_eq!(stack.end, crate::stack::StackEnd::BadCodeBlob);
         assert!(matches!(stack.frames.last(), Some(Frame::Unknown { .. })));
     }
@@ -186,9 +182,8 @@ fn memory_gone() {
     for fixture in fixtures() {
         let (modules, mut unwinder) = fixture.replay();
         unwinder.memory = RecordedMemory::default();
-        for recorded in &fixture.stacks {
-            let bytes = recorded.bytes();
-            let stack = unwinder.unwind(&modules, &recorded.capture(&bytes));
+        for (recorded, bytes) in &fixture.stacks {
+            let stack = unwinder.unwind(&modules, &recorded.capture(bytes));
             assert_eq!(stack.end, crate::stack::StackEnd::BadCodeBlob);
             assert!(stack.frames.len() > 3);
         }

@@ -16,8 +16,8 @@ use crate::target::modules::{ModuleTable, elf};
 use crate::unwind::memory::{ProcessMemory, Recorder};
 use crate::unwind::{Jvm, Unwinder, hotspot};
 
-use super::fixture::Fixture;
 use super::stops::{self, Stops};
+use crate::unwind::fixture::Fixture;
 
 mod parked;
 
