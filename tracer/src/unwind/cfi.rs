@@ -39,8 +39,7 @@ pub mod registers {
 use registers::{BX, FP, RA, SP};
 
 /// How the caller's registers are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Rule {
     Row(Row),
     /// The kernel called here to deliver a signal; all registers were saved on the stack.
@@ -48,8 +47,7 @@ pub enum Rule {
 }
 
 /// One row of a CFI table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Row {
     pub cfa: Cfa,
     pub ra: Place,
@@ -58,8 +56,7 @@ pub struct Row {
 }
 
 /// The canonical frame address: the stack pointer before the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Cfa {
     Sp(i64),
     Fp(i64),
@@ -69,8 +66,7 @@ pub enum Cfa {
 }
 
 /// Where the caller's value of a register is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Place {
     /// Nowhere. For the return address: this is the thread's first frame.
     Undefined,

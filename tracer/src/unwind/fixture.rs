@@ -5,22 +5,24 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 
 use crate::stack::{Frame, ModuleId};
 use crate::target::modules::{MappedRange, Module, ModuleTable};
 
+use super::Unwinder;
 use super::cfi::Rule;
 use super::hotspot::code_cache::CodeCache;
 use super::hotspot::layout::VmLayout;
 use super::hotspot::{HotSpot, JvmVersion};
 use super::memory::{Memory, RecordedMemory};
 use super::native::NativeUnwinder;
-use super::Unwinder;
 
 mod description;
 pub mod files;
@@ -63,6 +65,9 @@ pub struct RecordedStack {
     pub tid: u32,
     pub bytes: String,
     pub frames: Vec<String>,
+    /// The Java frames that the JVM told for it, if it was asked: `class.method:line`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<String>,
 }
 
 impl RecordedStack {
@@ -91,8 +96,13 @@ impl Recorded {
     ///
     /// # Errors
     /// It is no fixture.
-    pub fn parse(json: &str) -> Result<Self> {
-        let fixture: Fixture = serde_json::from_str(json).context("not a fixture")?;
+    pub fn parse(file: &[u8]) -> Result<Self> {
+        let mut json = String::new();
+        let mut reader = GzDecoder::new(file);
+        reader
+            .read_to_string(&mut json)
+            .context("no gzip file of text")?;
+        let fixture: Fixture = serde_json::from_str(&json).context("not a fixture")?;
         let native = fixture
             .native
             .iter()

@@ -22,8 +22,7 @@ const MAX_HOPS: usize = 64;
 const FREE: u8 = 0xff;
 
 /// The heaps of the code cache, as they are reserved: that does not change while the process lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CodeCache {
     heaps: Vec<CodeHeap>,
     low: u64,
@@ -32,8 +31,7 @@ pub struct CodeCache {
     block_used: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct CodeHeap {
     /// Where the first block begins.
     low: u64,

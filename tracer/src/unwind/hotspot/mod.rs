@@ -123,6 +123,13 @@ impl HotSpot {
         self.codes.values().filter_map(compiled).min()
     }
 
+    /// Whether a deoptimised frame has been met.
+    pub fn met_deoptimized(&self) -> bool {
+        let is_deoptimized =
+            |entry: &Entry| matches!(entry.code.rule, code::FrameRule::Deoptimized { .. });
+        self.codes.values().any(is_deoptimized)
+    }
+
     /// What a recorded stack needs besides memory.
     pub fn parts(&self) -> (JvmVersion, VmLayout, CodeCache) {
         (
@@ -284,7 +291,7 @@ pub fn load_bias(module: &Module) -> Option<u64> {
     )
 }
 
-fn version(structs: &VmStructs, memory: &impl Memory, release: u32) -> JvmVersion {
+pub(super) fn version(structs: &VmStructs, memory: &impl Memory, release: u32) -> JvmVersion {
     let text = |field| {
         let place = structs.field(&[("Abstract_VM_Version", field)])?;
         let pointer = memory.read_u64(place.address).ok()?;

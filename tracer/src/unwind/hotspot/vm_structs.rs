@@ -84,7 +84,13 @@ impl VmStructs {
 
     /// All of it, for a recording.
     #[cfg(test)]
-    pub fn tables(&self) -> (&HashMap<(String, String), Field>, &HashMap<String, u64>, &HashMap<String, i32>) {
+    pub fn tables(
+        &self,
+    ) -> (
+        &HashMap<(String, String), Field>,
+        &HashMap<String, u64>,
+        &HashMap<String, i32>,
+    ) {
         (&self.fields, &self.sizes, &self.constants)
     }
 

@@ -8,7 +8,11 @@ mod live_jvm;
 #[cfg(target_arch = "x86_64")]
 mod own_stack;
 #[cfg(target_arch = "x86_64")]
+mod record;
+#[cfg(target_arch = "x86_64")]
 mod stops;
+#[cfg(target_arch = "x86_64")]
+mod witness;
 
 use crate::stack::{Frame, MethodTable, Stack};
 use crate::target::modules::ModuleTable;
