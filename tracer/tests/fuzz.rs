@@ -18,8 +18,6 @@ use offheap::fuzzing::{TARGETS, Target};
 const MAX_HELD: usize = 64 << 20;
 /// One input takes milliseconds. A test that takes this long for one is stuck.
 const STUCK: Duration = Duration::from_secs(20);
-/// Changed inputs of a run, half of them the same in each run.
-const INPUTS: usize = 6000;
 const FIXED_SEED: u64 = 0x0ff_4ea9;
 /// The longest input; what is longer than its seed is what inputs are put together from.
 const MAX_LEN: usize = 16 << 10;
@@ -200,7 +198,8 @@ fn committed(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     inputs
 }
 
-fn check(name: &str) {
+/// Runs the committed inputs and as many changed ones, half of them the same in each run.
+fn check(name: &str, changed: usize) {
     let target = TARGETS.iter().find(|target| target.name == name).unwrap();
     let watchdog = Watchdog::of(target.name);
     let committed = committed(name);
@@ -214,7 +213,7 @@ fn check(name: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     for seed in [FIXED_SEED, now.as_nanos() as u64] {
         let mut random = Random(seed);
-        for index in 0..INPUTS / 2 {
+        for index in 0..changed / 2 {
             let input = random.changed(&inputs);
             run(
                 target,
@@ -229,37 +228,37 @@ fn check(name: &str) {
 /// Walks over recorded stacks and changed JVM memory end in bounds and with reasons.
 #[test]
 fn walk() {
-    check("walk");
+    check("walk", 12_000);
 }
 
 /// A JVM whose description of itself is changed is detected or refused, and walked in bounds.
 #[test]
 fn vm_structs() {
-    check("vm_structs");
+    check("vm_structs", 1_000);
 }
 
 /// Changed ELF files are read in bounds.
 #[test]
 fn elf() {
-    check("elf");
+    check("elf", 10_000);
 }
 
 /// Changed unwind tables state rules that read nothing but the stack.
 #[test]
 fn cfi() {
-    check("cfi");
+    check("cfi", 20_000);
 }
 
 /// Changed records of the ring are events or nothing.
 #[test]
 fn events() {
-    check("events");
+    check("events", 50_000);
 }
 
 /// Changed perf maps give names that can be printed.
 #[test]
 fn perf_map() {
-    check("perf_map");
+    check("perf_map", 50_000);
 }
 
 /// Each target is tested here, and has a binary for coverage-guided fuzzing.
@@ -275,7 +274,7 @@ fn every_target_is_there() {
             target.name
         );
         assert!(
-            own.contains(&format!("check(\"{}\")", target.name)),
+            own.contains(&format!("check(\"{}\", ", target.name)),
             "{}",
             target.name
         );

@@ -33,9 +33,9 @@ pub struct Field {
 /// The fields, type sizes and constants of one JVM.
 #[derive(Clone, Debug, Default)]
 pub struct VmStructs {
-    fields: HashMap<(String, String), Field>,
-    sizes: HashMap<String, u64>,
-    constants: HashMap<String, i32>,
+    pub(crate) fields: HashMap<(String, String), Field>,
+    pub(crate) sizes: HashMap<String, u64>,
+    pub(crate) constants: HashMap<String, i32>,
 }
 
 impl VmStructs {
@@ -80,18 +80,6 @@ impl VmStructs {
 
     pub fn constant(&self, name: &str) -> Option<i32> {
         self.constants.get(name).copied()
-    }
-
-    /// All of it, for a recording.
-    #[cfg(test)]
-    pub fn tables(
-        &self,
-    ) -> (
-        &HashMap<(String, String), Field>,
-        &HashMap<String, u64>,
-        &HashMap<String, i32>,
-    ) {
-        (&self.fields, &self.sizes, &self.constants)
     }
 
     #[cfg(test)]

@@ -61,7 +61,7 @@ proptest! {
         mutate(&mut bytes, &mutations);
         let mut capture = recorded.capture(&bytes);
         capture.registers.fp = fp.unwrap_or(recorded.fp);
-        let stack = unwinder.unwind(&modules, &capture);
+        let stack = unwinder.unwind(modules, &capture);
         prop_assert!(stack.frames.len() <= MAX_FRAMES + 1);
     }
 
@@ -78,7 +78,7 @@ proptest! {
         }
         unwinder.memory = memory;
         for (recorded, bytes) in &fixture.stacks {
-            let stack = unwinder.unwind(&modules, &recorded.capture(bytes));
+            let stack = unwinder.unwind(modules, &recorded.capture(bytes));
             prop_assert!(stack.frames.len() <= MAX_FRAMES + 1);
         }
     }
@@ -94,9 +94,9 @@ fn known_before_the_end() {
         }
         for round in 0..2 {
             for (recorded, bytes) in &fixture.stacks {
-                let stack = unwinder.unwind(&modules, &recorded.capture(bytes));
+                let stack = unwinder.unwind(modules, &recorded.capture(bytes));
                 assert_eq!(
-                    describe(&stack, unwinder.methods(), &modules),
+                    describe(&stack, unwinder.methods(), modules),
                     recorded.frames,
                     "{round}"
                 );
@@ -116,7 +116,7 @@ fn replaced_code() {
             hotspot.distrust();
         }
         let (recorded, bytes) = &fixture.stacks[0];
-        unwinder.unwind(&modules, &recorded.capture(bytes));
+        unwinder.unwind(modules, &recorded.capture(bytes));
         // The first Java frame's code: its return address lies in the block of its blob.
         let java = recorded
             .frames
@@ -134,9 +134,9 @@ fn replaced_code() {
         checked += 1;
         let offset = fixture.layout.nmethod.compile_id;
         unwinder.memory.put(blob + offset, &(id + 1).to_le_bytes());
-        let stack = unwinder.unwind(&modules, &recorded.capture(bytes));
+        let stack = unwinder.unwind(modules, &recorded.capture(bytes));
         assert_eq!(
-            describe(&stack, unwinder.methods(), &modules)[..java],
+            describe(&stack, unwinder.methods(), modules)[..java],
             recorded.frames[..java]
         );
         assert_eq!(first_compiled(&unwinder), Some((blob, id + 1)));
@@ -153,7 +153,7 @@ fn freed_code() {
         let is_own = |(stack, _): &&(RecordedStack, _)| !stack.way.ends_with("VirtualThread");
         let (recorded, bytes) = fixture.stacks.iter().rfind(is_own).unwrap();
         let (modules, mut unwinder) = fixture.replay();
-        unwinder.unwind(&modules, &recorded.capture(bytes));
+        unwinder.unwind(modules, &recorded.capture(bytes));
         let Some(Ok(hotspot)) = &unwinder.jvm else {
             continue;
         };
@@ -165,11 +165,11 @@ fn freed_code() {
         let used = blob - cache.block_size + cache.block_used;
         let (_, mut later) = fixture.replay();
         later.memory.put(used, &[0]);
-        let stack = later.unwind(&modules, &recorded.capture(bytes));
-        assert_eq!(describe(&stack, later.methods(), &modules), recorded.frames);
+        let stack = later.unwind(modules, &recorded.capture(bytes));
+        assert_eq!(describe(&stack, later.methods(), modules), recorded.frames);
         let (_, mut reused) = fixture.replay();
         reused.memory.put(used, &[0; 160]);
-        let stack = reused.unwind(&modules, &recorded.capture(bytes));
+        let stack = reused.unwind(modules, &recorded.capture(bytes));
         assert_eq!(stack.end, crate::stack::StackEnd::BadCodeBlob);
         assert!(matches!(stack.frames.last(), Some(Frame::Unknown { .. })));
     }
@@ -183,7 +183,7 @@ fn memory_gone() {
         let (modules, mut unwinder) = fixture.replay();
         unwinder.memory = RecordedMemory::default();
         for (recorded, bytes) in &fixture.stacks {
-            let stack = unwinder.unwind(&modules, &recorded.capture(bytes));
+            let stack = unwinder.unwind(modules, &recorded.capture(bytes));
             assert_eq!(stack.end, crate::stack::StackEnd::BadCodeBlob);
             let is_native = |frame: &&String| frame.starts_with("native ");
             let native = recorded.frames.iter().take_while(is_native).count();

@@ -133,7 +133,7 @@ impl Session {
         blank_text(&mut copy.bytes);
         assert_eq!(self.unwinder.unwind(&self.modules, &copy.capture()), walked);
         let (way, told) = (case.path.clone(), shortened(case.told(), &captured));
-        (copy.bytes.len() <= MAX_BYTES).then(|| Seen { way, told, copy })
+        (copy.bytes.len() <= MAX_BYTES).then_some(Seen { way, told, copy })
     }
 
     /// How many bytes of a copy the walk needs.
@@ -166,16 +166,15 @@ impl Session {
         let layout = VmLayout::detect(&structs, memory).unwrap();
         CodeCache::read(memory, &layout.code_cache).unwrap();
         crate::unwind::hotspot::version(&structs, memory, layout.release);
-        let (fields, sizes, constants) = structs.tables();
         let mut description = Description {
-            sizes: sizes.clone().into_iter().collect(),
-            constants: constants.clone().into_iter().collect(),
+            sizes: structs.sizes.into_iter().collect(),
+            constants: structs.constants.into_iter().collect(),
             memory: hexadecimal(memory),
             ..Description::default()
         };
-        for ((class, field), place) in fields {
-            let class = description.fields.entry(class.clone()).or_default();
-            class.insert(field.clone(), (place.offset, place.address));
+        for ((class, field), place) in structs.fields {
+            let class = description.fields.entry(class).or_default();
+            class.insert(field, (place.offset, place.address));
         }
         description
     }
