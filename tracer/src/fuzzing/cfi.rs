@@ -3,6 +3,7 @@
 use gimli::UnwindContext;
 
 use crate::stack::StackEnd;
+use crate::unwind::arch::Arch;
 use crate::unwind::cfi::CfiTables;
 use crate::unwind::cursor::{CapturedStack, Cursor};
 use crate::unwind::fixture::{ElfImage, memory_file};
@@ -65,7 +66,7 @@ pub fn cfi(data: &[u8]) {
         tid: 1,
         replaced: &[],
     };
-    let stack = CapturedStack::new(&capture);
+    let stack = CapturedStack::new(&capture, Arch::HOST);
     let mut context = UnwindContext::new();
     for pc in CODE.step_by(4) {
         // The one segment maps the file at its own offsets.

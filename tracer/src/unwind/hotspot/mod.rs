@@ -123,6 +123,15 @@ impl HotSpot {
         self.codes.values().filter_map(compiled).min()
     }
 
+    /// Addresses of the names of all code that is remembered.
+    pub fn blob_names(&self) -> Vec<u64> {
+        let names = self
+            .codes
+            .values()
+            .map(|entry| entry.code.blob.name_pointer);
+        names.collect()
+    }
+
     /// Whether a deoptimised frame has been met.
     pub fn met_deoptimized(&self) -> bool {
         let is_deoptimized =

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::stack::Frame;
+use crate::stack::{Frame, StackEnd, UnknownReason};
 use crate::unwind::Unwinder;
 use crate::unwind::memory::RecordedMemory;
 use crate::unwind::walk::MAX_FRAMES;
@@ -170,10 +170,32 @@ fn freed_code() {
         let (_, mut reused) = fixture.replay();
         reused.memory.put(used, &[0; 160]);
         let stack = reused.unwind(modules, &recorded.capture(bytes));
-        assert_eq!(stack.end, crate::stack::StackEnd::BadCodeBlob);
+        assert_eq!(stack.end, StackEnd::BadCodeBlob);
         assert!(matches!(stack.frames.last(), Some(Frame::Unknown { .. })));
     }
     assert!(checked > 0);
+}
+
+/// A code blob without a name is no code blob: a frame is never shown as nothing.
+#[test]
+fn nameless_code() {
+    let fixture = &fixtures()[0];
+    let (recorded, bytes) = &fixture.stacks[0];
+    let (modules, mut unwinder) = fixture.replay();
+    unwinder.unwind(modules, &recorded.capture(bytes));
+    let Some(Ok(hotspot)) = &unwinder.jvm else {
+        panic!("the fixture has no JVM")
+    };
+    let (_, mut nameless) = fixture.replay();
+    for name in hotspot.blob_names() {
+        nameless.memory.put(name, &[0]);
+    }
+    let stack = nameless.unwind(modules, &recorded.capture(bytes));
+    assert_eq!(stack.end, StackEnd::BadCodeBlob);
+    let reason = UnknownReason::BadMetadata;
+    assert!(
+        matches!(stack.frames.last(), Some(Frame::Unknown { reason: found, .. }) if *found == reason)
+    );
 }
 
 /// With all of the JVM's memory gone, as after its end, the native frames remain and the rest has its reason.
@@ -184,7 +206,7 @@ fn memory_gone() {
         unwinder.memory = RecordedMemory::default();
         for (recorded, bytes) in &fixture.stacks {
             let stack = unwinder.unwind(modules, &recorded.capture(bytes));
-            assert_eq!(stack.end, crate::stack::StackEnd::BadCodeBlob);
+            assert_eq!(stack.end, StackEnd::BadCodeBlob);
             let is_native = |frame: &&String| frame.starts_with("native ");
             let native = recorded.frames.iter().take_while(is_native).count();
             assert_eq!(stack.frames.len(), native + 1, "{stack:?}");

@@ -1,5 +1,6 @@
 //! Walks over stacks of this process, of a stopped JVM, of recorded JVMs, and over nonsense.
 
+mod aarch64;
 mod fixture;
 #[cfg(target_arch = "x86_64")]
 mod hostile;
