@@ -112,6 +112,8 @@ impl HotSpot {
                         walk.stack.word(sp.wrapping_sub(16))?,
                     ));
                 }
+                // Code that is gone: what lies above belongs to frames further up.
+                Ok(pc) if pushed == 0 && self.contains(pc) => break,
                 Ok(_) => {}
                 Err(end) => {
                     failed = if pushed == 0 { end } else { failed };

@@ -160,7 +160,6 @@ fn freed_code() {
         let Some((blob, _)) = hotspot.first_compiled() else {
             continue;
         };
-        checked += 1;
         let cache = &fixture.layout.code_cache;
         let used = blob - cache.block_size + cache.block_used;
         let (_, mut later) = fixture.replay();
@@ -170,6 +169,11 @@ fn freed_code() {
         let (_, mut reused) = fixture.replay();
         reused.memory.put(used, &[0; 160]);
         let stack = reused.unwind(modules, &recorded.capture(bytes));
+        // What was looked at may be a word that an earlier call has left, and no frame.
+        if describe(&stack, reused.methods(), modules) == recorded.frames {
+            continue;
+        }
+        checked += 1;
         assert_eq!(stack.end, StackEnd::BadCodeBlob);
         assert!(matches!(stack.frames.last(), Some(Frame::Unknown { .. })));
     }
