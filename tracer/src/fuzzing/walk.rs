@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::sync::LazyLock;
 
 use crate::stack::{Frame, Marker, MethodTable, Stack, StackEnd};
+use crate::target::modules::ModuleTable;
+use crate::unwind::fixture::Recorded;
 use crate::unwind::fixture::files::FILES;
-use crate::unwind::fixture::{Described, Recorded};
 use crate::unwind::memory::{Memory, RecordedMemory, Unreadable};
 use crate::unwind::walk::{MAX_FRAMES, MAX_PHYSICAL};
 use crate::unwind::{Registers, ReplacedReturn, StackCapture, Unwinder};
@@ -21,7 +22,7 @@ pub static RECORDED: LazyLock<Vec<Recorded>> = LazyLock::new(|| {
 });
 
 /// Changes of one input.
-const MAX_EDITS: usize = 64;
+pub const MAX_EDITS: usize = 64;
 /// Reads of one physical frame that is met for the first time: headers, scopes of 256 inlined calls with six names each,
 /// seven places for a pushed word, and hops over the segment map.
 const READS_PER_FRAME: u64 = 1 << 14;
@@ -29,6 +30,8 @@ const READS_PER_FRAME: u64 = 1 << 14;
 const MAX_READS: u64 = 1 << 20;
 /// A piece that is read at once: `PcDesc`s are the largest.
 const MAX_READ: usize = 4 << 20;
+/// Names are cut after 4,096 bytes; what is no UTF-8 takes three for one.
+const MAX_TEXT: usize = 3 * 4096;
 const PAGE_OF_PROBES: u64 = 0x7fff_ffff_e000;
 /// Where an input can put bytes of its own.
 const OWN: u64 = 0x6000_0000_0000;
@@ -85,8 +88,9 @@ pub struct Case {
 
 /// Memory that is other than recorded.
 pub struct Edit {
-    address: u64,
-    bytes: Option<Vec<u8>>,
+    pub address: u64,
+    /// None makes it unreadable.
+    pub bytes: Option<Vec<u8>>,
 }
 
 impl Case {
@@ -254,7 +258,7 @@ fn overlay(edit: &Edit, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> 
 
 /// Walks once and checks what holds for every stack.
 pub fn check(
-    modules: &crate::target::modules::ModuleTable,
+    modules: &ModuleTable,
     unwinder: &mut Unwinder<&Edited<'_>>,
     case: &Case,
     memory: &Edited<'_>,
@@ -282,11 +286,7 @@ pub fn check(
     stack
 }
 
-fn check_frame(
-    frame: &Frame,
-    modules: &crate::target::modules::ModuleTable,
-    methods: &MethodTable,
-) {
+fn check_frame(frame: &Frame, modules: &ModuleTable, methods: &MethodTable) {
     match frame {
         Frame::Native { module, .. } => assert!(modules.get(*module).is_some()),
         Frame::Java { method, .. } => {
@@ -295,46 +295,10 @@ fn check_frame(
                 .get(method.0 as usize)
                 .expect("a method that is known");
             for text in [&method.class, &method.name, &method.signature] {
-                assert!(
-                    text.len() <= 3 * usize::from(u16::MAX),
-                    "{} bytes",
-                    text.len()
-                );
+                assert!(text.len() <= MAX_TEXT, "{} bytes", text.len());
             }
         }
         Frame::Stub { name } => assert!(!name.is_empty()),
         Frame::Unknown { .. } | Frame::Marker(_) => {}
     }
-}
-
-/// Changes of what the detection of a JVM reads.
-pub fn described_edits(described: &Described, input: &mut Input<'_>) -> Vec<Edit> {
-    let starts: Vec<_> = described.memory.ranges.iter().collect();
-    let edits = usize::from(input.u8()) % (MAX_EDITS + 1);
-    let mut edit = || {
-        let Some((start, bytes)) = input.pick(&starts) else {
-            return Edit {
-                address: 0,
-                bytes: None,
-            };
-        };
-        let offset = u64::from(input.u32()) % (bytes.len() as u64);
-        let address = start.wrapping_add(offset);
-        let bytes = match input.u8() % 6 {
-            0 => None,
-            1 => Some(input.u64().to_le_bytes().to_vec()),
-            2 => Some((u64::MAX - u64::from(input.u16())).to_le_bytes().to_vec()),
-            3 => Some(u64::from(input.u16()).to_le_bytes().to_vec()),
-            // Another entry's name, or a string without an end.
-            4 => Some(
-                start
-                    .wrapping_add(u64::from(input.u32()))
-                    .to_le_bytes()
-                    .to_vec(),
-            ),
-            _ => Some(vec![input.u8()]),
-        };
-        Edit { address, bytes }
-    };
-    (0..edits).map(|_| edit()).collect()
 }
