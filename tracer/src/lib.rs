@@ -7,6 +7,7 @@ pub mod cli;
 pub mod doctor;
 pub mod events;
 pub mod exit;
+mod fast_map;
 pub mod functions;
 pub mod ledger;
 pub mod list;

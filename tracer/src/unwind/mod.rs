@@ -27,6 +27,9 @@ use memory::Memory;
 use native::NativeUnwinder;
 use return_probe::ReturnProbes;
 
+/// Walks of one stack, each begun anew because code that it passed has been replaced. After that nothing is believed.
+const MAX_WALKS: usize = 4;
+
 /// The registers that a walk starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Registers {
@@ -120,6 +123,21 @@ impl<M: Memory> Unwinder<M> {
     /// target. Where the last frame is [`UnknownReason::NotMapped`](crate::stack::UnknownReason::NotMapped), the table
     /// may be older than the capture: refresh it and walk again.
     pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
+        let now = Instant::now();
+        for _ in 0..MAX_WALKS {
+            let stack = self.walk(modules, capture, now);
+            let hotspot = self.jvm.as_mut().and_then(|jvm| jvm.as_mut().ok());
+            if hotspot.is_none_or(|hotspot| hotspot.holds(&self.memory, now)) {
+                return stack;
+            }
+        }
+        if let Some(Ok(hotspot)) = &mut self.jvm {
+            hotspot.forget();
+        }
+        self.walk(modules, capture, now)
+    }
+
+    fn walk(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>, now: Instant) -> Stack {
         let (cursor, stack) = walk::first(capture);
         let mut frames = Vec::with_capacity(64);
         let java = hotspot::Walk {
@@ -127,7 +145,7 @@ impl<M: Memory> Unwinder<M> {
             methods: &mut self.methods,
             stack,
             frames: &mut frames,
-            now: Instant::now(),
+            now,
             tid: capture.tid,
         };
         let mut walker = walk::Walker {

@@ -6,7 +6,7 @@ use super::StackCapture;
 use super::cursor::{CapturedStack, Cursor};
 use super::hotspot::{HotSpot, Walk};
 use super::memory::Memory;
-use super::native::{CodeKind, NativeCode, NativeUnwinder};
+use super::native::{NativeCode, NativeUnwinder};
 use super::return_probe::ReturnProbes;
 use super::rule::Step;
 use crate::target::modules::ModuleTable;
@@ -64,17 +64,17 @@ impl<M: Memory> Walker<'_, M> {
             return Ok(Some(step.cursor));
         }
         let code = self.native.code(self.modules, self.java.memory, cursor);
-        self.java.frames.push(code.frame.clone());
-        match code.kind {
-            CodeKind::File => self.native_step(&code, cursor),
-            CodeKind::Anonymous if self.is_foreign => self.foreign_jit(cursor).map(Some),
-            CodeKind::Anonymous | CodeKind::NotMapped => Err(StackEnd::NoUnwindInfo),
+        self.java.frames.push(code.frame(cursor.lookup_address()));
+        match code {
+            NativeCode::File { .. } => self.native_step(code, cursor),
+            NativeCode::Anonymous if self.is_foreign => self.foreign_jit(cursor).map(Some),
+            NativeCode::Anonymous | NativeCode::NotMapped => Err(StackEnd::NoUnwindInfo),
         }
     }
 
     fn native_step(
         &mut self,
-        code: &NativeCode,
+        code: NativeCode,
         cursor: &Cursor,
     ) -> Result<Option<Cursor>, StackEnd> {
         let (mut next, slot) = match self.native.step(code, cursor, &self.java.stack)? {
@@ -103,9 +103,9 @@ impl<M: Memory> Walker<'_, M> {
             .original(pc, Some(slot))
             .ok_or(StackEnd::ReturnProbe)?;
         let next = Cursor::caller(pc, sp, fp);
-        match self.native.code(self.modules, self.java.memory, &next).kind {
-            CodeKind::NotMapped => Err(StackEnd::NoUnwindInfo),
-            CodeKind::File | CodeKind::Anonymous => Ok(next),
+        match self.native.code(self.modules, self.java.memory, &next) {
+            NativeCode::NotMapped => Err(StackEnd::NoUnwindInfo),
+            NativeCode::File { .. } | NativeCode::Anonymous => Ok(next),
         }
     }
 

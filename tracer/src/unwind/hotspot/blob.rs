@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::unwind::memory::{Memory, Unreadable};
+use crate::unwind::memory::{Memory, Piece, Unreadable};
 
 use super::layout::{CodeRange, DeoptHandler, MetadataPlace, ScopesPlace, VmLayout};
 
@@ -100,6 +100,23 @@ impl Blob {
             frame_bytes,
             nmethod,
         })
+    }
+
+    /// What [`Blob::read`] reads to find the same once more.
+    pub fn pieces(&self, layout: &VmLayout) -> [Piece; 2] {
+        let nmethod = self
+            .nmethod
+            .as_ref()
+            .map_or(0, |_| layout.nmethod.header_len);
+        let header = Piece {
+            address: self.address,
+            len: layout.blob.header_len.max(nmethod),
+        };
+        let name = Piece {
+            address: self.name_pointer,
+            len: MAX_NAME,
+        };
+        [header, name]
     }
 }
 

@@ -150,7 +150,10 @@ impl<M: Memory> Resolver<'_, M> {
 
     /// The frame of the interpreter that runs `method` at the bytecode `bcp` points to.
     pub fn interpreted(&mut self, method: u64, bcp: u64, pc: u64) -> Frame {
-        match self.method(method) {
+        let method = self
+            .methods
+            .believed(self.memory, self.layout, self.table, method, self.now);
+        match method {
             Some(method) if method.is_native => Frame::Java {
                 kind: JavaKind::Native,
                 method: method.id,

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::fast_map::FastMap;
 use crate::stack::{JavaMethod, MethodId, MethodTable};
-use crate::unwind::memory::{Memory, Unreadable};
+use crate::unwind::memory::{Memory, Piece, Unreadable};
 
 use super::blob::Record;
 use super::layout::{MethodLayout, SourceFile, VmLayout};
 use super::lines::LineTable;
 use super::names;
+use super::recheck::is_fresh;
 
 /// Methods whose metadata is remembered. When full it starts anew.
 const MAX_CACHED: usize = 1 << 16;
@@ -53,6 +55,12 @@ impl Method {
         }
     }
 
+    /// Whether this is what is at `address` now.
+    fn is_still(&self, memory: &impl Memory, layout: &MethodLayout, address: u64) -> bool {
+        // A stack that names the method is older than the memory's loss: what was known then is true for it.
+        Identity::read(memory, layout, address).map_or(true, |identity| identity == self.identity)
+    }
+
     /// The index of the bytecode at address `bcp`; None where it is not one of this method's.
     pub fn bci(&self, bcp: u64) -> Option<u16> {
         let bci = u16::try_from(bcp.checked_sub(self.bytecode)?).ok()?;
@@ -63,10 +71,12 @@ impl Method {
 /// Methods by their address. The JVM may unload or redefine one, and so an entry is looked at again from time to time.
 #[derive(Debug)]
 pub struct MethodCache {
-    methods: HashMap<u64, Entry>,
+    methods: FastMap<u64, Entry>,
     ids: HashMap<JavaMethod, MethodId>,
     /// How long an entry is believed.
     trusted: Duration,
+    /// Addresses of methods that were believed for longer.
+    doubts: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -78,10 +88,89 @@ struct Entry {
 impl MethodCache {
     pub fn new(trusted: Duration) -> Self {
         MethodCache {
-            methods: HashMap::new(),
+            methods: FastMap::default(),
             ids: HashMap::new(),
             trusted,
+            doubts: Vec::new(),
         }
+    }
+
+    /// As [`MethodCache::get`], but what has been remembered for long is believed until [`MethodCache::holds`] is asked.
+    pub fn believed(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        table: &mut MethodTable,
+        address: u64,
+        now: Instant,
+    ) -> Option<Arc<Method>> {
+        match self.methods.get(&address) {
+            Some(Entry {
+                method: Some(method),
+                checked,
+            }) => {
+                if !is_fresh(*checked, now, self.trusted) {
+                    self.doubts.push(address);
+                }
+                Some(Arc::clone(method))
+            }
+            _ => self.get(memory, layout, table, address, now),
+        }
+    }
+
+    /// Forgets all methods but their names.
+    pub fn forget(&mut self) {
+        self.methods.clear();
+        self.doubts.clear();
+    }
+
+    /// Methods that were believed, and have to be looked at again.
+    pub fn take_doubts(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.doubts)
+    }
+
+    /// What tells whether the method at `address` is still the one that is remembered.
+    pub fn pieces(
+        &self,
+        layout: &MethodLayout,
+        address: u64,
+    ) -> impl Iterator<Item = Piece> + use<> {
+        let method = self
+            .methods
+            .get(&address)
+            .and_then(|entry| entry.method.as_ref());
+        let pieces = method.and_then(|method| {
+            let pointer = address.checked_add(layout.const_method)?;
+            Some([
+                (pointer, size_of::<u64>()),
+                (method.identity.const_method, method.identity.header.len()),
+            ])
+        });
+        let pieces = pieces.into_iter().flatten();
+        pieces.map(|(address, len)| Piece { address, len })
+    }
+
+    /// Whether the method at `address` is still the one that is remembered; one that is not is forgotten.
+    pub fn holds(
+        &mut self,
+        memory: &impl Memory,
+        layout: &MethodLayout,
+        address: u64,
+        now: Instant,
+    ) -> bool {
+        let Some(entry) = self.methods.get_mut(&address) else {
+            return false;
+        };
+        let same = entry
+            .method
+            .as_ref()
+            .is_some_and(|method| method.is_still(memory, layout, address));
+        if same {
+            entry.checked = now;
+        } else {
+            self.methods.remove(&address);
+        }
+        same
     }
 
     /// The method at `address`; None where there is none that makes sense.
@@ -94,14 +183,10 @@ impl MethodCache {
         now: Instant,
     ) -> Option<Arc<Method>> {
         if let Some(entry) = self.methods.get_mut(&address) {
-            if now.duration_since(entry.checked) < self.trusted {
+            if is_fresh(entry.checked, now, self.trusted) {
                 return entry.method.clone();
             }
-            // A stack that names the method is older than the memory's loss: what was known then is true for it.
-            let same = |method: &&Arc<Method>| {
-                Identity::read(memory, &layout.method, address)
-                    .map_or(true, |identity| identity == method.identity)
-            };
+            let same = |method: &&Arc<Method>| method.is_still(memory, &layout.method, address);
             if let Some(method) = entry.method.as_ref().filter(same) {
                 entry.checked = now;
                 return Some(Arc::clone(method));

@@ -21,10 +21,10 @@
 //!
 //! Facts from OpenJDK's sources and from measurements on 11, 17, 21 and 25.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::fast_map::FastMap;
 use crate::stack::{MethodTable, UnknownReason};
 use crate::target::modules::Module;
 use crate::target::modules::elf;
@@ -40,6 +40,7 @@ pub mod layout;
 pub mod lines;
 pub mod method;
 pub mod names;
+mod recheck;
 mod resume;
 pub mod scopes;
 pub mod unsigned5;
@@ -49,6 +50,7 @@ use blob::Blob;
 use code_cache::CodeCache;
 use layout::VmLayout;
 use method::MethodCache;
+use recheck::Doubts;
 use vm_structs::VmStructs;
 
 pub use code::JavaCode;
@@ -92,10 +94,11 @@ pub struct HotSpot {
     pub version: JvmVersion,
     layout: VmLayout,
     code_cache: CodeCache,
-    codes: HashMap<u64, Entry>,
+    codes: FastMap<u64, Entry>,
     methods: MethodCache,
     threads: anchor::Threads,
     trusted: Duration,
+    doubts: Doubts,
 }
 
 #[cfg(test)]
@@ -160,10 +163,11 @@ impl HotSpot {
             version,
             layout,
             code_cache,
-            codes: HashMap::new(),
+            codes: FastMap::default(),
             methods: MethodCache::new(TRUSTED),
             threads: anchor::Threads::default(),
             trusted: TRUSTED,
+            doubts: Doubts::default(),
         }
     }
 
@@ -180,7 +184,7 @@ impl HotSpot {
         now: Instant,
         pc: u64,
     ) -> Result<Arc<JavaCode>, UnknownReason> {
-        if let Some(code) = self.known(memory, now, pc) {
+        if let Some(code) = self.known(now, pc) {
             return Ok(code);
         }
         let blob = find_blob(memory, &self.layout, &self.code_cache, pc)?;
@@ -203,22 +207,12 @@ impl HotSpot {
         Ok(code)
     }
 
-    /// What was found out before, if it still holds.
-    fn known(&mut self, memory: &impl Memory, now: Instant, pc: u64) -> Option<Arc<JavaCode>> {
-        let entry = self.codes.get_mut(&pc)?;
-        if now.duration_since(entry.checked) < self.trusted {
-            return Some(Arc::clone(&entry.code));
+    /// What was found out before. If that is long ago it has to prove itself once the walk is over.
+    fn known(&mut self, now: Instant, pc: u64) -> Option<Arc<JavaCode>> {
+        let entry = self.codes.get(&pc)?;
+        if !recheck::is_fresh(entry.checked, now, self.trusted) {
+            self.doubts.codes.push(pc);
         }
-        // Memory that can't be read at all is that of a process that has ended: what was known stays true.
-        if self.code_cache.blob(memory, pc).is_err() {
-            return Some(Arc::clone(&entry.code));
-        }
-        // Freed code is replaced by other code, at the same place or around it.
-        let blob = find_blob(memory, &self.layout, &self.code_cache, pc).ok()?;
-        if blob != entry.code.blob || !entry.code.is_complete {
-            return None;
-        }
-        entry.checked = now;
         Some(Arc::clone(&entry.code))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use offheap::unwind::memory::{Memory, ProcessMemory, Unreadable};
+use offheap::unwind::memory::{Memory, Piece, ProcessMemory, Unreadable};
 
 /// Reads so far: each is one system call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,5 +46,10 @@ impl Memory for Counting {
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
         self.count(buf.len());
         self.memory.read(address, buf)
+    }
+
+    fn read_many(&self, pieces: &[Piece], buf: &mut [u8]) -> Vec<bool> {
+        self.count(buf.len());
+        self.memory.read_many(pieces, buf)
     }
 }
