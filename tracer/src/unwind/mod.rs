@@ -4,7 +4,7 @@
 //! from. Native frames are left by call frame information only (`cfi`), Java frames by what the JVM says about itself
 //! ([`hotspot`]); nothing is guessed, and every end has its reason.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::stack::{MethodTable, Stack};
 use crate::target::modules::{Module, ModuleTable};
@@ -22,7 +22,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-use hotspot::{HotSpot, JvmVersion, UnsupportedJvm};
+use hotspot::{HotSpot, JvmVersion, Moment, UnsupportedJvm};
 use memory::Memory;
 use native::NativeUnwinder;
 use return_probe::ReturnProbes;
@@ -47,6 +47,8 @@ pub struct StackCapture<'a> {
     pub ip_is_return_address: bool,
     /// Bytes from `registers.sp` upwards.
     pub bytes: &'a [u8],
+    /// How long ago it was copied: since then the target has gone on.
+    pub age: Duration,
     /// The cap was reached before the end of the stack.
     pub truncated: bool,
     /// Thread id as the target sees it.
@@ -127,7 +129,7 @@ impl<M: Memory> Unwinder<M> {
             methods: &mut self.methods,
             stack,
             frames: &mut frames,
-            now: Instant::now(),
+            moment: moment(capture.age),
             tid: capture.tid,
         };
         let mut walker = walk::Walker {
@@ -155,6 +157,14 @@ impl<M: Memory> Unwinder<M> {
             Some(Ok(hotspot)) => Jvm::Supported(&hotspot.version),
             Some(Err(reason)) => Jvm::Unsupported(reason),
         }
+    }
+}
+
+fn moment(age: Duration) -> Moment {
+    let now = Instant::now();
+    Moment {
+        taken: now.checked_sub(age).unwrap_or(now),
+        now,
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::stack::{JavaMethod, MethodId, MethodTable};
 use crate::unwind::memory::{Memory, Unreadable};
 
 use super::blob::Record;
+use super::known::Moment;
 use super::layout::{MethodLayout, SourceFile, VmLayout};
 use super::lines::LineTable;
 use super::names;
@@ -40,6 +41,9 @@ pub struct Method {
 struct Identity {
     const_method: u64,
     header: Vec<u8>,
+    /// As the JVM writes it. All else is the same in a class that was loaded again under another name: the JVM gives
+    /// out memory in the same order.
+    class: String,
 }
 
 impl Method {
@@ -60,64 +64,58 @@ impl Method {
     }
 }
 
-/// Methods by their address. The JVM may unload or redefine one, and so an entry is looked at again from time to time.
-#[derive(Debug)]
+/// Methods by their address. The JVM may unload or redefine one, and so an entry is looked at again for the first stack
+/// that is younger than the last look.
+#[derive(Debug, Default)]
 pub struct MethodCache {
     methods: HashMap<u64, Entry>,
     ids: HashMap<JavaMethod, MethodId>,
-    /// How long an entry is believed.
-    trusted: Duration,
 }
 
 #[derive(Debug)]
 struct Entry {
     method: Option<Arc<Method>>,
-    checked: Instant,
+    /// The last look at it.
+    seen: Instant,
 }
 
 impl MethodCache {
-    pub fn new(trusted: Duration) -> Self {
-        MethodCache {
-            methods: HashMap::new(),
-            ids: HashMap::new(),
-            trusted,
-        }
-    }
-
-    /// The method at `address`; None where there is none that makes sense.
+    /// The method that was at `address` when a stack was taken; None where there is none that makes sense.
     pub fn get(
         &mut self,
         memory: &impl Memory,
         layout: &VmLayout,
         table: &mut MethodTable,
         address: u64,
-        now: Instant,
+        moment: Moment,
     ) -> Option<Arc<Method>> {
+        let mut before = None;
         if let Some(entry) = self.methods.get_mut(&address) {
-            if now.duration_since(entry.checked) < self.trusted {
+            if moment.taken <= entry.seen {
                 return entry.method.clone();
             }
             // A stack that names the method is older than the memory's loss: what was known then is true for it.
-            let same = |method: &&Arc<Method>| {
+            let same = |method: &Arc<Method>| {
                 Identity::read(memory, &layout.method, address)
                     .map_or(true, |identity| identity == method.identity)
             };
-            if let Some(method) = entry.method.as_ref().filter(same) {
-                entry.checked = now;
+            before = entry.method.clone();
+            if let Some(method) = before.as_ref().filter(|method| same(method)) {
+                entry.seen = moment.now;
                 return Some(Arc::clone(method));
             }
         }
-        let method = self.read(memory, layout, table, address).ok().map(Arc::new);
+        let read = self.read(memory, layout, table, address).ok().map(Arc::new);
+        // Where nothing is any more, there was what had been there before.
+        let method = read.or(before);
         if self.methods.len() >= MAX_CACHED {
             self.methods.clear();
         }
-        self.methods.insert(
-            address,
-            Entry {
-                method: method.clone(),
-                checked: now,
-            },
-        );
+        let entry = Entry {
+            method: method.clone(),
+            seen: moment.now,
+        };
+        self.methods.insert(address, entry);
         method
     }
 
@@ -143,7 +141,7 @@ impl MethodCache {
                 .ok_or(Unreadable)?;
             lines = read_lines(memory, table, layout.release);
         }
-        let named = read_names(memory, offsets, &header)?;
+        let named = read_names(memory, offsets, &header, &identity.class)?;
         Ok(Method {
             id: self.intern(table, named).ok_or(Unreadable)?,
             is_native: memory
@@ -182,10 +180,14 @@ impl Identity {
         }
         let const_method =
             memory.read_u64(address.checked_add(layout.const_method).ok_or(Unreadable)?)?;
-        let header = memory.read_vec(const_method, layout.const_method_size as usize)?;
+        let header = Record(memory.read_vec(const_method, layout.const_method_size as usize)?);
+        let pool = header.u64(layout.constants)?;
+        let holder = memory.read_u64(pool.wrapping_add(layout.pool_holder))?;
+        let class = memory.read_u64(holder.wrapping_add(layout.klass_name))?;
         Ok(Identity {
             const_method,
-            header,
+            class: names::symbol(memory, layout, class)?,
+            header: header.0,
         })
     }
 }
@@ -194,14 +196,10 @@ fn read_names(
     memory: &impl Memory,
     layout: &MethodLayout,
     header: &Record,
+    class: &str,
 ) -> Result<JavaMethod, Unreadable> {
     let pool = header.u64(layout.constants)?;
     let holder = memory.read_u64(pool.wrapping_add(layout.pool_holder))?;
-    let class = names::symbol(
-        memory,
-        layout,
-        memory.read_u64(holder.wrapping_add(layout.klass_name))?,
-    )?;
     let of_pool = |index: u16| {
         let slot = layout.constant_pool_size + 8 * u64::from(index);
         // The lowest bit marks classes that are not resolved yet.
@@ -216,11 +214,11 @@ fn read_names(
     let source_index =
         source_index.and_then(|at| memory.read_vec(at, 2).map(Record).ok()?.u16(0).ok());
     let name = of_pool(header.u16(layout.name_index)?)?;
-    if name.is_empty() || class.is_empty() {
+    if !names::is_class(class) || !names::is_method(&name) {
         return Err(Unreadable);
     }
     Ok(JavaMethod {
-        class: names::class(&class),
+        class: names::class(class),
         name,
         signature: of_pool(header.u16(layout.signature_index)?)?,
         source_file: source_index
