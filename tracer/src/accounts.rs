@@ -1,8 +1,10 @@
 //! Events in, accounts out: unwinds each captured stack and books it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use crate::capture::SiteKind;
+use crate::clock;
 use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
 use crate::functions::Direction;
 use crate::ledger::{Freed, Ledger, SiteId, Space, Weight};
@@ -330,6 +332,7 @@ impl<M: Memory> Accounts<M> {
             ip_is_return_address: raw.at_return,
             bytes: &raw.bytes,
             truncated: raw.truncated,
+            age: age(made.key.time),
             tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
             replaced: &replaced,
         };
@@ -367,6 +370,11 @@ impl<M: Memory> Accounts<M> {
             None,
         )
     }
+}
+
+/// How long ago `time` was, which is in nanoseconds of the monotonic clock.
+fn age(time: u64) -> Duration {
+    Duration::from_nanos(clock::monotonic().saturating_sub(time))
 }
 
 /// The original return addresses by where they were. A function that another has jumped to at its end shares its place

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod bundle;
 pub mod capture;
 pub mod cli;
+pub mod clock;
 pub mod doctor;
 pub mod events;
 pub mod exit;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -270,8 +271,10 @@ fn readable_path(module: &Module) -> PathBuf {
 }
 
 fn file_name(module: &Module) -> String {
-    let name = module.path.file_name().unwrap_or(module.path.as_os_str());
-    clean::name(&name.to_string_lossy()).into_owned()
+    // `Path::file_name` takes the path apart from its beginning on, and this is done for each frame.
+    let path = module.path.as_os_str().as_bytes();
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+    clean::name(&String::from_utf8_lossy(name)).into_owned()
 }
 
 #[cfg(test)]

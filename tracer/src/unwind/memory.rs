@@ -7,7 +7,7 @@ mod batch;
 mod process;
 mod recorded;
 
-pub use batch::Batch;
+pub use batch::{Batch, Noted};
 pub use process::ProcessMemory;
 pub use recorded::{RecordedMemory, Recorder};
 

@@ -4,9 +4,9 @@
 //! from. Native frames are left by call frame information only (`cfi`), Java frames by what the JVM says about itself
 //! ([`hotspot`]); nothing is guessed, and every end has its reason.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::stack::{MethodTable, Stack};
+use crate::stack::{Frame, MethodTable, Stack};
 use crate::target::modules::{Module, ModuleTable};
 
 mod cfi;
@@ -22,12 +22,12 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-use hotspot::{HotSpot, JvmVersion, UnsupportedJvm};
+use hotspot::{HotSpot, JvmVersion, Look, Moment, UnsupportedJvm};
 use memory::Memory;
 use native::NativeUnwinder;
 use return_probe::ReturnProbes;
 
-/// Walks of one stack, each begun anew because code that it passed has been replaced. After that nothing is believed.
+/// Walks of one stack, each begun anew because code that it passed had gone. After that each is looked at when it is met.
 const MAX_WALKS: usize = 4;
 
 /// The registers that a walk starts from.
@@ -50,6 +50,8 @@ pub struct StackCapture<'a> {
     pub ip_is_return_address: bool,
     /// Bytes from `registers.sp` upwards.
     pub bytes: &'a [u8],
+    /// How long ago it was copied: since then the target has gone on.
+    pub age: Duration,
     /// The cap was reached before the end of the stack.
     pub truncated: bool,
     /// Thread id as the target sees it.
@@ -82,6 +84,8 @@ pub struct Unwinder<M> {
     native: NativeUnwinder,
     jvm: Option<Result<HotSpot, UnsupportedJvm>>,
     methods: MethodTable,
+    /// Of the walk under way.
+    frames: Vec<Frame>,
     /// Of the module table that the caches belong to.
     generation: Option<u64>,
 }
@@ -94,6 +98,7 @@ impl<M: Memory> Unwinder<M> {
             native: NativeUnwinder::default(),
             jvm: None,
             methods: MethodTable::default(),
+            frames: Vec::new(),
             generation: None,
         }
     }
@@ -123,29 +128,27 @@ impl<M: Memory> Unwinder<M> {
     /// target. Where the last frame is [`UnknownReason::NotMapped`](crate::stack::UnknownReason::NotMapped), the table
     /// may be older than the capture: refresh it and walk again.
     pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
-        let now = Instant::now();
+        let moment = moment(capture.age);
         for _ in 0..MAX_WALKS {
-            let stack = self.walk(modules, capture, now);
+            let stack = self.walk(modules, capture, moment);
             let hotspot = self.jvm.as_mut().and_then(|jvm| jvm.as_mut().ok());
-            if hotspot.is_none_or(|hotspot| hotspot.holds(&self.memory, now)) {
+            if hotspot.is_none_or(|hotspot| hotspot.holds(&self.memory, moment)) {
                 return stack;
             }
         }
-        if let Some(Ok(hotspot)) = &mut self.jvm {
-            hotspot.forget();
-        }
-        self.walk(modules, capture, now)
+        let look = Look::Now;
+        self.walk(modules, capture, Moment { look, ..moment })
     }
 
-    fn walk(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>, now: Instant) -> Stack {
+    fn walk(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>, moment: Moment) -> Stack {
         let (cursor, stack) = walk::first(capture);
-        let mut frames = Vec::with_capacity(64);
+        self.frames.clear();
         let java = hotspot::Walk {
             memory: &self.memory,
             methods: &mut self.methods,
             stack,
-            frames: &mut frames,
-            now,
+            frames: &mut self.frames,
+            moment,
             tid: capture.tid,
         };
         let mut walker = walk::Walker {
@@ -159,7 +162,7 @@ impl<M: Memory> Unwinder<M> {
             passed_java: false,
         };
         let end = walker.walk(cursor);
-        walk::finish(frames, end)
+        walk::finish(&mut self.frames, end)
     }
 
     /// The Java methods of all stacks so far.
@@ -173,6 +176,15 @@ impl<M: Memory> Unwinder<M> {
             Some(Ok(hotspot)) => Jvm::Supported(&hotspot.version),
             Some(Err(reason)) => Jvm::Unsupported(reason),
         }
+    }
+}
+
+fn moment(age: Duration) -> Moment {
+    let now = Instant::now();
+    Moment {
+        taken: now.checked_sub(age).unwrap_or(now),
+        now,
+        look: Look::Later,
     }
 }
 

@@ -134,10 +134,13 @@ impl<M: Memory> Walker<'_, M> {
 }
 
 /// The stack as reports get it: where frames are missing at the end, a marker says so.
-pub fn finish(mut frames: Vec<Frame>, end: StackEnd) -> Stack {
+pub fn finish(walked: &mut Vec<Frame>, end: StackEnd) -> Stack {
     if end == StackEnd::Truncated {
-        frames.push(Frame::Marker(Marker::Truncated));
+        walked.push(Frame::Marker(Marker::Truncated));
     }
+    // Most stacks are kept for long: no larger than they are, with room for the probed function.
+    let mut frames = Vec::with_capacity(walked.len() + 1);
+    frames.append(walked);
     Stack { frames, end }
 }
 

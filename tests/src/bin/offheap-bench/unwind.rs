@@ -1,17 +1,20 @@
 //! What unwinding and naming cost: stacks of a live JVM, walked and named by the code that `offheap` runs, on one core.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use offheap::accounts::{Accounts, Rules, Scene};
+use offheap::clock;
 use offheap::events::{self, Event};
 use offheap::stack::{Frame, JavaKind, Stack, StackEnd};
 use offheap::symbolize::{MethodNames, NativeNames, Sources, name_stack};
 use offheap::target::modules::ModuleTable;
 use offheap::unwind::{Registers, StackCapture, Unwinder};
 use offheap_tests::{Target, classpath, java};
+
+use tracer_common::event::Header;
 
 use crate::machine;
 use crate::stats::{Goal, Series};
@@ -208,7 +211,7 @@ fn print_passes(passes: &Passes) {
     ]);
     for (name, series, goal) in [
         ("copy from the ring and parse", &passes.parse, false),
-        ("walk", &passes.walk, false),
+        ("walk, nothing to be looked at again", &passes.walk, false),
         (
             "book: intern the stack, open the allocation",
             &passes.book,
@@ -240,62 +243,69 @@ fn print_passes(passes: &Passes) {
     table.print("Unwinding and naming a stack, warm");
 }
 
-/// Walks and books without a pause for some seconds, so that everything that is looked at again is looked at again.
+/// How many stacks wait in the ring when it is drained, a hundred times a second.
+const DRAINS: [(usize, &str); 3] = [
+    (1000, "100,000 stacks/s: 1,000 in a drain"),
+    (100, "10,000 stacks/s: 100 in a drain"),
+    (1, "each drained alone"),
+];
+
+/// Takes stacks from records to the accounts, as many at a time as wait in a drain. To the walk they are as young as they
+/// would be then: what was read of the JVM before the drain has to be looked at again.
 fn sustained(bench: &Bench, memory: &Counting, books: &mut Books<'_>, scene: Scene<'_>) {
-    const SECONDS: u64 = 5;
-    let (mut stacks, mut calls, mut worst) = (0_u64, [0_u64; 3], Reads::default());
-    let first = memory.reads();
-    let (begin, cpu) = (Instant::now(), cpu_ns());
-    'all: loop {
-        for record in &bench.captures.records {
-            let before = memory.reads();
-            let Some((event, stack)) = bench.walk(books, scene, &events::copy_used(record)) else {
-                continue;
-            };
-            books.book(event, Some(stack), scene);
-            stacks += 1;
-            let made = memory.reads().calls - before.calls;
-            calls[made.min(2) as usize] += 1;
-            if made > worst.calls {
-                worst = Reads {
-                    calls: made,
-                    bytes: memory.reads().bytes - before.bytes,
-                };
-            }
-            if begin.elapsed().as_secs() >= SECONDS {
-                break 'all;
+    let mut table = Table::new([
+        "from the ring to the accounts",
+        "µs of CPU per stack",
+        "stacks/s of one core",
+        "without a read",
+        "with one",
+        "with more",
+        "pieces per read",
+        "KiB per read",
+    ]);
+    for (per_drain, name) in DRAINS {
+        let mut cost = Series::default();
+        let (mut made, mut reads) = ([0_u64; 3], Reads::default());
+        for _ in 0..9 {
+            for drain in bench.captures.records.chunks(per_drain) {
+                let young: Vec<Bytes> = drain.iter().map(|record| taken_now(record)).collect();
+                let begin = cpu_ns();
+                for record in &young {
+                    let before = memory.reads();
+                    let Some((event, stack)) = bench.walk(books, scene, &events::copy_used(record))
+                    else {
+                        continue;
+                    };
+                    books.book(event, Some(stack), scene);
+                    let now = memory.reads().since(before);
+                    made[now.calls.min(2) as usize] += 1;
+                    reads = reads.and(now);
+                }
+                cost.push((cpu_ns() - begin) as f64 / 1000.0 / young.len() as f64);
             }
         }
+        let median = cost.summary().median;
+        let per_read = |what: u64| what as f64 / reads.calls.max(1) as f64;
+        table.row([
+            name.to_owned(),
+            cost.summary().range(2),
+            format!("{:.0}", 1e6 / median),
+            made[0].to_string(),
+            made[1].to_string(),
+            made[2].to_string(),
+            format!("{:.1}", per_read(reads.pieces)),
+            format!("{:.1}", per_read(reads.bytes) / 1024.0),
+        ]);
     }
-    let cpu = (cpu_ns() - cpu) as f64 / 1e9;
-    let all = memory.reads();
-    let mut table = Table::new(["sustained, events to accounts", ""]);
-    table.row([
-        "stacks/s of one core".to_owned(),
-        format!("{:.0}", stacks as f64 / cpu),
-    ]);
-    table.row([
-        "stacks without a remote read".to_owned(),
-        format!("{}", calls[0]),
-    ]);
-    table.row(["stacks with one".to_owned(), format!("{}", calls[1])]);
-    table.row([
-        "stacks with more".to_owned(),
-        format!("{} (goal: 0)", calls[2]),
-    ]);
-    table.row([
-        "most reads for one stack".to_owned(),
-        format!("{} of {} bytes", worst.calls, worst.bytes),
-    ]);
-    table.row([
-        "remote reads per second".to_owned(),
-        format!("{:.0}", (all.calls - first.calls) as f64 / SECONDS as f64),
-    ]);
-    table.row([
-        "bytes read per second".to_owned(),
-        format!("{:.0}", (all.bytes - first.bytes) as f64 / SECONDS as f64),
-    ]);
-    table.print("Walking without a pause for five seconds");
+    table.print("Walking and booking, warm, while the JVM goes on");
+}
+
+/// The record as if its allocation had been made at this moment.
+fn taken_now(record: &Bytes) -> Bytes {
+    let mut bytes = record.to_vec();
+    let at = std::mem::offset_of!(Header, time);
+    bytes[at..at + 8].copy_from_slice(&clock::monotonic().to_ne_bytes());
+    bytes.into()
 }
 
 fn describe(stacks: &[&Stack], captures: &Captures) {
@@ -464,6 +474,7 @@ fn at(ip: u64) -> StackCapture<'static> {
         },
         ip_is_return_address: false,
         bytes: &[],
+        age: Duration::ZERO,
         truncated: false,
         tid: 0,
         replaced: &[],

@@ -3,7 +3,7 @@
 //! A heap's segment map has one byte per 128-byte segment: 0 where a block begins, 0xff where nothing is, else how many
 //! segments back to hop; long blocks take several hops.
 
-use crate::unwind::memory::{Memory, Piece, Unreadable};
+use crate::unwind::memory::{Memory, Unreadable};
 
 use super::UnsupportedJvm;
 use super::layout::{CodeCacheLayout, Heaps};
@@ -16,8 +16,6 @@ const SEGMENT_SHIFTS: std::ops::RangeInclusive<u32> = 6..=13;
 const WINDOW: u64 = 256;
 /// Windows looked at for one address. The largest block, the interpreter, spans about ten.
 const MAX_WINDOWS: usize = 256;
-/// Bytes of the map that are read ahead for one address.
-const MAX_MAP: usize = 16 << 10;
 /// Hops of which one may be where a freed block began: a blob has one for each 254 segments, each join adds one.
 const MAX_HOPS: usize = 64;
 
@@ -78,6 +76,15 @@ impl CodeCache {
         (self.low..self.high).contains(&address) && self.heap(address).is_some()
     }
 
+    /// Where it says whether the block of the blob at `blob` is in use.
+    ///
+    /// # Errors
+    /// No blob is there.
+    pub fn used(&self, blob: u64) -> Result<u64, Unreadable> {
+        let block = blob.checked_sub(self.block_size).ok_or(Unreadable)?;
+        block.checked_add(self.block_used).ok_or(Unreadable)
+    }
+
     /// The address of the blob that `address` lies in; `None` where no block is in use.
     ///
     /// # Errors
@@ -113,24 +120,6 @@ impl CodeCache {
             visited.iter().filter_map(move |&segment| blob(segment))
         });
         Ok(begins.collect())
-    }
-
-    /// What [`CodeCache::blob`] reads to find the blob at `blob` once more from `address` in it.
-    pub fn pieces(&self, address: u64, blob: u64) -> Option<[Piece; 2]> {
-        let heap = self.heap(address)?;
-        let segment = |address: u64| Some(address.checked_sub(heap.low)? >> heap.shift);
-        let block = blob.checked_sub(self.block_size)?;
-        let first = segment(block)?.saturating_sub(WINDOW - 1);
-        let len = usize::try_from(segment(address)?.checked_sub(first)?).ok()? + 1;
-        let segmap = Piece {
-            address: heap.segmap.checked_add(first)?,
-            len,
-        };
-        let header = Piece {
-            address: block,
-            len: self.block_size as usize,
-        };
-        (len <= MAX_MAP).then_some([segmap, header])
     }
 
     /// What follows the header of the block around `address`, and whether the block is in use. `visit` is told the

@@ -1,7 +1,6 @@
 //! Leaving frames of generated code (unwinding rules at return addresses).
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::stack::{Frame, Marker, MethodTable, StackEnd, UnknownReason};
 use crate::unwind::cursor::{CapturedStack, Cursor};
@@ -9,6 +8,7 @@ use crate::unwind::memory::Memory;
 
 use super::HotSpot;
 use super::code::{FrameRule, JavaCode, Resolver};
+use super::known::Moment;
 
 /// Words that code may have pushed around a call of C code, to align the stack or to keep registers, and that its frame
 /// size does not count. Six have been seen.
@@ -33,7 +33,7 @@ pub struct Walk<'a, M> {
     pub methods: &'a mut MethodTable,
     pub stack: CapturedStack<'a>,
     pub frames: &'a mut Vec<Frame>,
-    pub now: Instant,
+    pub moment: Moment,
     /// The thread, by the id that the target sees.
     pub tid: u32,
 }
@@ -56,7 +56,7 @@ impl HotSpot {
         walk: &mut Walk<'_, M>,
         now: &Cursor,
     ) -> Result<JavaStep, StackEnd> {
-        let code = match self.code(walk.memory, walk.methods, walk.now, now.pc) {
+        let code = match self.code(walk.memory, walk.methods, walk.moment, now.pc) {
             Ok(code) => code,
             Err(reason) => {
                 walk.frames.push(Frame::Unknown {
@@ -126,7 +126,11 @@ impl HotSpot {
     }
 
     fn is_code<M: Memory>(&mut self, walk: &mut Walk<'_, M>, pc: u64) -> bool {
-        self.contains(pc) && self.code(walk.memory, walk.methods, walk.now, pc).is_ok()
+        self.contains(pc)
+            && (self.known.knows(pc)
+                || self
+                    .code(walk.memory, walk.methods, walk.moment, pc)
+                    .is_ok())
     }
 
     fn deoptimized<M: Memory>(
@@ -149,7 +153,7 @@ impl HotSpot {
             .ok_or(StackEnd::NoProgress)?;
         let pc = walk.stack.word(slot)?;
         let original = if range.contains(&pc) {
-            self.code(walk.memory, walk.methods, walk.now, pc).ok()
+            self.code(walk.memory, walk.methods, walk.moment, pc).ok()
         } else {
             None
         };
@@ -201,7 +205,7 @@ impl HotSpot {
             layout: &self.layout,
             methods: &mut self.methods,
             table: walk.methods,
-            now: walk.now,
+            moment: walk.moment,
         }
     }
 }

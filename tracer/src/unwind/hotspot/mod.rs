@@ -22,9 +22,7 @@
 //! Facts from OpenJDK's sources and from measurements on 11, 17, 21 and 25.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use crate::fast_map::FastMap;
 use crate::stack::{MethodTable, UnknownReason};
 use crate::target::modules::Module;
 use crate::target::modules::elf;
@@ -36,30 +34,27 @@ pub mod blob;
 mod code;
 pub mod code_cache;
 mod frames;
+mod known;
 pub mod layout;
 pub mod lines;
 pub mod method;
 pub mod names;
-mod recheck;
 mod resume;
 pub mod scopes;
 pub mod unsigned5;
 pub mod vm_structs;
 
-use blob::Blob;
+use blob::{Blob, Life};
 use code_cache::CodeCache;
+use known::{KnownCode, Recalled};
 use layout::VmLayout;
 use method::MethodCache;
-use recheck::Doubts;
 use vm_structs::VmStructs;
 
 pub use code::JavaCode;
 pub use frames::{JavaStep, Walk};
+pub use known::{Look, Moment};
 
-/// How long what was read of the JVM's metadata is believed without another look.
-const TRUSTED: Duration = Duration::from_secs(1);
-/// Return addresses in Java code that are remembered. When full it starts anew.
-const MAX_CACHED: usize = 1 << 16;
 /// Pages that the detection reads: vmStructs and the names in them span about sixty.
 const DETECTION_PAGES: usize = 1024;
 const MAX_VERSION: usize = 512;
@@ -94,29 +89,21 @@ pub struct HotSpot {
     pub version: JvmVersion,
     layout: VmLayout,
     code_cache: CodeCache,
-    codes: FastMap<u64, Entry>,
+    known: KnownCode,
     methods: MethodCache,
     threads: anchor::Threads,
-    trusted: Duration,
-    doubts: Doubts,
 }
 
 #[cfg(test)]
 impl HotSpot {
-    /// Believes nothing without another look.
-    pub fn distrust(&mut self) {
-        self.trusted = Duration::ZERO;
-        self.methods = MethodCache::new(Duration::ZERO);
-    }
-
     /// Address and compile id of the lowest compiled method that is remembered.
     pub fn first_compiled(&self) -> Option<(u64, u32)> {
-        let compiled = |entry: &Entry| {
-            let blob = &entry.code.blob;
+        let compiled = |code: &Arc<JavaCode>| {
+            let blob = &code.blob;
             let nmethod = blob.nmethod.as_ref()?;
             (blob.kind == blob::BlobKind::Compiled).then_some((blob.address, nmethod.compile_id))
         };
-        self.codes.values().filter_map(compiled).min()
+        self.known.codes().filter_map(compiled).min()
     }
 
     /// What a recorded stack needs besides memory.
@@ -127,12 +114,6 @@ impl HotSpot {
             self.code_cache.clone(),
         )
     }
-}
-
-#[derive(Debug)]
-struct Entry {
-    code: Arc<JavaCode>,
-    checked: Instant,
 }
 
 impl HotSpot {
@@ -163,11 +144,9 @@ impl HotSpot {
             version,
             layout,
             code_cache,
-            codes: FastMap::default(),
-            methods: MethodCache::new(TRUSTED),
+            known: KnownCode::default(),
+            methods: MethodCache::default(),
             threads: anchor::Threads::default(),
-            trusted: TRUSTED,
-            doubts: Doubts::default(),
         }
     }
 
@@ -176,45 +155,67 @@ impl HotSpot {
         self.code_cache.contains(address)
     }
 
-    /// What is known of the code that goes on at the return address `pc`.
+    /// What the return address `pc` meant when the stack was taken.
     fn code(
         &mut self,
         memory: &impl Memory,
         table: &mut MethodTable,
-        now: Instant,
+        moment: Moment,
         pc: u64,
     ) -> Result<Arc<JavaCode>, UnknownReason> {
-        if let Some(code) = self.known(now, pc) {
-            return Ok(code);
-        }
-        let blob = find_blob(memory, &self.layout, &self.code_cache, pc)?;
+        let (layout, cache) = (&self.layout, &self.code_cache);
+        let before = match self.known.recall(memory, layout, cache, moment, pc) {
+            Recalled::Code(code) => return Ok(code),
+            Recalled::Gone(code) => Some(code),
+            Recalled::Nothing => None,
+        };
+        let found = match (find_blob(memory, layout, cache, pc), before) {
+            (Ok(found), None) => found,
+            // What it was freed as is what it was.
+            (Ok(Found::Freed(blob)), Some(before)) if blob.is_same(&before.blob) => return Ok(before),
+            (Ok(found), Some(_)) => found,
+            (Err(_), Some(before)) => return Ok(before),
+            (Err(reason), None) => return Err(reason),
+        };
+        self.resolve(memory, table, moment, pc, found)
+    }
+
+    fn resolve(
+        &mut self,
+        memory: &impl Memory,
+        table: &mut MethodTable,
+        moment: Moment,
+        pc: u64,
+        found: Found,
+    ) -> Result<Arc<JavaCode>, UnknownReason> {
+        let (blob, is_live) = match found {
+            Found::Live(blob) => (blob, true),
+            Found::Freed(blob) => (blob, false),
+        };
         let mut resolver = code::Resolver {
             memory,
             layout: &self.layout,
             methods: &mut self.methods,
             table,
-            now,
+            moment,
         };
-        let code = Arc::new(resolver.resolve(blob, pc));
-        if self.codes.len() >= MAX_CACHED {
-            self.codes.clear();
+        let code = Arc::new(resolver.resolve(self.known.same(blob), pc));
+        // It may have gone while it was read.
+        if is_live && code.blob.life(memory, &self.layout, &self.code_cache) == Life::Gone {
+            return Err(UnknownReason::BadMetadata);
         }
-        let entry = Entry {
-            code: Arc::clone(&code),
-            checked: now,
-        };
-        self.codes.insert(pc, entry);
+        if code.is_complete {
+            self.known.remember(moment, pc, &code);
+        }
         Ok(code)
     }
+}
 
-    /// What was found out before. If that is long ago it has to prove itself once the walk is over.
-    fn known(&mut self, now: Instant, pc: u64) -> Option<Arc<JavaCode>> {
-        let entry = self.codes.get(&pc)?;
-        if !recheck::is_fresh(entry.checked, now, self.trusted) {
-            self.doubts.codes.push(pc);
-        }
-        Some(Arc::clone(&entry.code))
-    }
+/// A blob at a return address.
+enum Found {
+    Live(Blob),
+    /// What is left of one that was freed.
+    Freed(Blob),
 }
 
 fn find_blob(
@@ -222,17 +223,18 @@ fn find_blob(
     layout: &VmLayout,
     cache: &CodeCache,
     pc: u64,
-) -> Result<Blob, UnknownReason> {
+) -> Result<Found, UnknownReason> {
     let found = cache
         .blob(memory, pc)
         .map_err(|_| UnknownReason::BadMetadata)?;
     let Some(address) = found else {
-        return freed_blob(memory, layout, cache, pc).ok_or(UnknownReason::NoCodeBlob);
+        let freed = freed_blob(memory, layout, cache, pc).ok_or(UnknownReason::NoCodeBlob);
+        return freed.map(Found::Freed);
     };
     let blob = Blob::read(memory, layout, address).map_err(|_| UnknownReason::BadMetadata)?;
     // A call may be a blob's last instruction.
     if blob.code.contains(&pc) || blob.code.end == pc {
-        Ok(blob)
+        Ok(Found::Live(blob))
     } else {
         Err(UnknownReason::NoCodeBlob)
     }

@@ -1,9 +1,14 @@
 //! Many small pieces, read at once.
 
-use super::{Memory, Piece, Unreadable};
+use std::cell::RefCell;
+
+use super::{Memory, PAGE, Piece, Unreadable};
 
 /// All that one batch holds: a stack needs some ten KiB.
 const MAX_BYTES: usize = 1 << 20;
+/// Pieces that are no farther apart are read as one, with what lies between: that takes the kernel less time than
+/// finding another page. Between two pieces so near lies no third page, which might not be readable.
+const MAX_GAP: usize = PAGE as usize - 1;
 
 /// A copy of some pieces of a memory, made at one moment; what lies elsewhere is read directly.
 #[derive(Debug)]
@@ -56,7 +61,35 @@ impl<M: Memory> Memory for Batch<'_, M> {
     }
 }
 
-/// Ascending, and pieces that touch or overlap as one.
+/// Passes reads on and notes where they were.
+#[derive(Debug)]
+pub struct Noted<'a, M> {
+    memory: &'a M,
+    pieces: RefCell<Vec<Piece>>,
+}
+
+impl<'a, M: Memory> Noted<'a, M> {
+    pub fn new(memory: &'a M) -> Self {
+        Noted {
+            memory,
+            pieces: RefCell::default(),
+        }
+    }
+
+    pub fn pieces(self) -> Vec<Piece> {
+        self.pieces.into_inner()
+    }
+}
+
+impl<M: Memory> Memory for Noted<'_, M> {
+    fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
+        let len = buf.len();
+        self.pieces.borrow_mut().push(Piece { address, len });
+        self.memory.read(address, buf)
+    }
+}
+
+/// Ascending, and near pieces as one.
 fn merged(mut pieces: Vec<Piece>) -> Vec<Piece> {
     pieces.sort_unstable();
     let mut merged: Vec<Piece> = Vec::with_capacity(pieces.len());
@@ -64,7 +97,7 @@ fn merged(mut pieces: Vec<Piece>) -> Vec<Piece> {
     for piece in pieces {
         if let Some(last) = merged.last_mut()
             && let Ok(from) = usize::try_from(piece.address - last.address)
-            && from <= last.len
+            && from <= last.len.saturating_add(MAX_GAP)
         {
             let len = last.len.max(from.saturating_add(piece.len));
             bytes = bytes.saturating_add(len - last.len);
@@ -122,7 +155,7 @@ mod tests {
             piece(0x1006, 2),
             piece(0x1000, 4),
             piece(0x1003, 3),
-            piece(0x2000, 4),
+            piece(0x4000, 4),
         ];
         let batch = Batch::read(&memory, wanted);
         assert_eq!(batch.read_vec(0x1000, 8).unwrap(), b"abcdefgh");
@@ -130,7 +163,7 @@ mod tests {
         assert_eq!(memory.direct.get(), 0);
         assert_eq!(batch.read_vec(0x1007, 3).unwrap(), b"hij");
         assert_eq!(memory.direct.get(), 1);
-        assert_eq!(batch.read_vec(0x2000, 4), Err(Unreadable));
+        assert_eq!(batch.read_vec(0x4000, 4), Err(Unreadable));
         assert_eq!(batch.read_vec(u64::MAX, 4), Err(Unreadable));
     }
 

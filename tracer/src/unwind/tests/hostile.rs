@@ -91,9 +91,6 @@ proptest! {
 fn known_before_the_end() {
     for fixture in fixtures() {
         let (modules, mut unwinder) = fixture.replay();
-        if let Some(Ok(hotspot)) = &mut unwinder.jvm {
-            hotspot.distrust();
-        }
         for round in 0..2 {
             for recorded in &fixture.stacks {
                 let bytes = recorded.bytes();
@@ -115,9 +112,6 @@ fn replaced_code() {
     let mut checked = 0;
     for fixture in fixtures() {
         let (modules, mut unwinder) = fixture.replay();
-        if let Some(Ok(hotspot)) = &mut unwinder.jvm {
-            hotspot.distrust();
-        }
         let recorded = &fixture.stacks[0];
         let bytes = recorded.bytes();
         unwinder.unwind(&modules, &recorded.capture(&bytes));
