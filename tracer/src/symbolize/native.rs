@@ -1,6 +1,6 @@
 //! Names of native functions, by blazesym, from the files that the target has mapped.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +11,7 @@ use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
 use crate::capture::{Frame, FrameKind};
+use crate::fast_map::FastMap;
 use crate::report::clean;
 use crate::stack::{self, ModuleId, Stack};
 use crate::target::modules::{Module, ModuleTable};
@@ -19,7 +20,7 @@ use crate::target::modules::{Module, ModuleTable};
 pub struct NativeNames {
     symbolizer: Symbolizer,
     /// Leaf first: functions inlined at the place, then the function that the place is in; empty without a symbol.
-    known: HashMap<(ModuleId, u64), Box<[Function]>>,
+    known: FastMap<(ModuleId, u64), Box<[Function]>>,
     /// Why a file gave no symbols at all.
     unreadable: BTreeMap<ModuleId, String>,
 }
@@ -45,7 +46,7 @@ impl Default for NativeNames {
     fn default() -> Self {
         NativeNames {
             symbolizer: Symbolizer::new(),
-            known: HashMap::new(),
+            known: FastMap::default(),
             unreadable: BTreeMap::new(),
         }
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::accounts::{Accounts, Rules, Scene};
 use crate::capture::{Capture, Fill, TrapCost};
-use crate::events::{self, Allocation};
+use crate::events::{self, Allocation, Event};
 use crate::probes::{self, Probes};
 use crate::settings::{Grouping, Settings};
 use crate::snapshot::Mapped;
@@ -95,9 +95,7 @@ impl Trace {
             let bytes = self
                 .probes
                 .drain(BATCH, |record| records.push(events::copy_used(record)));
-            for record in records {
-                self.book(record)?;
-            }
+            self.book_all(records)?;
             drained += bytes;
             if bytes < BATCH {
                 break;
@@ -112,14 +110,24 @@ impl Trace {
         self.probes.ring().context("cannot watch the ring")
     }
 
-    fn book(&mut self, record: Bytes) -> Result<()> {
-        let Some(event) = events::parse(record) else {
-            self.accounts.malformed += 1;
-            return Ok(());
-        };
-        let stack = match event.made() {
-            Some(made) => Some(self.unwind(made)?),
-            None => None,
+    /// Walks the stacks of all records, then books one after the other.
+    fn book_all(&mut self, records: Vec<Bytes>) -> Result<()> {
+        let count = records.len();
+        let events: Vec<Event> = records.into_iter().filter_map(events::parse).collect();
+        self.accounts.malformed += (count - events.len()) as u64;
+        let made: Vec<&Allocation> = events.iter().filter_map(Event::made).collect();
+        let mut stacks = self.unwind_all(&made).into_iter();
+        for event in events {
+            let stack = event.made().and_then(|_| stacks.next());
+            self.book(event, stack)?;
+        }
+        Ok(())
+    }
+
+    fn book(&mut self, event: Event, walked: Option<Stack>) -> Result<()> {
+        let stack = match (event.made(), walked) {
+            (Some(made), Some(walked)) => Some(self.checked(made, walked)?),
+            _ => None,
         };
         let scene = Scene {
             modules: &self.modules,
@@ -130,29 +138,31 @@ impl Trace {
         Ok(())
     }
 
-    fn unwind(&mut self, made: &Allocation) -> Result<Stack> {
+    fn unwind_all(&mut self, made: &[&Allocation]) -> Vec<Stack> {
         if self.process.namespaces.other_pid != Some(false) {
-            self.learn_inner_tid(made.tid);
+            for made in made {
+                self.learn_inner_tid(made.tid);
+            }
         }
-        let mut stack = self.unwind_once(made);
-        // Code of a library that was mapped a moment ago.
-        if leads_nowhere(&stack)
-            && self.refreshed.elapsed() >= MIN_REFRESH
-            && self.refresh()? == Target::Alive
-        {
-            stack = self.unwind_once(made);
-        }
-        self.accounts.stacks.count(stack.end);
-        Ok(stack)
-    }
-
-    fn unwind_once(&mut self, made: &Allocation) -> Stack {
         let scene = Scene {
             modules: &self.modules,
             points: &self.probes.points,
             inner_tids: &self.inner_tids,
         };
-        self.accounts.unwind(made, scene)
+        self.accounts.unwind_all(made, scene)
+    }
+
+    /// The stack, walked again where it leads into code that may have been mapped since.
+    fn checked(&mut self, made: &Allocation, mut stack: Stack) -> Result<Stack> {
+        // Code of a library that was mapped a moment ago.
+        if leads_nowhere(&stack)
+            && self.refreshed.elapsed() >= MIN_REFRESH
+            && self.refresh()? == Target::Alive
+        {
+            stack = self.unwind_all(&[made]).pop().unwrap_or(stack);
+        }
+        self.accounts.stacks.count(stack.end);
+        Ok(stack)
     }
 
     fn learn_inner_tid(&mut self, tid: u32) {

@@ -128,16 +128,43 @@ impl<M: Memory> Unwinder<M> {
     /// target. Where the last frame is [`UnknownReason::NotMapped`](crate::stack::UnknownReason::NotMapped), the table
     /// may be older than the capture: refresh it and walk again.
     pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
-        let moment = moment(capture.age);
+        let moment = Moment::of(capture.age, Instant::now());
         for _ in 0..MAX_WALKS {
             let stack = self.walk(modules, capture, moment);
-            let hotspot = self.jvm.as_mut().and_then(|jvm| jvm.as_mut().ok());
-            if hotspot.is_none_or(|hotspot| hotspot.holds(&self.memory, moment)) {
+            if self.wrong(moment.now).is_empty() {
                 return stack;
             }
         }
         let look = Look::Now;
         self.walk(modules, capture, Moment { look, ..moment })
+    }
+
+    /// As [`Unwinder::unwind`], for several captures: what has to be looked at again in the target is read once for all.
+    pub fn unwind_all(
+        &mut self,
+        modules: &ModuleTable,
+        captures: &[StackCapture<'_>],
+    ) -> Vec<Stack> {
+        let now = Instant::now();
+        let mut stacks = Vec::with_capacity(captures.len());
+        for (stack, capture) in (0..).zip(captures) {
+            let moment = Moment::of(capture.age, now);
+            stacks.push(self.walk(modules, capture, Moment { stack, ..moment }));
+        }
+        for wrong in self.wrong(now) {
+            let index = wrong as usize;
+            if let (Some(stack), Some(capture)) = (stacks.get_mut(index), captures.get(index)) {
+                *stack = self.unwind(modules, capture);
+            }
+        }
+        stacks
+    }
+
+    fn wrong(&mut self, now: Instant) -> Vec<u32> {
+        match &mut self.jvm {
+            Some(Ok(hotspot)) => hotspot.wrong(&self.memory, now),
+            _ => Vec::new(),
+        }
     }
 
     fn walk(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>, moment: Moment) -> Stack {
@@ -176,15 +203,6 @@ impl<M: Memory> Unwinder<M> {
             Some(Ok(hotspot)) => Jvm::Supported(&hotspot.version),
             Some(Err(reason)) => Jvm::Unsupported(reason),
         }
-    }
-}
-
-fn moment(age: Duration) -> Moment {
-    let now = Instant::now();
-    Moment {
-        taken: now.checked_sub(age).unwrap_or(now),
-        now,
-        look: Look::Later,
     }
 }
 

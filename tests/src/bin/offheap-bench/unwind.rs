@@ -40,6 +40,8 @@ const FLAGS: [&str; 7] = [
     "-Djdk.reflect.useNativeAccessorOnly=true",
 ];
 const STACKS: usize = 2000;
+/// Records that are walked together: what offheap takes out of the ring at once is 1 MiB.
+const AT_ONCE: usize = 80;
 /// Shorter stacks are those of other threads.
 const MIN_BYTES: usize = 3000;
 const MIN_FRAMES: usize = 50;
@@ -95,8 +97,11 @@ impl Bench {
         books.unwinder.modules_changed(&modules);
         let mut records = std::mem::take(&mut self.captures.records);
         records.retain(|record| {
-            let walked = self.walk(&mut books, self.scene(&modules, &tids), record);
-            walked.is_some_and(|(_, stack)| stack.frames.len() >= MIN_FRAMES)
+            let scene = self.scene(&modules, &tids);
+            let walked = self.walk(&mut books, scene, [record.clone()]);
+            walked
+                .iter()
+                .any(|(_, stack)| stack.frames.len() >= MIN_FRAMES)
         });
         self.captures.records = records;
         Ok(())
@@ -118,15 +123,18 @@ impl Bench {
         }
     }
 
+    /// The events and stacks of the records that tell of an allocation.
     fn walk(
         &self,
         books: &mut Books<'_>,
         scene: Scene<'_>,
-        record: &Bytes,
-    ) -> Option<(Event, Stack)> {
-        let event = events::parse(record.clone())?;
-        let stack = books.unwind(event.made()?, scene);
-        Some((event, stack))
+        records: impl IntoIterator<Item = Bytes>,
+    ) -> Vec<(Event, Stack)> {
+        let events = records.into_iter().filter_map(events::parse);
+        let events: Vec<Event> = events.filter(|event| event.made().is_some()).collect();
+        let made: Vec<_> = events.iter().filter_map(Event::made).collect();
+        let stacks = books.unwind_all(&made, scene);
+        events.into_iter().zip(stacks).collect()
     }
 }
 
@@ -140,9 +148,10 @@ fn warm(bench: &Bench, rounds: usize) -> Result<()> {
     let mut books: Books<'_> = Accounts::new(Unwinder::new(&memory), rules());
     books.unwinder.modules_changed(&modules);
     let records = &bench.captures.records;
-    let walked: Vec<(Event, Stack)> = records
+    let walked = bench.walk(&mut books, scene, records.iter().cloned());
+    let made: Vec<_> = walked
         .iter()
-        .filter_map(|record| bench.walk(&mut books, scene, record))
+        .filter_map(|(event, _)| event.made())
         .collect();
     let stacks: Vec<&Stack> = walked.iter().map(|(_, stack)| stack).collect();
     ensure!(stacks.len() == records.len(), "a record makes no sense");
@@ -164,8 +173,8 @@ fn warm(bench: &Bench, rounds: usize) -> Result<()> {
             }
         });
         timed(&mut passes.walk, &mut || {
-            for made in walked.iter().filter_map(|(event, _)| event.made()) {
-                black_box(books.unwind(made, scene));
+            for made in made.chunks(AT_ONCE) {
+                black_box(books.unwind_all(made, scene));
             }
         });
         let mut copies: Vec<(Event, Stack)> = walked.clone();
@@ -257,7 +266,7 @@ fn sustained(bench: &Bench, memory: &Counting, books: &mut Books<'_>, scene: Sce
         "from the ring to the accounts",
         "µs of CPU per stack",
         "stacks/s of one core",
-        "without a read",
+        "batches without a read",
         "with one",
         "with more",
         "pieces per read",
@@ -265,20 +274,19 @@ fn sustained(bench: &Bench, memory: &Counting, books: &mut Books<'_>, scene: Sce
     ]);
     for (per_drain, name) in DRAINS {
         let mut cost = Series::default();
-        let (mut made, mut reads) = ([0_u64; 3], Reads::default());
+        let (mut batches, mut reads) = ([0_u64; 3], Reads::default());
         for _ in 0..9 {
             for drain in bench.captures.records.chunks(per_drain) {
                 let young: Vec<Bytes> = drain.iter().map(|record| taken_now(record)).collect();
                 let begin = cpu_ns();
-                for record in &young {
+                for batch in young.chunks(AT_ONCE) {
                     let before = memory.reads();
-                    let Some((event, stack)) = bench.walk(books, scene, &events::copy_used(record))
-                    else {
-                        continue;
-                    };
-                    books.book(event, Some(stack), scene);
+                    let copied = batch.iter().map(|record| events::copy_used(record));
+                    for (event, stack) in bench.walk(books, scene, copied) {
+                        books.book(event, Some(stack), scene);
+                    }
                     let now = memory.reads().since(before);
-                    made[now.calls.min(2) as usize] += 1;
+                    batches[now.calls.min(2) as usize] += 1;
                     reads = reads.and(now);
                 }
                 cost.push((cpu_ns() - begin) as f64 / 1000.0 / young.len() as f64);
@@ -290,9 +298,9 @@ fn sustained(bench: &Bench, memory: &Counting, books: &mut Books<'_>, scene: Sce
             name.to_owned(),
             cost.summary().range(2),
             format!("{:.0}", 1e6 / median),
-            made[0].to_string(),
-            made[1].to_string(),
-            made[2].to_string(),
+            batches[0].to_string(),
+            batches[1].to_string(),
+            batches[2].to_string(),
             format!("{:.1}", per_read(reads.pieces)),
             format!("{:.1}", per_read(reads.bytes) / 1024.0),
         ]);
@@ -402,7 +410,7 @@ fn cold(bench: &Bench, rounds: usize) -> Result<()> {
         let mapped = ms();
         books.unwinder.modules_changed(&modules);
         let layout = ms();
-        black_box(bench.walk(&mut books, scene, &bench.captures.records[0]));
+        black_box(bench.walk(&mut books, scene, bench.captures.records.first().cloned()));
         let first = ms();
         for module in &modules.modules {
             for range in module.ranges.iter().filter(|range| range.executable) {
@@ -411,8 +419,8 @@ fn cold(bench: &Bench, rounds: usize) -> Result<()> {
         }
         let tables = ms();
         let (after, peak) = resident_mib();
-        for record in &bench.captures.records {
-            black_box(bench.walk(&mut books, scene, record));
+        for records in bench.captures.records.chunks(AT_ONCE) {
+            black_box(bench.walk(&mut books, scene, records.iter().cloned()));
         }
         let (all, all_peak) = resident_mib();
         for (series, value) in results.iter_mut().zip([

@@ -6,11 +6,11 @@
 //! at again for the first stack that is younger than the last look, and never on the strength of time alone.
 //!
 //! Looking while a walk goes on would take two reads of the target for each frame. So a walk believes what is remembered
-//! and notes what of it has to be looked at; when it is over all of that is read at once ([`HotSpot::holds`]). Where
+//! and notes what of it has to be looked at; when it is over all of that is read at once ([`HotSpot::wrong`]). Where
 //! something has changed the walk is worth nothing, and is begun anew without it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::fast_map::FastMap;
 use crate::unwind::memory::{Batch, Memory, Piece};
@@ -19,6 +19,7 @@ use super::HotSpot;
 use super::blob::{Blob, Life};
 use super::code::JavaCode;
 use super::code_cache::CodeCache;
+use super::doubts::Doubts;
 use super::layout::VmLayout;
 
 /// Return addresses and blobs that are remembered. When full it starts anew.
@@ -30,6 +31,20 @@ pub struct Moment {
     pub taken: Instant,
     pub now: Instant,
     pub look: Look,
+    /// Which it is of the stacks that are walked together.
+    pub stack: u32,
+}
+
+impl Moment {
+    /// For a stack that was copied so long ago.
+    pub fn of(age: Duration, now: Instant) -> Self {
+        Moment {
+            taken: now.checked_sub(age).unwrap_or(now),
+            now,
+            look: Look::Later,
+            stack: 0,
+        }
+    }
 }
 
 /// When what is remembered, but not known for this moment, is looked at.
@@ -46,8 +61,8 @@ pub enum Look {
 pub struct KnownCode {
     codes: FastMap<u64, Arc<JavaCode>>,
     blobs: FastMap<u64, Known>,
-    /// Addresses of blobs that have to be looked at.
-    doubts: Vec<u64>,
+    /// About blobs.
+    doubts: Doubts,
 }
 
 #[derive(Debug)]
@@ -85,7 +100,7 @@ impl KnownCode {
             return Recalled::Gone(Arc::clone(code));
         };
         if moment.taken > known.seen && moment.look == Look::Later {
-            self.doubts.push(code.blob.address);
+            self.doubts.believe(code.blob.address, moment.stack);
         } else if moment.taken > known.seen {
             match known.blob.life(memory, layout, cache) {
                 Life::Alive => known.seen = moment.now,
@@ -95,14 +110,6 @@ impl KnownCode {
             }
         }
         Recalled::Code(Arc::clone(code))
-    }
-
-    /// Whether [`KnownCode::recall`] gives code for `pc`, as far as that can be said without a look at it.
-    pub fn knows(&self, pc: u64) -> bool {
-        self.codes.get(&pc).is_some_and(|code| {
-            let known = self.blobs.get(&code.blob.address);
-            known.is_some_and(|known| Arc::ptr_eq(&known.blob, &code.blob))
-        })
     }
 
     fn pieces(&self, layout: &VmLayout, cache: &CodeCache, address: u64) -> Vec<Piece> {
@@ -116,14 +123,14 @@ impl KnownCode {
         memory: &impl Memory,
         layout: &VmLayout,
         cache: &CodeCache,
-        moment: Moment,
+        now: Instant,
         address: u64,
     ) -> bool {
         let Some(known) = self.blobs.get_mut(&address) else {
             return false;
         };
         match known.blob.life(memory, layout, cache) {
-            Life::Alive => known.seen = moment.now,
+            Life::Alive => known.seen = now,
             Life::Unreadable => {}
             Life::Gone => {
                 self.blobs.remove(&address);
@@ -146,13 +153,17 @@ impl KnownCode {
         if self.codes.len() >= MAX_CACHED || self.blobs.len() >= MAX_CACHED {
             self.codes.clear();
             self.blobs.clear();
+            self.doubts.replace_all();
         }
         self.codes.insert(pc, Arc::clone(code));
         let known = Known {
             blob: Arc::clone(&code.blob),
             seen: moment.now,
         };
-        self.blobs.insert(code.blob.address, known);
+        let before = self.blobs.insert(code.blob.address, known);
+        if before.is_some_and(|before| !Arc::ptr_eq(&before.blob, &code.blob)) {
+            self.doubts.replace(code.blob.address);
+        }
     }
 
     #[cfg(test)]
@@ -162,35 +173,32 @@ impl KnownCode {
 }
 
 impl HotSpot {
-    /// Whether everything was right that the walk at `moment` has believed: one batched read of the target, or none.
-    pub fn holds(&mut self, memory: &impl Memory, moment: Moment) -> bool {
-        let blobs = distinct(std::mem::take(&mut self.known.doubts));
-        let methods = distinct(self.methods.take_doubts());
-        if blobs.is_empty() && methods.is_empty() {
-            return true;
-        }
+    /// Looks at everything that walks have believed since the last call: with one batched read of the target, or none.
+    /// Returns the stacks that have believed something wrong. `now` is from before the walks.
+    pub fn wrong(&mut self, memory: &impl Memory, now: Instant) -> Vec<u32> {
+        self.next = None;
         let (layout, cache) = (&self.layout, &self.code_cache);
-        let mut wanted = Vec::with_capacity(2 * blobs.len() + 6 * methods.len());
-        for &blob in &blobs {
-            wanted.extend(self.known.pieces(layout, cache, blob));
+        let (known, methods) = (&mut self.known, &mut self.methods);
+        let mut blobs = std::mem::take(&mut known.doubts);
+        let mut doubted = std::mem::take(&mut methods.doubts);
+        if blobs.is_empty() && doubted.is_empty() {
+            return Vec::new();
         }
-        for &method in &methods {
-            wanted.extend_from_slice(self.methods.pieces(method));
+        let mut wanted = Vec::new();
+        for blob in blobs.addresses() {
+            wanted.extend(known.pieces(layout, cache, blob));
         }
-        let memory = Batch::read(memory, wanted);
-        let mut holds = true;
-        for blob in blobs {
-            holds &= self.known.holds(&memory, layout, cache, moment, blob);
+        for method in doubted.addresses() {
+            wanted.extend_from_slice(methods.pieces(method));
         }
-        for method in methods {
-            holds &= self.methods.holds(&memory, layout, method, moment);
-        }
-        holds
+        let batch = Batch::read(memory, wanted, std::mem::take(&mut self.room));
+        let mut wrong = blobs.settle(|blob| known.holds(&batch, layout, cache, now, blob));
+        wrong.extend(doubted.settle(|method| methods.holds(&batch, layout, method, now)));
+        self.room = batch.into_bytes();
+        // Their room is used again.
+        (known.doubts, methods.doubts) = (blobs, doubted);
+        wrong.sort_unstable();
+        wrong.dedup();
+        wrong
     }
-}
-
-fn distinct(mut addresses: Vec<u64>) -> Vec<u64> {
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }

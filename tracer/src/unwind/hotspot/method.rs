@@ -9,6 +9,7 @@ use crate::stack::{JavaMethod, MethodId, MethodTable};
 use crate::unwind::memory::{Memory, Noted, Piece, Unreadable};
 
 use super::blob::Record;
+use super::doubts::Doubts;
 use super::known::{Look, Moment};
 use super::layout::{MethodLayout, SourceFile, VmLayout};
 use super::lines::LineTable;
@@ -80,8 +81,8 @@ impl Method {
 pub struct MethodCache {
     methods: FastMap<u64, Entry>,
     ids: HashMap<JavaMethod, MethodId>,
-    /// Addresses that have to be looked at.
-    doubts: Vec<u64>,
+    /// About methods.
+    pub doubts: Doubts,
 }
 
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl MethodCache {
             }
             before = entry.method.clone();
             if moment.look == Look::Later && before.is_some() && !entry.has_changed {
-                self.doubts.push(address);
+                self.doubts.believe(address, moment.stack);
                 return before;
             }
             let same = |method: &Arc<Method>| method.is_still(memory, layout, address);
@@ -124,19 +125,17 @@ impl MethodCache {
         let method = read.or(before);
         if self.methods.len() >= MAX_CACHED {
             self.methods.clear();
+            self.doubts.replace_all();
         }
         let entry = Entry {
             method: method.clone(),
             seen: moment.now,
             has_changed: false,
         };
-        self.methods.insert(address, entry);
+        if self.methods.insert(address, entry).is_some() {
+            self.doubts.replace(address);
+        }
         method
-    }
-
-    /// Methods that were believed and have to be looked at.
-    pub fn take_doubts(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.doubts)
     }
 
     /// What [`MethodCache::holds`] reads.
@@ -152,7 +151,7 @@ impl MethodCache {
         memory: &impl Memory,
         layout: &VmLayout,
         address: u64,
-        moment: Moment,
+        now: Instant,
     ) -> bool {
         let Some(entry) = self.methods.get_mut(&address) else {
             return false;
@@ -160,7 +159,7 @@ impl MethodCache {
         let method = entry.method.as_ref();
         entry.has_changed = !method.is_some_and(|method| method.is_still(memory, layout, address));
         if !entry.has_changed {
-            entry.seen = moment.now;
+            entry.seen = now;
         }
         !entry.has_changed
     }

@@ -33,6 +33,7 @@ pub mod anchor;
 pub mod blob;
 mod code;
 pub mod code_cache;
+mod doubts;
 mod frames;
 mod known;
 pub mod layout;
@@ -92,6 +93,10 @@ pub struct HotSpot {
     known: KnownCode,
     methods: MethodCache,
     threads: anchor::Threads,
+    /// Code that was found to be the next one of a walk.
+    next: Option<(Moment, u64, Arc<JavaCode>)>,
+    /// Room for batched reads.
+    room: Vec<u8>,
 }
 
 #[cfg(test)]
@@ -147,6 +152,8 @@ impl HotSpot {
             known: KnownCode::default(),
             methods: MethodCache::default(),
             threads: anchor::Threads::default(),
+            next: None,
+            room: Vec::new(),
         }
     }
 
@@ -163,6 +170,10 @@ impl HotSpot {
         moment: Moment,
         pc: u64,
     ) -> Result<Arc<JavaCode>, UnknownReason> {
+        match self.next.take() {
+            Some((at, next, code)) if (at, next) == (moment, pc) => return Ok(code),
+            _ => {}
+        }
         let (layout, cache) = (&self.layout, &self.code_cache);
         let before = match self.known.recall(memory, layout, cache, moment, pc) {
             Recalled::Code(code) => return Ok(code),
@@ -172,7 +183,9 @@ impl HotSpot {
         let found = match (find_blob(memory, layout, cache, pc), before) {
             (Ok(found), None) => found,
             // What it was freed as is what it was.
-            (Ok(Found::Freed(blob)), Some(before)) if blob.is_same(&before.blob) => return Ok(before),
+            (Ok(Found::Freed(blob)), Some(before)) if blob.is_same(&before.blob) => {
+                return Ok(before);
+            }
             (Ok(found), Some(_)) => found,
             (Err(_), Some(before)) => return Ok(before),
             (Err(reason), None) => return Err(reason),

@@ -20,10 +20,11 @@ pub struct Batch<'a, M> {
 }
 
 impl<'a, M: Memory> Batch<'a, M> {
-    /// Reads `wanted` from `memory`; what can't be read, or is too much, is left out.
-    pub fn read(memory: &'a M, wanted: Vec<Piece>) -> Self {
+    /// Reads `wanted` from `memory`; what can't be read, or is too much, is left out. `bytes` is only room to be used.
+    pub fn read(memory: &'a M, wanted: Vec<Piece>, mut bytes: Vec<u8>) -> Self {
         let wanted = merged(wanted);
-        let mut bytes = vec![0; wanted.iter().map(|piece| piece.len).sum()];
+        bytes.clear();
+        bytes.resize(wanted.iter().map(|piece| piece.len).sum(), 0);
         let read = memory.read_many(&wanted, &mut bytes);
         let mut end = 0;
         let placed = wanted.into_iter().map(|piece| {
@@ -36,6 +37,11 @@ impl<'a, M: Memory> Batch<'a, M> {
             pieces: there.map(|(placed, _)| placed).collect(),
             bytes,
         }
+    }
+
+    /// The room, for the next batch.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     fn find(&self, address: u64, len: usize) -> Option<&[u8]> {
@@ -157,7 +163,7 @@ mod tests {
             piece(0x1003, 3),
             piece(0x4000, 4),
         ];
-        let batch = Batch::read(&memory, wanted);
+        let batch = Batch::read(&memory, wanted, Vec::new());
         assert_eq!(batch.read_vec(0x1000, 8).unwrap(), b"abcdefgh");
         assert_eq!(batch.read_vec(0x1005, 2).unwrap(), b"fg");
         assert_eq!(memory.direct.get(), 0);
