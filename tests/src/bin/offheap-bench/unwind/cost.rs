@@ -15,7 +15,12 @@ pub fn cpu_ns() -> u64 {
 
 /// Resident MiB now, and the most since the last [`forget_peak`].
 pub fn resident_mib() -> (f64, f64) {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    resident_mib_of(std::process::id())
+}
+
+/// The same of another process.
+pub fn resident_mib_of(pid: u32) -> (f64, f64) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let field = |name: &str| {
         let value = status
             .lines()
