@@ -13,33 +13,32 @@ use crate::floor;
 
 /// Deflaters opened between two looks at the ring, which has room for their stacks.
 const AT_ONCE: usize = 200;
-/// A Deflater allocates so often from one place: of these stacks, which differ at their leaf alone, one is taken.
-const ALIKE: usize = 7;
 const RING_BYTES: u32 = 128 << 20;
 
 /// Records of a JVM that goes on.
+#[derive(Default)]
 pub struct Captures {
     pub records: Vec<Bytes>,
     pub points: Vec<Point>,
 }
 
 impl Captures {
-    /// `count` records of stacks that are at least `bytes` long, from the deflaters that `target` opens.
-    pub fn take(target: &mut Target, count: usize, bytes: usize) -> Result<Captures> {
+    /// `count` records of stacks that are at least `bytes` long, from the deflaters that `target` opens: every `step`th.
+    pub fn take(target: &mut Target, count: usize, bytes: usize, step: usize) -> Result<Captures> {
         let pid = target.pid();
         let mut modules = ModuleTable::default();
         modules.refresh(pid).context("cannot read the mappings")?;
         let mut probes = Probes::load(pid, config(pid), setup())?;
         floor::hook(&mut probes, &modules, is_wanted)?;
         // The kernel maps its trampoline at the first return; from then on calls inside calls are recognised.
-        open(target, &mut probes, &mut Vec::new(), 0);
+        open(target, &mut probes, &mut Vec::new(), (0, 1));
         modules.refresh(pid).context("cannot read the mappings")?;
         if let Some(address) = modules.return_probe() {
             probes.set_trampoline(address)?;
         }
         let mut records = Vec::new();
         for _ in 0..100 {
-            open(target, &mut probes, &mut records, bytes);
+            open(target, &mut probes, &mut records, (bytes, step));
             if records.len() >= count {
                 break;
             }
@@ -62,7 +61,12 @@ fn is_wanted(function: &Function) -> bool {
     matches!(function.group, Group::Zlib | Group::Malloc)
 }
 
-fn open(target: &mut Target, probes: &mut Probes, records: &mut Vec<Bytes>, bytes: usize) {
+fn open(
+    target: &mut Target,
+    probes: &mut Probes,
+    records: &mut Vec<Bytes>,
+    (bytes, step): (usize, usize),
+) {
     target.say(&AT_ONCE.to_string());
     target.await_value("made ");
     let mut seen = 0;
@@ -72,7 +76,7 @@ fn open(target: &mut Target, probes: &mut Probes, records: &mut Vec<Bytes>, byte
         let stack = event.as_ref().and_then(Event::made).map(|made| &made.stack);
         if stack.is_some_and(|stack| stack.bytes.len() >= bytes && !stack.truncated) {
             seen += 1;
-            if seen % ALIKE == 0 {
+            if seen % step == 0 {
                 records.push(record);
             }
         }

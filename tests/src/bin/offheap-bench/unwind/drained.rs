@@ -32,7 +32,7 @@ struct Drained {
 }
 
 /// Takes stacks from records to the accounts, as many at a time as wait in a drain.
-pub fn run(bench: &Bench, memory: &Counting, books: &mut Books<'_>, scene: Scene<'_>) {
+pub fn run(bench: &Bench, memory: &Counting, books: &mut Books<'_>, scene: Scene<'_>, name: &str) {
     let mut table = Table::new([
         "from the ring to the accounts",
         "µs of CPU per stack",
@@ -43,16 +43,18 @@ pub fn run(bench: &Bench, memory: &Counting, books: &mut Books<'_>, scene: Scene
         "pieces per read",
         "KiB per read",
     ]);
-    for (per_drain, name) in DRAINS {
+    for (per_drain, rate) in DRAINS {
         let mut drained = Drained::default();
         for _ in 0..ROUNDS {
             for drain in bench.captures.records.chunks(per_drain) {
                 drained.take(bench, memory, books, scene, drain);
             }
         }
-        table.row(drained.cells(name));
+        table.row(drained.cells(rate));
     }
-    table.print("Walking and booking, warm, while the JVM goes on");
+    table.print(&format!(
+        "Walking and booking while the JVM goes on: {name}"
+    ));
 }
 
 impl Drained {

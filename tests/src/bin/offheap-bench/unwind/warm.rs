@@ -34,7 +34,7 @@ struct Work<'a> {
     names: NativeNames,
 }
 
-pub fn run(bench: &Bench, rounds: usize) -> Result<()> {
+pub fn run(bench: &Bench, rounds: usize, name: &str) -> Result<()> {
     let memory = Counting::open(bench.target.pid())?;
     let modules = bench.modules()?;
     let tids = Tids::new();
@@ -60,8 +60,8 @@ pub fn run(bench: &Bench, rounds: usize) -> Result<()> {
             eprintln!("unwind: round {} of {rounds}, load {load}", round + 1);
         }
     }
-    passes.print();
-    drained::run(bench, &memory, &mut books, scene);
+    passes.print(name);
+    drained::run(bench, &memory, &mut books, scene, name);
     Ok(())
 }
 
@@ -107,7 +107,7 @@ impl Work<'_> {
 }
 
 impl Passes {
-    fn print(&self) {
+    fn print(&self, name: &str) {
         let both = self.walk.plus(&self.name);
         let event = self.parse.plus(&self.walk).plus(&self.book);
         let mut table = Table::new([
@@ -140,6 +140,6 @@ impl Passes {
             None,
         );
         row("walk and name", &both, Some(STACK_GOAL_US));
-        table.print("Unwinding and naming a stack, warm");
+        table.print(&format!("Unwinding and naming, warm: {name}"));
     }
 }
