@@ -10,19 +10,24 @@ use jiff::Timestamp;
 use crate::accounts::{Accounts, Rules, Scene};
 use crate::capture::{Capture, Fill, TrapCost};
 use crate::events::{self, Allocation, Event};
-use crate::probes::{self, Probes};
+use crate::ledger::Intervals;
+use crate::probes::{Calibration, Probes};
 use crate::settings::{Grouping, Settings};
 use crate::snapshot::Mapped;
 use crate::stack::{Frame, Stack, UnknownReason};
 use crate::symbolize::NativeNames;
-use crate::target::Tid;
 use crate::target::modules::{ModuleTable, maps};
 use crate::target::process::Process;
+use crate::target::{Pages, Tid};
 use crate::unwind::memory::ProcessMemory;
 use crate::unwind::{Jvm, Unwinder, hotspot::UnsupportedJvm};
 
+use govern::Keeper;
+
 mod attach;
 mod facts;
+mod govern;
+mod growth;
 mod merge;
 mod present;
 mod tally;
@@ -32,6 +37,9 @@ const MIN_REFRESH: Duration = Duration::from_millis(20);
 
 /// Bytes of records that are copied out of the ring before they are booked.
 const BATCH: u64 = 1 << 20;
+
+/// How long the end of a very short run waits for the calibration.
+const LAST_CALIBRATION: Duration = Duration::from_secs(2);
 
 /// Attached probes and everything that is known through them. Dropping it detaches.
 pub struct Trace {
@@ -49,7 +57,10 @@ pub struct Trace {
     rss: u64,
     /// Outstanding bytes of each site at the snapshot before.
     outstanding_before: Vec<i64>,
+    /// Which pages are resident, where growth is watched.
+    pages: Option<Pages>,
     cost: Cost,
+    keeper: Keeper,
     trampoline: Option<u64>,
     /// When the target's mappings were last looked at.
     refreshed: Instant,
@@ -60,9 +71,10 @@ pub struct Trace {
 /// What tracing costs, as far as it is known yet.
 #[derive(Default)]
 struct Cost {
-    /// The calibration, while it is under way.
-    measuring: Option<tokio::task::JoinHandle<Result<TrapCost>>>,
+    calibration: Option<Calibration>,
     trap: Option<TrapCost>,
+    /// Why there is no calibration.
+    unmeasured: Option<String>,
     detach_ms: Option<f64>,
 }
 
@@ -118,6 +130,7 @@ impl Trace {
         let made: Vec<&Allocation> = events.iter().filter_map(Event::made).collect();
         let mut stacks = self.unwind_all(&made).into_iter();
         for event in events {
+            let event = self.sized(event);
             let stack = event.made().and_then(|_| stacks.next());
             self.book(event, stack)?;
         }
@@ -247,21 +260,23 @@ impl Trace {
     /// Detaches: what is counted from here on is final, no call is under way in it.
     pub fn stop(&mut self) -> Result<()> {
         self.refresh()?;
+        self.govern()?;
         self.cost.detach_ms = Some(self.probes.detach().as_secs_f64() * 1000.0);
         Ok(())
     }
 
     /// The last capture, after [`Trace::stop`].
-    pub async fn finish(mut self) -> Result<Capture> {
-        if let Some(measured) = self.cost.measuring.take() {
-            self.cost.trap = measured.await.ok().and_then(Result::ok);
+    pub fn finish(mut self) -> Result<Capture> {
+        self.measure_traps(LAST_CALIBRATION);
+        if let Some(calibration) = self.cost.calibration.take() {
+            calibration.end();
         }
         self.capture()
     }
 
     fn rules(settings: &Settings) -> Rules {
         Rules {
-            interval: settings.sampling.bytes(),
+            intervals: Intervals::new(settings.sampling.bytes()),
             by_thread: settings.grouping == Grouping::StackAndThread,
         }
     }
@@ -298,5 +313,3 @@ fn mappings(process: &Process) -> Option<Vec<Mapped>> {
     });
     Some(mapped.collect())
 }
-
-pub use probes::Point;

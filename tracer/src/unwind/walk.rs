@@ -58,6 +58,9 @@ impl<M: Memory> Walker<'_, M> {
             .as_mut()
             .filter(|hotspot| hotspot.contains(cursor.pc))
         {
+            if !cursor.is_return_address {
+                return Err(hotspot.running(&mut self.java, cursor));
+            }
             let step = hotspot.step(&mut self.java, cursor)?;
             self.passed_java = true;
             self.call_wrapper = step.call_wrapper;

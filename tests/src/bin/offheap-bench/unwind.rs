@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use offheap::accounts::{Accounts, Rules, Scene};
 use offheap::events::{self, Event};
+use offheap::ledger::Intervals;
 use offheap::stack::Stack;
 use offheap::target::modules::ModuleTable;
 use offheap::unwind::Unwinder;
@@ -77,7 +78,7 @@ pub fn run(rounds: usize) -> Result<()> {
 /// Accounts that know nothing yet.
 fn books<'a>(memory: &'a Counting, modules: &ModuleTable) -> Books<'a> {
     let rules = Rules {
-        interval: 0,
+        intervals: Intervals::new(0),
         by_thread: false,
     };
     let mut books = Accounts::new(Unwinder::new(memory), rules);

@@ -90,7 +90,6 @@ fn config(pid: u32) -> Config {
         wakeup_bytes: RING_BYTES,
         block_bytes: RING_BYTES / 4 * 3,
         offsets: kernel_offsets(),
-        sample_interval: 0,
         min_size: 0,
         max_size: u64::MAX,
     }
@@ -108,5 +107,6 @@ fn setup() -> Setup {
         verbosity: 0,
         links: None,
         work: Work::Trace,
+        sample_interval: 0,
     }
 }
