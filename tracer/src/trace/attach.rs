@@ -21,6 +21,7 @@ use crate::symbolize::NativeNames;
 use crate::target::CpuClock;
 use crate::target::modules::{Module, ModuleTable};
 use crate::target::process::Process;
+use crate::target::root;
 
 /// Streams that can be open at once. When the map is full, userspace keeps the rest.
 const STREAMS: u32 = 1 << 18;
@@ -74,7 +75,7 @@ impl Trace {
             modules,
             accounts,
             memory,
-            names: NativeNames::default(),
+            names: NativeNames::of(root::of(process.directory()).ok()),
             settings: settings.clone(),
             inner_tids: HashMap::new(),
             high_water: Default::default(),
@@ -91,6 +92,9 @@ impl Trace {
             ),
             trampoline: None,
             refreshed: begin,
+            refreshed_at: 0,
+            extra_refreshes: 0,
+            seen_mapped: HashMap::new(),
             notes: Vec::new(),
             probes,
             process,
@@ -119,6 +123,7 @@ impl Trace {
         self.preflight()?;
         self.start.all_probes_ms = milliseconds(self.start.instant);
         // What takes time and can wait: events wait in the ring meanwhile.
+        self.names.freeze(&all, &self.modules);
         self.accounts.unwinder.modules_changed(&self.modules);
         self.find_cleaners();
         Ok(())

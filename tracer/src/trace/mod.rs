@@ -1,6 +1,7 @@
 //! A running trace: the target, its probes, and the accounts of what they see.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,18 +10,19 @@ use jiff::Timestamp;
 
 use crate::accounts::{Accounts, Rules, Scene};
 use crate::capture::{Capture, Fill, TrapCost};
+use crate::clock;
 use crate::events::{self, Allocation, Event};
 use crate::ledger::Intervals;
 use crate::probes::{Calibration, Probes};
 use crate::settings::{Grouping, Settings};
 use crate::snapshot::Mapped;
-use crate::stack::{Frame, Stack, UnknownReason};
+use crate::stack::{Frame, ModuleId, Stack, UnknownReason};
 use crate::symbolize::NativeNames;
 use crate::target::modules::{ModuleTable, maps};
 use crate::target::process::Process;
 use crate::target::{Pages, Tid};
 use crate::unwind::memory::ProcessMemory;
-use crate::unwind::{Jvm, Unwinder, hotspot::UnsupportedJvm};
+use crate::unwind::{Jvm, Unwinder};
 
 use govern::Keeper;
 
@@ -32,8 +34,10 @@ mod merge;
 mod present;
 mod tally;
 
-/// The target's mappings are read no more often than this, however many stacks lead into unknown code.
+/// The target's mappings are read no more often than this, however many stacks lead into unknown code; but for some at
+/// the beginning of each drain, since a library may be mapped right after the last look.
 const MIN_REFRESH: Duration = Duration::from_millis(20);
+const MAX_REFRESHES: u32 = 4;
 
 /// Bytes of records that are copied out of the ring before they are booked.
 const BATCH: u64 = 1 << 20;
@@ -64,6 +68,12 @@ pub struct Trace {
     trampoline: Option<u64>,
     /// When the target's mappings were last looked at.
     refreshed: Instant,
+    /// The same by the clock of events, in nanoseconds.
+    refreshed_at: u64,
+    /// Looks at the mappings in this drain that stacks asked for.
+    extra_refreshes: u32,
+    /// When each module was last seen where the table says, by the clock of events.
+    seen_mapped: HashMap<ModuleId, u64>,
     /// What the reader has to know that no number says.
     notes: Vec<String>,
 }
@@ -102,6 +112,7 @@ impl Trace {
     pub fn drain(&mut self) -> Result<()> {
         let capacity = u64::from(self.probes.capacities().ring_bytes);
         let mut drained = 0;
+        self.extra_refreshes = 0;
         while drained < capacity {
             let mut records: Vec<Bytes> = Vec::new();
             let bytes = self
@@ -128,18 +139,19 @@ impl Trace {
         let events: Vec<Event> = records.into_iter().filter_map(events::parse).collect();
         self.accounts.malformed += (count - events.len()) as u64;
         let made: Vec<&Allocation> = events.iter().filter_map(Event::made).collect();
+        let generation = self.modules.generation;
         let mut stacks = self.unwind_all(&made).into_iter();
         for event in events {
             let event = self.sized(event);
             let stack = event.made().and_then(|_| stacks.next());
-            self.book(event, stack)?;
+            self.book(event, stack, generation)?;
         }
         Ok(())
     }
 
-    fn book(&mut self, event: Event, walked: Option<Stack>) -> Result<()> {
+    fn book(&mut self, event: Event, walked: Option<Stack>, generation: u64) -> Result<()> {
         let stack = match (event.made(), walked) {
-            (Some(made), Some(walked)) => Some(self.checked(made, walked)?),
+            (Some(made), Some(walked)) => Some(self.checked(made, walked, generation)?),
             _ => None,
         };
         let scene = Scene {
@@ -165,17 +177,48 @@ impl Trace {
         self.accounts.unwind_all(made, scene)
     }
 
-    /// The stack, walked again where it leads into code that may have been mapped since.
-    fn checked(&mut self, made: &Allocation, mut stack: Stack) -> Result<Stack> {
-        // Code of a library that was mapped a moment ago.
-        if leads_nowhere(&stack)
-            && self.refreshed.elapsed() >= MIN_REFRESH
-            && self.refresh()? == Target::Alive
-        {
+    /// The stack that was walked when the mappings were of that generation; walked again where they say more now.
+    fn checked(&mut self, made: &Allocation, walked: Stack, generation: u64) -> Result<Stack> {
+        let mut stack = walked;
+        // A stack before it in the ring has led to another look.
+        if self.modules.generation != generation {
+            stack = self.unwind_all(&[made]).pop().unwrap_or(stack);
+        }
+        // Code of a library that was mapped a moment ago, or that took the place of another.
+        let time = made.key.time;
+        let outdated =
+            leads_nowhere(&stack) && self.may_refresh(time) || self.is_outdated(&stack, time);
+        if outdated && self.refresh()? == Target::Alive {
             stack = self.unwind_all(&[made]).pop().unwrap_or(stack);
         }
         self.accounts.stacks.count(stack.end);
         Ok(stack)
+    }
+
+    /// Whether a look at the mappings may tell more than the last did: something happened since. Stacks that lead nowhere
+    /// may come one after the other, so there is a limit.
+    fn may_refresh(&mut self, made: u64) -> bool {
+        if made <= self.refreshed_at {
+            return false;
+        }
+        self.extra_refreshes += 1;
+        self.extra_refreshes <= MAX_REFRESHES || self.refreshed.elapsed() >= MIN_REFRESH
+    }
+
+    /// Whether the stack, made at that time, goes through a file that is not mapped any more where it was. One that was
+    /// there later was there then.
+    fn is_outdated(&mut self, stack: &Stack, made: u64) -> bool {
+        let pid = self.process.pid.0;
+        let (seen, modules) = (&mut self.seen_mapped, &self.modules);
+        stack.frames.iter().any(|frame| match frame {
+            Frame::Native { module, .. } => {
+                seen.get(module).is_none_or(|seen| *seen < made) && {
+                    seen.insert(*module, clock::monotonic());
+                    modules.is_outdated(pid, *module)
+                }
+            }
+            _ => false,
+        })
     }
 
     fn learn_inner_tid(&mut self, tid: u32) {
@@ -189,12 +232,16 @@ impl Trace {
     /// Looks at what the target has mapped since, and hooks it.
     pub fn refresh(&mut self) -> Result<Target> {
         self.refreshed = Instant::now();
+        self.refreshed_at = clock::monotonic();
         if let Ok(rss) = self.process.rss() {
             self.rss = rss;
         }
         let new = match self.modules.refresh(self.process.pid.0) {
             Ok(new) => new,
-            Err(_) if self.process.ended() => return Ok(Target::Ended),
+            // Its memory goes before it has ended.
+            Err(error) if error.kind() == ErrorKind::NotFound || self.process.ended() => {
+                return Ok(Target::Ended);
+            }
             Err(error) => {
                 return Err(error).context(format!(
                     "cannot read the mappings of process {}",
@@ -202,14 +249,10 @@ impl Trace {
                 ));
             }
         };
-        let starting = matches!(
-            self.accounts.unwinder.jvm(),
-            Jvm::Unsupported(UnsupportedJvm::Starting)
-        );
-        if !new.is_empty() || starting {
-            self.accounts.unwinder.modules_changed(&self.modules);
-        }
+        // Also when something was only unmapped: what takes its place is no part of it.
+        self.accounts.unwinder.modules_changed(&self.modules);
         self.hook_later(&new);
+        self.names.freeze(&new, &self.modules);
         self.tell_trampoline()?;
         if self.accounts.cleaners.is_empty() {
             self.find_cleaners();
