@@ -11,6 +11,8 @@ pub mod events;
 pub mod exit;
 mod fast_map;
 pub mod functions;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ledger;
 pub mod list;
 pub mod probes;

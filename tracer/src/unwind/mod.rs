@@ -9,19 +9,22 @@ use std::time::{Duration, Instant};
 use crate::stack::{Frame, MethodTable, Stack};
 use crate::target::modules::{Module, ModuleTable};
 
-mod cfi;
-mod cursor;
+pub(crate) mod arch;
+pub(crate) mod cfi;
+pub(crate) mod cursor;
 mod expression;
+pub(crate) mod fixture;
 pub mod hotspot;
 pub mod memory;
 mod native;
 mod return_probe;
-mod rule;
-mod walk;
+pub(crate) mod rule;
+pub(crate) mod walk;
 
 #[cfg(test)]
 mod tests;
 
+use arch::Arch;
 use hotspot::{HotSpot, JvmVersion, Look, Moment, UnsupportedJvm};
 use memory::Memory;
 use native::NativeUnwinder;
@@ -80,6 +83,7 @@ pub enum Jvm<'a> {
 
 /// Turns captures of one process into stacks, and remembers what it learns on the way.
 pub struct Unwinder<M> {
+    arch: Arch,
     memory: M,
     native: NativeUnwinder,
     jvm: Option<Result<HotSpot, UnsupportedJvm>>,
@@ -94,6 +98,7 @@ impl<M: Memory> Unwinder<M> {
     /// An unwinder that knows no modules yet: call [`Unwinder::modules_changed`] before the first walk.
     pub fn new(memory: M) -> Self {
         Unwinder {
+            arch: Arch::HOST,
             memory,
             native: NativeUnwinder::default(),
             jvm: None,
@@ -168,7 +173,7 @@ impl<M: Memory> Unwinder<M> {
     }
 
     fn walk(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>, moment: Moment) -> Stack {
-        let (cursor, stack) = walk::first(capture);
+        let (cursor, stack) = walk::first(capture, self.arch);
         self.frames.clear();
         let java = hotspot::Walk {
             memory: &self.memory,
