@@ -1,33 +1,35 @@
 //! Calls in generated code.
 
+use crate::unwind::arch::Arch;
 use crate::unwind::memory::Memory;
 
+/// The longest of the instructions below.
+const LONGEST: usize = 5;
+
 /// Whether the instruction before `pc` can be a call, so that `pc` can be a return address.
-pub fn ends_at(memory: &impl Memory, pc: u64) -> bool {
+pub fn ends_at(memory: &impl Memory, arch: Arch, pc: u64) -> bool {
     let mut before = [0; LONGEST];
     let begin = pc.checked_sub(LONGEST as u64);
-    begin.is_some_and(|begin| memory.read(begin, &mut before).is_ok()) && is_call(before)
+    let is_read = begin.is_some_and(|begin| memory.read(begin, &mut before).is_ok());
+    is_read
+        && match arch {
+            Arch::X86_64 => is_call_x86_64(before),
+            Arch::Aarch64 => is_call_aarch64(before),
+        }
 }
 
-/// `call rel32`; `call reg` by `r10`, as C2 and the stubs call C, is `41 ff d2`.
-#[cfg(target_arch = "x86_64")]
-const LONGEST: usize = 5;
-#[cfg(target_arch = "x86_64")]
-fn is_call(before: [u8; LONGEST]) -> bool {
-    // `call reg` has the operation 2 in its second byte, and names a register there.
+/// `call rel32`, and `call reg`: its second byte has the operation 2 and a register.
+fn is_call_x86_64(before: [u8; LONGEST]) -> bool {
     matches!(before, [0xe8, ..]) || matches!(before, [.., 0xff, operand] if operand & 0xf8 == 0xd0)
 }
 
-#[cfg(target_arch = "aarch64")]
-const LONGEST: usize = 4;
 /// `bl` and `blr`.
-#[cfg(target_arch = "aarch64")]
-fn is_call(before: [u8; LONGEST]) -> bool {
-    let word = u32::from_le_bytes(before);
+fn is_call_aarch64([_, word @ ..]: [u8; LONGEST]) -> bool {
+    let word = u32::from_le_bytes(word);
     word & 0xfc00_0000 == 0x9400_0000 || word & 0xffff_fc1f == 0xd63f_0000
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::unwind::memory::RecordedMemory;
@@ -37,10 +39,17 @@ mod tests {
     fn calls_are_told_from_others() {
         let mut memory = RecordedMemory::default();
         memory.put(0x1000, &[0xe8, 1, 2, 3, 4, 0x90, 0x41, 0xff, 0xd2, 0xc3]);
-        assert!(ends_at(&memory, 0x1005), "call rel32");
-        assert!(ends_at(&memory, 0x1009), "call r10");
+        let is_call = |pc| ends_at(&memory, Arch::X86_64, pc);
+        assert!(is_call(0x1005), "call rel32");
+        assert!(is_call(0x1009), "call r10");
         for pc in [0x1006, 0x1007, 0x1008, 0x100a, 0x2000, 0] {
-            assert!(!ends_at(&memory, pc), "{pc:#x}");
+            assert!(!is_call(pc), "{pc:#x}");
         }
+        let words = [0xd503_201f_u32, 0x9400_0040, 0xd63f_0100, 0x1400_0040];
+        memory.put(0x3000, &words.map(u32::to_le_bytes).concat());
+        let is_call = |pc| ends_at(&memory, Arch::Aarch64, pc);
+        assert!(is_call(0x3008), "bl");
+        assert!(is_call(0x300c), "blr x8");
+        assert!(!is_call(0x3010), "b");
     }
 }

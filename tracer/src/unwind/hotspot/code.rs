@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::stack::{Frame, JavaKind, MethodTable, UnknownReason};
 use crate::unwind::memory::Memory;
 
 use super::blob::{Blob, BlobKind, Nmethod};
+use super::known::{Look, Moment};
 use super::layout::VmLayout;
 use super::method::{Method, MethodCache};
 use super::scopes;
@@ -36,7 +36,7 @@ pub enum FrameRule {
 /// Generated code at one return address.
 #[derive(Clone, Debug)]
 pub struct JavaCode {
-    pub blob: Blob,
+    pub blob: Arc<Blob>,
     pub rule: FrameRule,
     /// Innermost first; empty where they depend on the frame.
     pub frames: Vec<Frame>,
@@ -46,28 +46,18 @@ pub struct JavaCode {
     pub is_complete: bool,
 }
 
-/// What a frame of the interpreter keeps of the method that it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InterpreterSlots {
-    pub method: u64,
-    /// Address of the bytecode; anything in a native method.
-    pub bcp: u64,
-    /// Of the method's constant pool.
-    pub pool_cache: u64,
-}
-
 /// Finds out what code means.
 pub struct Resolver<'a, M> {
     pub memory: &'a M,
     pub layout: &'a VmLayout,
     pub methods: &'a mut MethodCache,
     pub table: &'a mut MethodTable,
-    pub now: Instant,
+    pub moment: Moment,
 }
 
 impl<M: Memory> Resolver<'_, M> {
     /// What the return address `pc` in `blob` means.
-    pub fn resolve(&mut self, blob: Blob, pc: u64) -> JavaCode {
+    pub fn resolve(&mut self, blob: Arc<Blob>, pc: u64) -> JavaCode {
         let rule = self.rule(&blob, pc);
         let frames = match (&rule, &blob.nmethod) {
             (FrameRule::Interpreter | FrameRule::Deoptimized { .. }, _) => Vec::new(),
@@ -164,33 +154,39 @@ impl<M: Memory> Resolver<'_, M> {
         }
     }
 
-    /// A frame of the interpreter. Where its parts do not belong together the method is gone: its class was redefined
-    /// or unloaded before this was read, and something else is where it was.
-    pub fn interpreted(&mut self, slots: InterpreterSlots, pc: u64) -> Frame {
-        let unknown = Frame::Unknown {
-            address: pc,
-            reason: UnknownReason::BadMetadata,
-        };
-        let method = self.method(slots.method);
-        let Some(method) = method.filter(|method| method.has_pool_cache(slots.pool_cache)) else {
-            return unknown;
-        };
-        let (kind, line) = if method.is_native {
-            (JavaKind::Native, 0)
-        } else if let Some(bci) = method.bci(slots.bcp) {
-            (JavaKind::Interpreted, method.line(Some(bci)))
-        } else {
-            return unknown;
-        };
-        Frame::Java {
-            kind,
-            method: method.id,
-            line,
+    /// The frame of the interpreter that runs `method` at the bytecode `bcp` points to.
+    pub fn interpreted(&mut self, method: u64, bcp: u64, pc: u64) -> Frame {
+        let method = self
+            .methods
+            .get(self.memory, self.layout, self.table, method, self.moment);
+        match method {
+            Some(method) if method.is_native => Frame::Java {
+                kind: JavaKind::Native,
+                method: method.id,
+                line: 0,
+            },
+            Some(method) => {
+                let line = method.bci(bcp).map_or(0, |bci| method.line(Some(bci)));
+                Frame::Java {
+                    kind: JavaKind::Interpreted,
+                    method: method.id,
+                    line,
+                }
+            }
+            None => Frame::Unknown {
+                address: pc,
+                reason: UnknownReason::BadMetadata,
+            },
         }
     }
 
     fn method(&mut self, address: u64) -> Option<Arc<Method>> {
+        // What is found here is remembered with the code: it can't be doubted later.
+        let moment = Moment {
+            look: Look::Now,
+            ..self.moment
+        };
         self.methods
-            .get(self.memory, self.layout, self.table, address, self.now)
+            .get(self.memory, self.layout, self.table, address, moment)
     }
 }

@@ -1,7 +1,6 @@
 //! Leaving frames of generated code (unwinding rules at return addresses).
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::stack::{Frame, Marker, MethodTable, StackEnd, UnknownReason};
 use crate::unwind::arch::Arch;
@@ -9,29 +8,23 @@ use crate::unwind::cursor::{CapturedStack, Cursor};
 use crate::unwind::memory::Memory;
 
 use super::HotSpot;
-use super::code::{FrameRule, InterpreterSlots, JavaCode, Resolver};
+use super::call;
+use super::code::{FrameRule, JavaCode, Resolver};
+use super::known::Moment;
 
 /// Words that code may have pushed around a call of C code, to align the stack or to keep registers, and that its frame
 /// size does not count. Six have been seen.
 const MAX_PUSHED: u64 = 6;
+/// Since JDK 24 C2's code keeps all registers in use around the slow path of a collector's barrier (`SaveLiveRegisters`):
+/// nine for integers, and vectors. So far up a return address has to follow a call.
+const MAX_SAVED: u64 = 64;
+/// The stub that compiled code calls when it is entered and the collector wants to see it first (`method_entry_barrier`)
+/// keeps this below the caller's return address.
+const BARRIER_COOKIE: u64 = u64::MAX;
 
 /// Slots of an interpreter frame, in bytes below the frame pointer.
 const SENDER_SP: u64 = 8;
 const METHOD: u64 = 24;
-<<<<<<< HEAD
-#[cfg(target_arch = "x86_64")]
-const BCP: u64 = 64;
-#[cfg(target_arch = "aarch64")]
-const BCP: u64 = 72;
-/// Two slots above the bytecode pointer: between them are the locals.
-const CACHE: u64 = BCP - 16;
-/// JDK 8 has no mirror slot and one less.
-#[cfg(target_arch = "x86_64")]
-const BCP_8: u64 = 56;
-#[cfg(target_arch = "aarch64")]
-const BCP_8: u64 = 56;
-const CACHE_8: u64 = BCP_8 - 16;
-=======
 
 /// Where the interpreter keeps the bytecode pointer.
 fn bytecode_pointer(arch: Arch, release: u32) -> u64 {
@@ -42,7 +35,6 @@ fn bytecode_pointer(arch: Arch, release: u32) -> u64 {
         Arch::Aarch64 => 72,
     }
 }
->>>>>>> main
 
 /// What a walk lends to the JVM's unwinder.
 pub struct Walk<'a, M> {
@@ -50,7 +42,7 @@ pub struct Walk<'a, M> {
     pub methods: &'a mut MethodTable,
     pub stack: CapturedStack<'a>,
     pub frames: &'a mut Vec<Frame>,
-    pub now: Instant,
+    pub moment: Moment,
     /// The thread, by the id that the target sees.
     pub tid: u32,
 }
@@ -73,7 +65,7 @@ impl HotSpot {
         walk: &mut Walk<'_, M>,
         now: &Cursor,
     ) -> Result<JavaStep, StackEnd> {
-        let code = match self.code(walk.memory, walk.methods, walk.now, now.pc) {
+        let code = match self.code(walk.memory, walk.methods, walk.moment, now.pc) {
             Ok(code) => code,
             Err(reason) => {
                 walk.frames.push(Frame::Unknown {
@@ -110,7 +102,7 @@ impl HotSpot {
     /// Adds the method that `now` interrupted, as at a page fault. Where its frame stands between two calls nothing tells,
     /// least of all in a prologue: the walk ends here.
     pub fn running<M: Memory>(&mut self, walk: &mut Walk<'_, M>, now: &Cursor) -> StackEnd {
-        let frame = match self.code(walk.memory, walk.methods, walk.now, now.pc) {
+        let frame = match self.code(walk.memory, walk.methods, walk.moment, now.pc) {
             Ok(code) => code.frames.last().cloned(),
             Err(reason) => Some(Frame::Unknown {
                 address: now.pc,
@@ -131,10 +123,10 @@ impl HotSpot {
     ) -> Result<Cursor, StackEnd> {
         let top = now.sp.checked_add(bytes).ok_or(StackEnd::NoProgress)?;
         let mut failed = StackEnd::BadCodeBlob;
-        for pushed in 0..=MAX_PUSHED {
+        for pushed in 0..=MAX_SAVED {
             let sp = top.checked_add(8 * pushed).ok_or(StackEnd::NoProgress)?;
             match walk.stack.return_address(sp.wrapping_sub(8)) {
-                Ok(pc) if self.is_code(walk, pc) => {
+                Ok(pc) if self.is_code(walk, pc) && (pushed <= MAX_PUSHED || is_call(walk, pc)) => {
                     return Ok(Cursor::caller(
                         pc,
                         sp,
@@ -159,7 +151,12 @@ impl HotSpot {
     }
 
     fn is_code<M: Memory>(&mut self, walk: &mut Walk<'_, M>, pc: u64) -> bool {
-        self.contains(pc) && self.code(walk.memory, walk.methods, walk.now, pc).is_ok()
+        if !self.contains(pc) {
+            return false;
+        }
+        let code = self.code(walk.memory, walk.methods, walk.moment, pc).ok();
+        self.next = code.map(|code| (walk.moment, pc, code));
+        self.next.is_some()
     }
 
     fn deoptimized<M: Memory>(
@@ -182,7 +179,7 @@ impl HotSpot {
             .ok_or(StackEnd::NoProgress)?;
         let pc = walk.stack.word(slot)?;
         let original = if range.contains(&pc) {
-            self.code(walk.memory, walk.methods, walk.now, pc).ok()
+            self.code(walk.memory, walk.methods, walk.moment, pc).ok()
         } else {
             None
         };
@@ -209,27 +206,10 @@ impl HotSpot {
             return Err(StackEnd::BadCodeBlob);
         }
         let slot = |below: u64| walk.stack.word(now.fp.wrapping_sub(below));
-<<<<<<< HEAD
-        let (bcp, cache) = if self.layout.release < 9 {
-            (BCP_8, CACHE_8)
-        } else {
-            (BCP, CACHE)
-        };
-        let frame = match (slot(METHOD), slot(bcp), slot(cache)) {
-            (Ok(method), Ok(bcp), Ok(pool_cache)) => {
-                let slots = InterpreterSlots {
-                    method,
-                    bcp,
-                    pool_cache,
-                };
-                self.resolver(walk).interpreted(slots, now.pc)
-            }
-=======
         let bcp = bytecode_pointer(walk.stack.arch, self.layout.release);
         let (method, bcp) = (slot(METHOD), slot(bcp));
         let frame = match (method, bcp) {
             (Ok(method), Ok(bcp)) => self.resolver(walk).interpreted(method, bcp, now.pc),
->>>>>>> main
             _ => Frame::Unknown {
                 address: now.pc,
                 reason: UnknownReason::BadMetadata,
@@ -251,19 +231,23 @@ impl HotSpot {
             layout: &self.layout,
             methods: &mut self.methods,
             table: walk.methods,
-            now: walk.now,
+            moment: walk.moment,
         }
     }
+}
+
+fn is_call<M: Memory>(walk: &Walk<'_, M>, pc: u64) -> bool {
+    call::ends_at(walk.memory, walk.stack.arch, pc)
 }
 
 fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, StackEnd> {
     if now.fp < now.sp {
         return Err(StackEnd::NoProgress);
     }
-    let sp = now.fp.checked_add(16).ok_or(StackEnd::NoProgress)?;
-    Ok(Cursor::caller(
-        stack.return_address(now.fp.wrapping_add(8))?,
-        sp,
-        stack.word(now.fp)?,
-    ))
+    let above = |bytes: u64| now.fp.checked_add(bytes).ok_or(StackEnd::NoProgress);
+    let is_barrier = stack.word(above(8)?)? == BARRIER_COOKIE;
+    let slot = above(if is_barrier { 16 } else { 8 })?;
+    let sp = slot.checked_add(8).ok_or(StackEnd::NoProgress)?;
+    let pc = stack.return_address(slot)?;
+    Ok(Cursor::caller(pc, sp, stack.word(now.fp)?))
 }

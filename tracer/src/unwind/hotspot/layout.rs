@@ -143,9 +143,6 @@ pub struct MethodLayout {
     /// The pool's slots begin behind it.
     pub constant_pool_size: u64,
     pub pool_holder: u64,
-    /// Where a constant pool keeps its cache, which interpreter frames keep, too.
-    #[cfg_attr(test, serde(default))]
-    pub pool_cache: Option<u64>,
     pub source_file: SourceFile,
     pub klass_name: u64,
     /// The 16-bit length of a symbol.

@@ -213,7 +213,6 @@ impl Find<'_> {
             const_method_size: self.size("ConstMethod")?,
             constant_pool_size: self.size("ConstantPool")?,
             pool_holder: self.offset(&[("ConstantPool", "_pool_holder")])?,
-            pool_cache: self.offset(&[("ConstantPool", "_cache")]).ok(),
             source_file: self.source_file(),
             klass_name: self.offset(&[("Klass", "_name")])?,
             symbol_length: self.symbol_length()?,
