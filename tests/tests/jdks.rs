@@ -81,7 +81,7 @@ fn run(jdk: &Jdk, flags: &[&str]) -> Option<Run> {
     let mut java = jdk.java(&classpath, &[&INTERPRETED[..], flags].concat(), "Witness");
     let means = if is_full() { "all" } else { "some" };
     let mut target = Target::start(java.arg(library).args([rounds, means]));
-    let exact = ["--sample-bytes", "0", "--ring-bytes", "64m"];
+    let exact = ["--sample-bytes", "0", "--ring-bytes", "256m"];
     let tool = Tool::capture(target.pid(), &exact);
     target.say("go");
     let count: usize = target.await_value("cases ").parse().expect("a number");
@@ -120,6 +120,10 @@ fn faults(run: &Run, flags: &[&str], release: u32) -> Vec<String> {
     let jvm = run.capture.target.jvm.as_ref();
     if jvm.is_none_or(|jvm| jvm.unsupported.is_some()) {
         faults.push(format!("the JVM is not understood: {jvm:?}"));
+    }
+    let losses = &run.capture.losses;
+    if !losses.is_empty() {
+        faults.push(format!("the tracer has lost something: {losses:?}"));
     }
     faults.extend(incomplete(&run.capture, flags));
     faults

@@ -11,8 +11,8 @@ import java.util.Set;
 /**
  * Takes native memory by all means on all ways, and says what stack the JVM itself has for each.
  *
- * <p>Arguments: the JNI library, how often each way is gone by each means before anybody looks, and whether that is by
- * `all` means that there are or by `some`.
+ * <p>Arguments: the JNI library, how often each way is gone by each means before anybody looks, and `all` if that is to be
+ * by all means and not by some.
  */
 public final class Witness {
     /** Large enough that the JVM itself asks for no block of such a size. */
@@ -98,7 +98,7 @@ public final class Witness {
 
     public static void main(String[] arguments) throws Throwable {
         System.load(arguments[0]);
-        isByAll = arguments[2].equals("all");
+        isByAll = arguments.length > 2 && arguments[2].equals("all");
         Redefined.prepare();
         Map<String, Paths.Path> paths = Paths.all();
         warmUp(paths, Integer.parseInt(arguments[1]));
