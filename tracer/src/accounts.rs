@@ -57,8 +57,18 @@ pub struct Orphan {
 pub struct Rules {
     /// Mean sampling interval of the malloc family in bytes; 0 is exact.
     pub interval: u64,
-    /// Sites are split by thread.
-    pub by_thread: bool,
+}
+
+/// A thread of the target, where sites are split by thread: ids of the kernel are used again, these are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ThreadId(pub u32);
+
+/// Who made an allocation.
+#[derive(Clone, Debug)]
+pub struct Maker {
+    pub stack: Stack,
+    /// None where sites are not split by thread.
+    pub thread: Option<ThreadId>,
 }
 
 /// What was seen of stacks.
@@ -123,12 +133,12 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    /// Books one event; `stack` is that of the allocation that it tells of, if it tells of one.
-    pub fn book(&mut self, event: Event, stack: Option<Stack>, scene: Scene<'_>) {
-        match (event, stack) {
-            (Event::Allocated(block), Some(stack)) => self.allocated(&block, stack),
-            (Event::Mapped { protection, region }, Some(stack)) => {
-                self.mapped(protection, &region, stack)
+    /// Books one event; `maker` is that of the allocation that it tells of, if it tells of one.
+    pub fn book(&mut self, event: Event, maker: Option<Maker>, scene: Scene<'_>) {
+        match (event, maker) {
+            (Event::Allocated(block), Some(maker)) => self.allocated(&block, maker),
+            (Event::Mapped { protection, region }, Some(maker)) => {
+                self.mapped(protection, &region, maker)
             }
             (
                 Event::Remapped {
@@ -137,14 +147,14 @@ impl<M: Memory> Accounts<M> {
                     keeps_old,
                     region,
                 },
-                Some(stack),
+                Some(maker),
             ) => {
                 let old = if keeps_old {
                     (old_address, 0)
                 } else {
                     (old_address, old_length)
                 };
-                self.remapped(old, &region, stack);
+                self.remapped(old, &region, maker);
             }
             (
                 Event::Opened {
@@ -153,7 +163,7 @@ impl<M: Memory> Accounts<M> {
                     mem_level,
                     replaced,
                 },
-                Some(stack),
+                Some(maker),
             ) => {
                 let direction = direction(scene, stream.point);
                 self.opened(
@@ -164,7 +174,7 @@ impl<M: Memory> Accounts<M> {
                         mem_level,
                     },
                     replaced,
-                    stack,
+                    maker,
                 );
             }
             (Event::Unmapped { address, length }, _) => {
@@ -187,8 +197,8 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn allocated(&mut self, block: &Allocation, stack: Stack) {
-        let site = self.site(SiteKind::Malloc, block, stack);
+    fn allocated(&mut self, block: &Allocation, maker: Maker) {
+        let site = self.site(SiteKind::Malloc, maker);
         let weight = Weight::of(block.size, self.rules.interval);
         if block.spilled {
             self.ledger
@@ -198,8 +208,8 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn mapped(&mut self, protection: u32, region: &Allocation, stack: Stack) {
-        let site = self.site(SiteKind::Mmap, region, stack);
+    fn mapped(&mut self, protection: u32, region: &Allocation, maker: Maker) {
+        let site = self.site(SiteKind::Mmap, maker);
         let origin = Origin {
             site,
             time: region.key.time,
@@ -211,8 +221,8 @@ impl<M: Memory> Accounts<M> {
         self.unmapped(&replaced);
     }
 
-    fn remapped(&mut self, old: (u64, u64), region: &Allocation, stack: Stack) {
-        let site = self.site(SiteKind::Mmap, region, stack);
+    fn remapped(&mut self, old: (u64, u64), region: &Allocation, maker: Maker) {
+        let site = self.site(SiteKind::Mmap, maker);
         let origin = Origin {
             site,
             time: region.key.time,
@@ -250,7 +260,7 @@ impl<M: Memory> Accounts<M> {
         stream: &Allocation,
         parameters: Parameters,
         replaced: Option<u64>,
-        stack: Stack,
+        maker: Maker,
     ) {
         if let Some(time) = replaced {
             self.orphan(AllocationKey {
@@ -258,7 +268,7 @@ impl<M: Memory> Accounts<M> {
                 time,
             });
         }
-        let site = self.site(kind_of(parameters.direction), stream, stack);
+        let site = self.site(kind_of(parameters.direction), maker);
         if stream.spilled {
             self.ledger
                 .begin_spilled(Space::Streams, stream.key, 0, site, Weight::ONE);
@@ -311,9 +321,8 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn site(&mut self, kind: SiteKind, made: &Allocation, stack: Stack) -> SiteId {
-        self.ledger
-            .site(kind, stack, self.rules.by_thread.then_some(made.tid))
+    fn site(&mut self, kind: SiteKind, maker: Maker) -> SiteId {
+        self.ledger.site(kind, maker.stack, maker.thread)
     }
 
     /// The stack of an allocation, from the hooked function on.

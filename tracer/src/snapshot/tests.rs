@@ -1,7 +1,7 @@
 //! Snapshots of literal accounts: neither kernel nor target is needed.
 
 use super::*;
-use crate::accounts::{Rules, Scene};
+use crate::accounts::{Maker, Rules, Scene};
 use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
 use crate::functions::FUNCTIONS;
 use crate::functions::resolve::Found;
@@ -21,10 +21,7 @@ struct Books {
 
 impl Books {
     fn new(interval: u64) -> Books {
-        let rules = Rules {
-            interval,
-            by_thread: false,
-        };
+        let rules = Rules { interval };
         let points = FUNCTIONS.iter().map(|function| {
             let symbol = function.name.to_owned();
             Point::new(
@@ -58,16 +55,19 @@ impl Books {
             module: ModuleId(0),
             offset: caller,
         }];
-        let stack = event.made().map(|_| Stack {
-            frames,
-            end: StackEnd::Root,
+        let maker = event.made().map(|_| Maker {
+            stack: Stack {
+                frames,
+                end: StackEnd::Root,
+            },
+            thread: None,
         });
         let scene = Scene {
             modules: &self.modules,
             points: &self.points,
             inner_tids: &HashMap::new(),
         };
-        self.accounts.book(event, stack, scene);
+        self.accounts.book(event, maker, scene);
     }
 
     /// `malloc` returned: the kernel tracks the block, and its event is booked.

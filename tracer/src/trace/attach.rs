@@ -75,6 +75,7 @@ impl Trace {
             names: NativeNames::default(),
             settings: settings.clone(),
             inner_tids: HashMap::new(),
+            threads: Default::default(),
             high_water: Default::default(),
             outstanding_before: Vec::new(),
             cost: Cost::default(),

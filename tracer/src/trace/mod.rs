@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::accounts::{Accounts, Rules, Scene};
+use crate::accounts::{Accounts, Maker, Rules, Scene, ThreadId};
 use crate::capture::{Capture, Fill, TrapCost};
 use crate::events::{self, Allocation};
 use crate::probes::{self, Probes};
@@ -26,6 +26,7 @@ mod facts;
 mod merge;
 mod present;
 mod tally;
+mod threads;
 
 /// The target's mappings are read no more often than this, however many stacks lead into unknown code.
 const MIN_REFRESH: Duration = Duration::from_millis(20);
@@ -45,6 +46,7 @@ pub struct Trace {
     start: Start,
     /// Thread ids as the target sees them, where it lives in a pid namespace of its own.
     inner_tids: HashMap<u32, u32>,
+    threads: threads::Threads,
     high_water: BTreeMap<&'static str, Fill>,
     rss: u64,
     /// Outstanding bytes of each site at the snapshot before.
@@ -117,8 +119,8 @@ impl Trace {
             self.accounts.malformed += 1;
             return Ok(());
         };
-        let stack = match event.made() {
-            Some(made) => Some(self.unwind(made)?),
+        let maker = match event.made() {
+            Some(made) => Some(self.maker(made)?),
             None => None,
         };
         let scene = Scene {
@@ -126,8 +128,29 @@ impl Trace {
             points: &self.probes.points,
             inner_tids: &self.inner_tids,
         };
-        self.accounts.book(event, stack, scene);
+        self.accounts.book(event, maker, scene);
         Ok(())
+    }
+
+    fn maker(&mut self, made: &Allocation) -> Result<Maker> {
+        Ok(Maker {
+            stack: self.unwind(made)?,
+            thread: (self.settings.grouping == Grouping::StackAndThread)
+                .then(|| self.thread(made.tid)),
+        })
+    }
+
+    fn thread(&mut self, tid: u32) -> ThreadId {
+        let (process, unwinder) = (&self.process, &mut self.accounts.unwinder);
+        let java = || unwinder.thread_name(inner_tid(process, tid)?);
+        self.threads.seen(process, tid, Instant::now(), java)
+    }
+
+    /// Names as they are now, of all threads that are still there.
+    fn look_at_threads(&mut self) {
+        let (process, unwinder) = (&self.process, &mut self.accounts.unwinder);
+        let java = |tid| unwinder.thread_name(inner_tid(process, tid)?);
+        self.threads.look(process, Instant::now(), java);
     }
 
     fn unwind(&mut self, made: &Allocation) -> Result<Stack> {
@@ -252,13 +275,20 @@ impl Trace {
     fn rules(settings: &Settings) -> Rules {
         Rules {
             interval: settings.sampling.bytes(),
-            by_thread: settings.grouping == Grouping::StackAndThread,
         }
     }
 
     fn new_accounts(process: &Process, settings: &Settings) -> Result<Accounts<ProcessMemory>> {
         let memory = open_memory(process)?;
         Ok(Accounts::new(Unwinder::new(memory), Trace::rules(settings)))
+    }
+}
+
+/// The thread as the target sees it; None once it has ended.
+fn inner_tid(process: &Process, tid: u32) -> Option<u32> {
+    match process.namespaces.other_pid {
+        Some(false) => Some(tid),
+        _ => Some(process.ns_tid(Tid(tid)).ok()?.0),
     }
 }
 

@@ -22,7 +22,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-use hotspot::{HotSpot, JvmVersion, UnsupportedJvm};
+use hotspot::{HotSpot, JavaThreadName, JvmVersion, UnsupportedJvm};
 use memory::Memory;
 use native::NativeUnwinder;
 use return_probe::ReturnProbes;
@@ -142,6 +142,12 @@ impl<M: Memory> Unwinder<M> {
         };
         let end = walker.walk(cursor);
         walk::finish(frames, end)
+    }
+
+    /// The Java name of the thread that the target knows as `tid`; None where it is none of the JVM's, or can't be read.
+    pub fn thread_name(&mut self, tid: u32) -> Option<JavaThreadName> {
+        let hotspot = self.jvm.as_mut()?.as_mut().ok()?;
+        hotspot.thread_name(&self.memory, tid)
     }
 
     /// The Java methods of all stacks so far.

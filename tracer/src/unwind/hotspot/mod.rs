@@ -36,12 +36,14 @@ pub mod blob;
 mod code;
 pub mod code_cache;
 mod frames;
+mod heap;
 pub mod layout;
 pub mod lines;
 pub mod method;
 pub mod names;
 mod resume;
 pub mod scopes;
+mod thread_name;
 pub mod unsigned5;
 pub mod vm_structs;
 
@@ -53,6 +55,7 @@ use vm_structs::VmStructs;
 
 pub use code::JavaCode;
 pub use frames::{JavaStep, Walk};
+pub use thread_name::JavaThreadName;
 
 /// How long what was read of the JVM's metadata is believed without another look.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -95,6 +98,8 @@ pub struct HotSpot {
     codes: HashMap<u64, Entry>,
     methods: MethodCache,
     threads: anchor::Threads,
+    /// None where the JVM does not describe its heap well enough.
+    thread_names: Option<thread_name::ThreadNames>,
     trusted: Duration,
 }
 
@@ -147,11 +152,11 @@ impl HotSpot {
         let structs = VmStructs::read(&memory, &module.file, bias)?;
         let layout = VmLayout::detect(&structs, &memory)?;
         let code_cache = CodeCache::read(&memory, &layout.code_cache)?;
-        Ok(Self::new(
-            version(&structs, &memory, layout.release),
-            layout,
-            code_cache,
-        ))
+        let version = version(&structs, &memory, layout.release);
+        Ok(HotSpot {
+            thread_names: thread_name::ThreadNames::detect(&structs),
+            ..Self::new(version, layout, code_cache)
+        })
     }
 
     /// A JVM whose layout is known, for recorded stacks.
@@ -163,6 +168,7 @@ impl HotSpot {
             codes: HashMap::new(),
             methods: MethodCache::new(TRUSTED),
             threads: anchor::Threads::default(),
+            thread_names: None,
             trusted: TRUSTED,
         }
     }
@@ -170,6 +176,15 @@ impl HotSpot {
     /// Whether `address` is in the code cache, so that this unwinder and no other has to know it.
     pub fn contains(&self, address: u64) -> bool {
         self.code_cache.contains(address)
+    }
+
+    /// The Java name of the thread that the target knows as `tid`.
+    pub fn thread_name(&mut self, memory: &impl Memory, tid: u32) -> Option<JavaThreadName> {
+        let now = Instant::now();
+        let threads = self.layout.threads.as_ref()?;
+        let thread = self.threads.thread(memory, threads, tid, now)?;
+        let names = self.thread_names.as_mut()?;
+        names.name(memory, &self.layout, thread, now)
     }
 
     /// What is known of the code that goes on at the return address `pc`.
