@@ -76,6 +76,7 @@ impl Trace {
             settings: settings.clone(),
             inner_tids: HashMap::new(),
             threads: Default::default(),
+            ends: Default::default(),
             high_water: Default::default(),
             outstanding_before: Vec::new(),
             cost: Cost::default(),

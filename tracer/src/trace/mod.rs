@@ -22,6 +22,7 @@ use crate::unwind::memory::ProcessMemory;
 use crate::unwind::{Jvm, Unwinder, hotspot::UnsupportedJvm};
 
 mod attach;
+mod ends;
 mod facts;
 mod merge;
 mod present;
@@ -47,6 +48,7 @@ pub struct Trace {
     /// Thread ids as the target sees them, where it lives in a pid namespace of its own.
     inner_tids: HashMap<u32, u32>,
     threads: threads::Threads,
+    ends: ends::Ends,
     high_water: BTreeMap<&'static str, Fill>,
     rss: u64,
     /// Outstanding bytes of each site at the snapshot before.
@@ -166,6 +168,7 @@ impl Trace {
             stack = self.unwind_once(made);
         }
         self.accounts.stacks.count(stack.end);
+        self.ends.count(&stack);
         Ok(stack)
     }
 

@@ -18,6 +18,7 @@ impl Trace {
         let mut completeness = self.completeness();
         let perf_map = self.perf_map();
         let sites = self.sites(&tally, perf_map.as_ref(), &mut completeness);
+        self.place_ends(perf_map.as_ref(), &mut completeness);
         let settings: capture::Settings = (&self.settings).into();
         let outstanding_bytes = accounting::outstanding_bytes(&sites, &settings.hooks);
         let end = Timestamp::now();

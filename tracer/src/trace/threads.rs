@@ -82,7 +82,7 @@ impl Threads {
         if let Some(thread) = self.known.get_mut(id.0 as usize) {
             thread.looked = now;
             if let Some(stat) = stat {
-                thread.name = Some(Name::of(&stat.comm, java()));
+                thread.learn(Name::of(&stat.comm, java()));
             }
         }
         id
@@ -133,6 +133,14 @@ impl Threads {
 }
 
 impl Thread {
+    /// A thread that is about to end has lost its Java name already, and keeps the one that it had.
+    fn learn(&mut self, name: Name) {
+        let was_sure = self.name.as_ref().is_some_and(|name| name.is_sure);
+        if name.is_sure || !was_sure {
+            self.name = Some(name);
+        }
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         let is_young = now.duration_since(self.first) < KNOWN;
         let is_sure = self.name.as_ref().is_some_and(|name| name.is_sure);

@@ -22,6 +22,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use hotspot::oracle::Comparisons;
 use hotspot::{HotSpot, JavaThreadName, JvmVersion, UnsupportedJvm};
 use memory::Memory;
 use native::NativeUnwinder;
@@ -139,8 +140,11 @@ impl<M: Memory> Unwinder<M> {
             probes: ReturnProbes::new(modules, capture.replaced),
             call_wrapper: None,
             passed_java: false,
+            entries: Vec::new(),
+            is_in_java: false,
         };
         let end = walker.walk(cursor);
+        walker.compare(end);
         walk::finish(frames, end)
     }
 
@@ -153,6 +157,12 @@ impl<M: Memory> Unwinder<M> {
     /// The Java methods of all stacks so far.
     pub fn methods(&self) -> &MethodTable {
         &self.methods
+    }
+
+    /// How walks and the JVM's own notes agreed; None without a JVM whose frames can be walked.
+    pub fn comparisons(&self) -> Option<&Comparisons> {
+        let hotspot = self.jvm.as_ref()?.as_ref().ok()?;
+        Some(&hotspot.comparisons)
     }
 
     pub fn jvm(&self) -> Jvm<'_> {

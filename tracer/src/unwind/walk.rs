@@ -4,6 +4,7 @@ use crate::stack::{Frame, Marker, Stack, StackEnd};
 
 use super::StackCapture;
 use super::cursor::{CapturedStack, Cursor};
+use super::hotspot::oracle::Entry;
 use super::hotspot::{HotSpot, Walk};
 use super::memory::Memory;
 use super::native::{CodeKind, NativeCode, NativeUnwinder};
@@ -28,6 +29,10 @@ pub struct Walker<'a, M> {
     /// Of the last call from the JVM into Java that was passed.
     pub call_wrapper: Option<u64>,
     pub passed_java: bool,
+    /// Where the walk has passed from native code into Java by itself.
+    pub entries: Vec<Entry>,
+    /// The frame before was not native code.
+    pub is_in_java: bool,
 }
 
 impl<M: Memory> Walker<'_, M> {
@@ -51,6 +56,13 @@ impl<M: Memory> Walker<'_, M> {
         StackEnd::FrameLimit
     }
 
+    /// Compares the walk that ended so with what the JVM says.
+    pub fn compare(&mut self, end: StackEnd) {
+        if let Some(hotspot) = &mut self.hotspot {
+            hotspot.compare(&mut self.java, &self.entries, end == StackEnd::Root);
+        }
+    }
+
     /// Adds the frame at `cursor` and leaves it; None at the root.
     fn step(&mut self, cursor: &Cursor) -> Result<Option<Cursor>, StackEnd> {
         if let Some(hotspot) = self
@@ -58,6 +70,12 @@ impl<M: Memory> Walker<'_, M> {
             .as_mut()
             .filter(|hotspot| hotspot.contains(cursor.pc))
         {
+            let native = self.java.frames.len().checked_sub(1);
+            if let Some(native) = native.filter(|_| !self.is_in_java) {
+                let sp = cursor.sp;
+                self.entries.push(Entry { sp, native });
+            }
+            self.is_in_java = true;
             let step = hotspot.step(&mut self.java, cursor)?;
             self.passed_java = true;
             self.call_wrapper = step.call_wrapper;
@@ -65,6 +83,7 @@ impl<M: Memory> Walker<'_, M> {
         }
         let code = self.native.code(self.modules, self.java.memory, cursor);
         self.java.frames.push(code.frame.clone());
+        self.is_in_java = false;
         match code.kind {
             CodeKind::File => self.native_step(&code, cursor),
             CodeKind::Anonymous if self.is_foreign => self.foreign_jit(cursor).map(Some),
@@ -129,6 +148,8 @@ impl<M: Memory> Walker<'_, M> {
         self.java
             .frames
             .push(Frame::Marker(Marker::ResumedAtAnchor));
+        // The JVM has said where this frame is: nothing is left to compare.
+        self.is_in_java = true;
         Ok(next)
     }
 }

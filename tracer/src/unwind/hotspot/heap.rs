@@ -219,12 +219,11 @@ impl HeapPlaces {
                 "UseCompactObjectHeaders",
             ],
         )?;
-        let narrow_klass = narrow(memory, self.narrow_klass)?;
-        // A flag that is gone has become the only way.
+        // A flag that is gone has become the only way. Without narrow classes base and shift are nonsense (25).
         let header = match (compact, klasses) {
-            (Some(true), _) => Header::Compact(narrow_klass),
+            (Some(true), _) => Header::Compact(narrow(memory, self.narrow_klass)?),
             (_, Some(false)) => Header::Wide,
-            _ => Header::Narrow(narrow_klass),
+            _ => Header::Narrow(narrow(memory, self.narrow_klass)?),
         };
         let (length, bytes) = array_layout(header, release);
         Some(Heap {

@@ -41,6 +41,7 @@ pub mod layout;
 pub mod lines;
 pub mod method;
 pub mod names;
+pub mod oracle;
 mod resume;
 pub mod scopes;
 mod thread_name;
@@ -100,6 +101,8 @@ pub struct HotSpot {
     threads: anchor::Threads,
     /// None where the JVM does not describe its heap well enough.
     thread_names: Option<thread_name::ThreadNames>,
+    /// Of walks with what the JVM itself says.
+    pub comparisons: oracle::Comparisons,
     trusted: Duration,
 }
 
@@ -169,6 +172,7 @@ impl HotSpot {
             methods: MethodCache::new(TRUSTED),
             threads: anchor::Threads::default(),
             thread_names: None,
+            comparisons: oracle::Comparisons::default(),
             trusted: TRUSTED,
         }
     }

@@ -97,7 +97,11 @@ impl HotSpot {
 
     /// The frame at an anchor, if the copied stack agrees that it was there: the word below the stack pointer has to
     /// be a return address into the same code. (Calls through `call_VM` leave up to two words between.)
-    fn at_anchor<M: Memory>(&mut self, walk: &mut Walk<'_, M>, anchor: &Anchor) -> Option<Cursor> {
+    pub fn at_anchor<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        anchor: &Anchor,
+    ) -> Option<Cursor> {
         let mut blob = |pc| {
             Some(
                 self.code(walk.memory, walk.methods, walk.now, pc)
