@@ -341,6 +341,7 @@ impl<M: Memory> Accounts<M> {
             truncated: raw.truncated,
             tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
             replaced: &replaced,
+            anchor: raw.anchor,
         };
         let mut stack = self.unwinder.unwind(scene.modules, &capture);
         if raw.at_return

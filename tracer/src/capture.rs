@@ -257,16 +257,16 @@ pub struct Place {
     pub address: Option<u64>,
 }
 
-/// The JVM notes the stack pointer of a thread's last Java frame when the thread leaves Java code. Some walks, a few
-/// hundred a second, are compared with that: checked = agreed + moved on + violated.
+/// The JVM notes the stack pointer of a thread's last Java frame when the thread leaves Java code. The walks of its
+/// threads are compared with that: checked = agreed + unknown + violated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anchors {
     pub checked: u64,
-    /// The last Java frame is one that the walk came to from native code.
+    /// The last Java frame is the one that the walk came to from native code.
     pub agreed: u64,
-    /// The thread had gone on before it was looked at: nothing can be said.
-    pub moved_on: u64,
-    /// The copied stack shows the last Java frame where the walk saw none.
+    /// Nothing was noted (leaf calls of the JVM's runtime), or the note was read too late: nothing can be said.
+    pub unknown: u64,
+    /// The last Java frame is one that the walk did not see, or saw elsewhere.
     pub violated: u64,
     /// The native code that walks left in a wrong way, by these violations.
     #[serde(default)]

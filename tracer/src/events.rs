@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tracer_common::config::PAGE;
 use tracer_common::event::{
-    Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_TRUNCATED, Freed, Header, REPLACED,
+    ANCHOR_WORDS, Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_TRUNCATED, Freed, Header, REPLACED,
     ReplacedReturn, kind,
 };
 
@@ -92,6 +92,8 @@ pub struct RawStack {
     pub truncated: bool,
     /// Innermost first; unused ones are zero.
     pub replaced: [ReplacedReturn; REPLACED],
+    /// The first words of the thread's `JavaFrameAnchor`; None where the programs did not know it.
+    pub anchor: Option<[u64; ANCHOR_WORDS]>,
     /// From `sp` upwards.
     pub bytes: Bytes,
 }
@@ -207,6 +209,7 @@ fn allocation(captured: &Captured, record: Bytes) -> Allocation {
             at_return: header.flags & FLAG_AT_RETURN != 0,
             truncated: header.flags & FLAG_TRUNCATED != 0,
             replaced: captured.replaced,
+            anchor: (captured.has_anchor == 1).then_some(captured.anchor),
             bytes: stack_bytes(captured, record),
         },
     }

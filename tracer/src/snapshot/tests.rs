@@ -147,6 +147,7 @@ fn made(address: u64, size: u64, time: u64, function: &str) -> Allocation {
         at_return: false,
         truncated: false,
         replaced: Default::default(),
+        anchor: None,
         bytes: bytes::Bytes::new(),
     };
     let key = AllocationKey { address, time };

@@ -75,6 +75,7 @@ impl Trace {
             names: NativeNames::default(),
             settings: settings.clone(),
             inner_tids: HashMap::new(),
+            anchors: Default::default(),
             threads: Default::default(),
             ends: Default::default(),
             high_water: Default::default(),
@@ -104,6 +105,7 @@ impl Trace {
         self.start.all_probes_ms = milliseconds(self.start.instant);
         // What takes time and can wait: events wait in the ring meanwhile.
         self.accounts.unwinder.modules_changed(&self.modules);
+        self.tell_anchors();
         self.find_cleaners();
         let kind = self.probes.link_kind();
         self.cost.measuring = Some(tokio::task::spawn_blocking(move || probes::calibrate(kind)));

@@ -93,9 +93,9 @@ impl Trace {
             })
             .collect();
         completeness.anchors = self.accounts.unwinder.comparisons().map(|found| Anchors {
-            checked: found.agreed + found.moved_on + found.violated,
+            checked: found.agreed + found.unknown + found.violated,
             agreed: found.agreed,
-            moved_on: found.moved_on,
+            unknown: found.unknown,
             violated: found.violated,
             violations: found
                 .places

@@ -21,6 +21,7 @@ use crate::target::process::Process;
 use crate::unwind::memory::ProcessMemory;
 use crate::unwind::{Jvm, Unwinder, hotspot::UnsupportedJvm};
 
+mod anchors;
 mod attach;
 mod ends;
 mod facts;
@@ -47,6 +48,7 @@ pub struct Trace {
     start: Start,
     /// Thread ids as the target sees them, where it lives in a pid namespace of its own.
     inner_tids: HashMap<u32, u32>,
+    anchors: anchors::Anchors,
     threads: threads::Threads,
     ends: ends::Ends,
     high_water: BTreeMap<&'static str, Fill>,
@@ -156,6 +158,9 @@ impl Trace {
     }
 
     fn unwind(&mut self, made: &Allocation) -> Result<Stack> {
+        if made.stack.anchor.is_none() {
+            self.learn_anchor(made.tid);
+        }
         if self.process.namespaces.other_pid != Some(false) {
             self.learn_inner_tid(made.tid);
         }
@@ -219,6 +224,8 @@ impl Trace {
         }
         // Threads come and go, and their ids are used again.
         self.inner_tids.clear();
+        self.forget_others();
+        self.tell_anchors();
         Ok(Target::Alive)
     }
 

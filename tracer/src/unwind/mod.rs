@@ -6,6 +6,8 @@
 
 use std::time::Instant;
 
+use tracer_common::event::ANCHOR_WORDS;
+
 use crate::stack::{MethodTable, Stack};
 use crate::target::modules::{Module, ModuleTable};
 
@@ -54,6 +56,8 @@ pub struct StackCapture<'a> {
     pub tid: u32,
     /// Return addresses that pending return probes have replaced.
     pub replaced: &'a [ReplacedReturn],
+    /// The first words of the thread's `JavaFrameAnchor` at that moment; None where it was not copied.
+    pub anchor: Option<[u64; ANCHOR_WORDS]>,
 }
 
 /// A return address that a return probe has replaced by the kernel's trampoline.
@@ -130,6 +134,7 @@ impl<M: Memory> Unwinder<M> {
             frames: &mut frames,
             now: Instant::now(),
             tid: capture.tid,
+            anchor: capture.anchor,
         };
         let mut walker = walk::Walker {
             modules,
@@ -142,6 +147,7 @@ impl<M: Memory> Unwinder<M> {
             passed_java: false,
             entries: Vec::new(),
             is_in_java: false,
+            has_resumed: false,
         };
         let end = walker.walk(cursor);
         walker.compare(end);
@@ -152,6 +158,13 @@ impl<M: Memory> Unwinder<M> {
     pub fn thread_name(&mut self, tid: u32) -> Option<JavaThreadName> {
         let hotspot = self.jvm.as_mut()?.as_mut().ok()?;
         hotspot.thread_name(&self.memory, tid)
+    }
+
+    /// Java threads by the id that the target sees, with the address of each one's `JavaFrameAnchor`. None where they can't
+    /// be found, or an anchor's words are not where the programs copy them.
+    pub fn anchors(&mut self) -> Option<Vec<(u32, u64)>> {
+        let hotspot = self.jvm.as_mut()?.as_mut().ok()?;
+        hotspot.anchors(&self.memory)
     }
 
     /// The Java methods of all stacks so far.

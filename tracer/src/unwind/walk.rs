@@ -33,6 +33,8 @@ pub struct Walker<'a, M> {
     pub entries: Vec<Entry>,
     /// The frame before was not native code.
     pub is_in_java: bool,
+    /// The walk went on where the JVM had noted the last Java frame.
+    pub has_resumed: bool,
 }
 
 impl<M: Memory> Walker<'_, M> {
@@ -58,7 +60,7 @@ impl<M: Memory> Walker<'_, M> {
 
     /// Compares the walk that ended so with what the JVM says.
     pub fn compare(&mut self, end: StackEnd) {
-        if let Some(hotspot) = &mut self.hotspot {
+        if let Some(hotspot) = self.hotspot.as_mut().filter(|_| !self.has_resumed) {
             hotspot.compare(&mut self.java, &self.entries, end == StackEnd::Root);
         }
     }
@@ -150,6 +152,7 @@ impl<M: Memory> Walker<'_, M> {
             .push(Frame::Marker(Marker::ResumedAtAnchor));
         // The JVM has said where this frame is: nothing is left to compare.
         self.is_in_java = true;
+        self.has_resumed = true;
         Ok(next)
     }
 }

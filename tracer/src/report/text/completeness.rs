@@ -46,10 +46,10 @@ fn checked(anchors: &Anchors) -> String {
         violated => format!("{} contradicted", Count(violated)),
     };
     format!(
-        "{} stacks against the JVM's own note of the last Java frame: {} agreed, {contradicted}, {} threads had gone on",
+        "{} stacks against the JVM's own note of the last Java frame: {} agreed, {contradicted}, {} without a note",
         Count(anchors.checked),
         Count(anchors.agreed),
-        Count(anchors.moved_on)
+        Count(anchors.unknown)
     )
 }
 
@@ -103,7 +103,7 @@ mod tests {
         let mut anchors = Anchors {
             checked: 7,
             agreed: 4,
-            moved_on: 3,
+            unknown: 3,
             ..Anchors::default()
         };
         let said = |anchors: &Anchors| {
@@ -113,14 +113,14 @@ mod tests {
             })
         };
         let begin = "checked|7 stacks against the JVM's own note of the last Java frame: 4 agreed, ";
-        assert_eq!(said(&anchors), [format!("{begin}none contradicted, 3 threads had gone on")]);
+        assert_eq!(said(&anchors), [format!("{begin}none contradicted, 3 without a note")]);
         anchors.violated = 1;
         anchors.violations = vec![Violation {
             place: place("f", Some("/l.so"), Some(16)),
             count: 1,
         }];
         let expected = [
-            format!("{begin}1 contradicted, 3 threads had gone on"),
+            format!("{begin}1 contradicted, 3 without a note"),
             "|1 contradicted: the walk out of f at /l.so+0x10".to_owned(),
         ];
         assert_eq!(said(&anchors), expected);

@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use tracer_common::event::ANCHOR_WORDS;
+
 use crate::unwind::memory::{Memory, Unreadable};
 
 use super::layout::{ThreadList, ThreadsLayout};
@@ -39,6 +41,19 @@ impl Anchor {
         };
         (anchor.sp != 0 && anchor.sp.is_multiple_of(8)).then_some(anchor)
     }
+
+    /// The anchor whose first words were copied.
+    pub fn copied(layout: &ThreadsLayout, words: &[u64; ANCHOR_WORDS]) -> Option<Self> {
+        let word = |offset: u64| words.get(usize::try_from(offset / 8).ok()?).copied();
+        Self::read(layout, word, 0)
+    }
+}
+
+/// Whether all that is read of an anchor is in its first words.
+fn is_copied(layout: &ThreadsLayout) -> bool {
+    [layout.anchor_sp, layout.anchor_pc, layout.anchor_fp]
+        .iter()
+        .all(|&offset| offset.is_multiple_of(8) && offset < 8 * ANCHOR_WORDS as u64)
 }
 
 /// Java threads by the thread id that the JVM knows them by.
@@ -84,6 +99,12 @@ impl Threads {
         {
             return None;
         }
+        self.list(memory, layout, now);
+        self.by_tid.get(&tid).copied()
+    }
+
+    /// Reads the list of all threads.
+    fn list(&mut self, memory: &impl Memory, layout: &ThreadsLayout, now: Instant) {
         self.walked = Some(now);
         self.by_tid.clear();
         // Threads come and go while the list is read: what is unreadable is left out.
@@ -92,7 +113,21 @@ impl Threads {
                 self.by_tid.insert(tid, thread);
             }
         }
-        self.by_tid.get(&tid).copied()
+    }
+
+    /// All threads with the addresses of their anchors; None where these are not as they are copied.
+    pub fn anchors(
+        &mut self,
+        memory: &impl Memory,
+        layout: &ThreadsLayout,
+        now: Instant,
+    ) -> Option<Vec<(u32, u64)>> {
+        if !is_copied(layout) {
+            return None;
+        }
+        self.list(memory, layout, now);
+        let place = |(&tid, &thread): (&u32, &u64)| Some((tid, thread.checked_add(layout.anchor)?));
+        Some(self.by_tid.iter().filter_map(place).collect())
     }
 }
 

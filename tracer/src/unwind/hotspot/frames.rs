@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tracer_common::event::ANCHOR_WORDS;
+
 use crate::stack::{Frame, Marker, MethodTable, StackEnd, UnknownReason};
 use crate::unwind::cursor::{CapturedStack, Cursor};
 use crate::unwind::memory::Memory;
@@ -36,6 +38,8 @@ pub struct Walk<'a, M> {
     pub now: Instant,
     /// The thread, by the id that the target sees.
     pub tid: u32,
+    /// The first words of its `JavaFrameAnchor` when the stack was copied.
+    pub anchor: Option<[u64; ANCHOR_WORDS]>,
 }
 
 /// A frame that was left.

@@ -182,6 +182,12 @@ impl HotSpot {
         self.code_cache.contains(address)
     }
 
+    /// Java threads by the id that the target sees, with the addresses of their anchors.
+    pub fn anchors(&mut self, memory: &impl Memory) -> Option<Vec<(u32, u64)>> {
+        let layout = self.layout.threads.as_ref()?;
+        self.threads.anchors(memory, layout, Instant::now())
+    }
+
     /// The Java name of the thread that the target knows as `tid`.
     pub fn thread_name(&mut self, memory: &impl Memory, tid: u32) -> Option<JavaThreadName> {
         let now = Instant::now();

@@ -1,19 +1,22 @@
 //! The JVM's own word about where a thread's Java frames begin, against that of a walk.
 //!
 //! When a thread leaves Java code the JVM notes the stack pointer of its last Java frame (`JavaThread::_anchor`). Where a
-//! walk passes from native code into Java it has found that frame by itself, so the two can be compared. The note is
-//! read after the event from a thread that goes on, which is why a comparison has three outcomes and not two.
+//! walk passes from native code into Java it has found that frame by itself, so the two can be compared. The programs copy
+//! the note with the stack. Of a thread that they had not been told of it is read after the event, while the thread goes
+//! on, and then often says nothing about the copy.
 
 use std::time::{Duration, Instant};
 
 use crate::stack::Frame;
+use crate::unwind::cursor::CapturedStack;
 use crate::unwind::memory::Memory;
 
 use super::HotSpot;
 use super::anchor::Anchor;
 use super::frames::Walk;
+use super::layout::ThreadsLayout;
 
-/// Comparisons in each period: five reads of the target each, some 2 ms of each second in all.
+/// Comparisons with live threads in each period: five reads of the target each, some 2 ms of each second in all.
 const CHECKS: u32 = 10;
 const PERIOD: Duration = Duration::from_millis(20);
 /// Calls through `call_VM` leave up to two words between the frame and the note (interpreter, x86_64).
@@ -35,9 +38,9 @@ pub struct Entry {
 pub enum Verdict {
     /// The thread's last Java frame is one that the walk entered from native code.
     Agreed,
-    /// The thread has gone on: it is in Java code, or in another call than the one that was copied.
-    MovedOn,
-    /// The copied stack shows the thread's last Java frame where the walk saw none.
+    /// Nothing was noted, or the thread has gone on to another call than the one that was copied.
+    Unknown,
+    /// The thread's last Java frame is one that the walk did not see, or saw elsewhere.
     Violated,
 }
 
@@ -45,7 +48,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default)]
 pub struct Comparisons {
     pub agreed: u64,
-    pub moved_on: u64,
+    pub unknown: u64,
     pub violated: u64,
     /// The native frames above the Java frames that should have been others, as a walk sees them, and how often.
     pub places: Vec<(Frame, u64)>,
@@ -69,7 +72,7 @@ impl Comparisons {
     fn count(&mut self, verdict: Verdict, native: Option<&Frame>) {
         match verdict {
             Verdict::Agreed => self.agreed += 1,
-            Verdict::MovedOn => self.moved_on += 1,
+            Verdict::Unknown => self.unknown += 1,
             Verdict::Violated => self.violated += 1,
         }
         let Some(frame) = native.filter(|_| verdict == Verdict::Violated) else {
@@ -84,42 +87,47 @@ impl Comparisons {
 }
 
 impl HotSpot {
-    /// Compares a walk that passed into Java at `entries` with what the JVM knows of the thread now, as often as there
-    /// is time for it. `is_whole`: the walk reached the thread's root.
+    /// Compares a walk that passed into Java at `entries` with what the JVM says. `is_whole`: it reached the root.
     pub fn compare<M: Memory>(
         &mut self,
         walk: &mut Walk<'_, M>,
         entries: &[Entry],
         is_whole: bool,
     ) {
-        let Some(first) = entries.first().copied() else {
+        let Some(layout) = self.layout.threads.clone() else {
             return;
         };
-        if !self.comparisons.may_check(walk.now) {
-            return;
-        }
-        if let Some(verdict) = self.verdict(walk, entries, is_whole) {
-            let native = walk.frames.get(first.native);
-            self.comparisons.count(verdict, native);
-        }
+        let verdict = match &walk.anchor {
+            Some(words) => {
+                let anchor = Anchor::copied(&layout, words);
+                at_the_time(&walk.stack, anchor, entries, is_whole)
+            }
+            None if entries.is_empty() || !self.comparisons.may_check(walk.now) => return,
+            None => self.afterwards(walk, &layout, entries, is_whole),
+        };
+        let native = match entries.first() {
+            Some(first) => walk.frames.get(first.native),
+            None => walk.frames.last(),
+        };
+        self.comparisons.count(verdict, native);
     }
 
-    /// None where threads can't be found in this JVM.
-    fn verdict<M: Memory>(
+    /// With what the JVM says now, of a thread that goes on.
+    fn afterwards<M: Memory>(
         &mut self,
         walk: &mut Walk<'_, M>,
+        layout: &ThreadsLayout,
         entries: &[Entry],
         is_whole: bool,
-    ) -> Option<Verdict> {
-        let layout = self.layout.threads.clone()?;
+    ) -> Verdict {
         let noted = self
             .threads
-            .anchor(walk.memory, &layout, walk.tid, walk.now);
+            .anchor(walk.memory, layout, walk.tid, walk.now);
         let Some(anchor) = noted else {
-            return Some(Verdict::MovedOn);
+            return Verdict::Unknown;
         };
         if entries.iter().any(|entry| is_at(entry, &anchor)) {
-            return Some(Verdict::Agreed);
+            return Verdict::Agreed;
         }
         // Beyond its end a walk has claimed nothing.
         let is_passed = is_whole || entries.last().is_some_and(|last| anchor.sp < last.sp);
@@ -127,10 +135,28 @@ impl HotSpot {
             && walk.stack.contains(anchor.sp)
             && is_same_call(walk, entries)
             && self.at_anchor(walk, &anchor).is_some();
-        Some(match is_contradiction {
+        match is_contradiction {
             true => Verdict::Violated,
-            false => Verdict::MovedOn,
-        })
+            false => Verdict::Unknown,
+        }
+    }
+}
+
+/// With what the JVM had noted when the stack was copied: the first Java frame of the walk is that of the note. There is
+/// none while a thread runs Java code, also where that calls native code without much ado (leaf calls of the runtime).
+fn at_the_time(
+    stack: &CapturedStack<'_>,
+    anchor: Option<Anchor>,
+    entries: &[Entry],
+    is_whole: bool,
+) -> Verdict {
+    match (anchor, entries.first()) {
+        (None, _) => Verdict::Unknown,
+        (Some(anchor), Some(first)) if is_at(first, &anchor) => Verdict::Agreed,
+        (Some(_), Some(_)) => Verdict::Violated,
+        // Without Java frames: an incomplete walk has not come to them.
+        (Some(anchor), None) if is_whole && stack.contains(anchor.sp) => Verdict::Violated,
+        (Some(_), None) => Verdict::Unknown,
     }
 }
 

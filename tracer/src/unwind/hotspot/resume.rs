@@ -88,9 +88,12 @@ impl HotSpot {
                 let address = wrapper.checked_add(self.layout.call_wrapper_anchor?)?;
                 Anchor::read(&layout, |address| walk.stack.word(address).ok(), address)?
             }
-            None => self
-                .threads
-                .anchor(walk.memory, &layout, walk.tid, walk.now)?,
+            None => match &walk.anchor {
+                Some(words) => Anchor::copied(&layout, words)?,
+                None => self
+                    .threads
+                    .anchor(walk.memory, &layout, walk.tid, walk.now)?,
+            },
         };
         (anchor.sp > now.sp).then(|| self.at_anchor(walk, &anchor))?
     }

@@ -67,6 +67,7 @@ impl RecordedStack {
             truncated: false,
             tid: self.tid,
             replaced: &[],
+            anchor: None,
         }
     }
 }

@@ -52,6 +52,7 @@ impl OwnStack {
             truncated: self.truncated,
             tid: 1,
             replaced: &self.replaced,
+            anchor: None,
         }
     }
 

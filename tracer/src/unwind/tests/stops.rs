@@ -49,6 +49,7 @@ impl Copy {
             truncated: self.truncated,
             tid: self.tid as u32,
             replaced: &[],
+            anchor: None,
         }
     }
 }
@@ -76,6 +77,7 @@ impl Stop {
             truncated: self.truncated,
             tid: self.tid as u32,
             replaced,
+            anchor: None,
         }
     }
 }
