@@ -3,21 +3,24 @@
 //! With it a walk goes on behind native code that can't be left, and is compared with what the JVM itself says. Of a
 //! thread that is too new to be known the note is read later, from the live thread, and is believed only where it fits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::{Trace, inner_tid};
 
-/// The JVM's list of threads is read no more often than this.
+/// The JVM's list of threads is read no more often than this: with a thousand of them it takes some two milliseconds.
 const MIN_LISTED: Duration = Duration::from_millis(50);
+/// A thread that is not in the list is looked for again after this. It may be about to attach itself; most never will,
+/// such as those of the collector.
+const OTHER: Duration = Duration::from_millis(250);
 
 /// What the programs have been told.
 #[derive(Debug, Default)]
 pub(super) struct Anchors {
     /// Addresses by thread, as this host numbers it.
     told: HashMap<u32, u64>,
-    /// Threads that were asked for and are not the JVM's, since the last look at everything.
-    others: HashSet<u32>,
+    /// Threads that were looked for and are not in the list, and when that was.
+    others: HashMap<u32, Instant>,
     listed: Option<Instant>,
     /// Ids of this host by those of the target, where they differ.
     outer_tids: HashMap<u32, u32>,
@@ -27,16 +30,17 @@ impl Trace {
     /// A stack of `tid` came without its note: the thread may be new.
     pub(super) fn learn_anchor(&mut self, tid: u32) {
         let anchors = &mut self.anchors;
+        let is_other = |looked: &Instant| looked.elapsed() < OTHER;
         let is_recent = |listed: Instant| listed.elapsed() < MIN_LISTED;
         if anchors.told.contains_key(&tid)
-            || anchors.others.contains(&tid)
+            || anchors.others.get(&tid).is_some_and(is_other)
             || anchors.listed.is_some_and(is_recent)
         {
             return;
         }
         self.tell_anchors();
         if !self.anchors.told.contains_key(&tid) {
-            self.anchors.others.insert(tid);
+            self.anchors.others.insert(tid, Instant::now());
         }
     }
 
@@ -49,6 +53,7 @@ impl Trace {
         self.anchors.listed = Some(now);
         let listed = self.by_outer_tid(listed);
         let anchors = &mut self.anchors;
+        anchors.others.retain(|_, looked| looked.elapsed() < OTHER);
         anchors.told.retain(|tid, address| {
             let is_there = listed.get(tid) == Some(address);
             if !is_there {
@@ -64,11 +69,6 @@ impl Trace {
                 anchors.told.insert(tid, address);
             }
         }
-    }
-
-    /// Threads come and go: what was no thread of the JVM may be one now.
-    pub(super) fn forget_others(&mut self) {
-        self.anchors.others.clear();
     }
 
     /// The JVM knows its threads by the ids that it sees itself.

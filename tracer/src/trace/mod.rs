@@ -224,7 +224,6 @@ impl Trace {
         }
         // Threads come and go, and their ids are used again.
         self.inner_tids.clear();
-        self.forget_others();
         self.tell_anchors();
         Ok(Target::Alive)
     }
