@@ -112,7 +112,11 @@ fn assert_cases(capture: &Capture, sizes: &HashMap<String, u64>) {
         ("plain", [&take[..], &main].concat(), 1, true),
         (
             "odd",
-            [&[GAP, "targets.Resync.takeOdd", "targets.Resync.odd"][..], &main].concat(),
+            [
+                &[GAP, "targets.Resync.takeOdd", "targets.Resync.odd"][..],
+                &main,
+            ]
+            .concat(),
             1,
             true,
         ),
@@ -124,7 +128,14 @@ fn assert_cases(capture: &Capture, sizes: &HashMap<String, u64>) {
         ),
         (
             "thrice",
-            [&take[..], &through, &through, &["targets.Resync.thrice"], &main].concat(),
+            [
+                &take[..],
+                &through,
+                &through,
+                &["targets.Resync.thrice"],
+                &main,
+            ]
+            .concat(),
             3,
             true,
         ),
@@ -154,7 +165,10 @@ fn assert_ends_in(capture: &Capture, name: &str, at: &str) {
     let is_at = |ended: &&EndPlace| ended.place.name.contains(at);
     assert!(ended.iter().any(is_at), "{at} in {ended:#?}");
     let listed: u64 = ended.iter().map(|ended| ended.count).sum();
-    assert!(listed <= capture.completeness.ends["no-unwind-info"], "{ended:#?}");
+    assert!(
+        listed <= capture.completeness.ends["no-unwind-info"],
+        "{ended:#?}"
+    );
 }
 
 /// No walk that passed into Java by itself contradicts the JVM, and some were compared.
@@ -171,7 +185,7 @@ fn assert_compared(capture: &Capture) {
 fn java_above_code_without_unwind_information() {
     let Some(_session) = session() else { return };
     for jdk in Jdk::downloaded() {
-        for flags in [&[][..], &["-Xint"], &["-Xcomp"]] {
+        for flags in [&[][..], &["-Xint"], &["-XX:TieredStopAtLevel=1"]] {
             for strip in [&[][..], &["-s"]] {
                 let Some(mut java) = java(&jdk, flags, strip) else {
                     return;
@@ -180,7 +194,11 @@ fn java_above_code_without_unwind_information() {
                 println!("{jdk} {flags:?} {strip:?}: {:?}", capture.completeness);
                 assert_cases(&capture, &sizes);
                 // Stripped, the functions that are not exported have no names.
-                let at = if strip.is_empty() { "attached_root" } else { "" };
+                let at = if strip.is_empty() {
+                    "attached_root"
+                } else {
+                    ""
+                };
                 assert_ends_in(&capture, "libnocfi.so", at);
                 assert_compared(&capture);
             }
@@ -213,8 +231,44 @@ fn a_program_without_unwind_information() {
     assert_conserved(&capture);
 }
 
-/// The same of a JVM in a pid namespace of its own, and in one within another: the JVM knows its threads by the innermost
-/// of their ids, and their notes are found by those.
+/// Unwind information that is there and wrong leads past a Java frame to a stack that looks whole. The JVM's own note
+/// contradicts it, and the report names the code.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn wrong_unwind_information_is_contradicted() {
+    let Some(_session) = session() else { return };
+    for jdk in Jdk::downloaded() {
+        let Some(classpath) = classpath() else { return };
+        let library = c_library("wrongcfi", CFlags::default());
+        let mut java = jdk.java(&classpath, &["-Xint"], "Resync");
+        let mut target = Target::start(java.arg(library).arg("wrong"));
+        let tool = Tool::capture(target.pid(), &EXACT);
+        target.say("go");
+        let case = target.await_value("case wrong ");
+        target.await_word("done");
+        let finished = tool.interrupted();
+        let capture = finished.capture();
+        let site = only_site(&capture, case.parse().expect("a size"));
+        assert_frames_in_order(site, &["targets.Resync.wrong", "targets.Resync.main"]);
+        assert_rooted(site);
+        let anchors = capture.completeness.anchors.as_ref().expect("a JVM");
+        let places: Vec<_> = anchors
+            .violations
+            .iter()
+            .map(|found| &found.place)
+            .collect();
+        assert_eq!((anchors.violated, places.len()), (1, 1), "{anchors:#?}");
+        assert_eq!(places[0].name, "Java_targets_Resync_takeWrong");
+        let said = finished.stdout.iter().any(|line| {
+            line.contains("1 contradicted: the walk out of Java_targets_Resync_takeWrong at")
+                && line.contains("libwrongcfi.so+0x")
+        });
+        assert!(said, "{jdk}: {:#?}", finished.stdout);
+    }
+}
+
+/// Java frames above such code are also there in a pid namespace of the JVM's own, and in one within another: the JVM knows
+/// its threads by the innermost of their ids, and their notes are found by those.
 #[test]
 fn java_in_other_pid_namespaces() {
     if lacks_program("unshare") {

@@ -17,10 +17,21 @@ const HEAPS: [&[&str]; 8] = [
     &["-XX:+UseSerialGC"],
     &["-XX:+UseParallelGC"],
     &["-XX:+UseSerialGC", "-XX:-UseCompressedOops"],
-    &["-XX:+UseG1GC", "-XX:-UseCompressedClassPointers", "-XX:-UseCompressedOops"],
+    &[
+        "-XX:+UseG1GC",
+        "-XX:-UseCompressedClassPointers",
+        "-XX:-UseCompressedOops",
+    ],
     &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseZGC"],
-    &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseZGC", "-XX:+ZGenerational"],
-    &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseCompactObjectHeaders"],
+    &[
+        "-XX:+UnlockExperimentalVMOptions",
+        "-XX:+UseZGC",
+        "-XX:+ZGenerational",
+    ],
+    &[
+        "-XX:+UnlockExperimentalVMOptions",
+        "-XX:+UseCompactObjectHeaders",
+    ],
 ];
 
 /// The thread that took a block of a size, as the capture calls it, by what the JVM calls it.
@@ -85,10 +96,16 @@ fn java_names() {
                 .iter()
                 .filter(|(name, called)| !is_right(name, called))
                 .collect();
-            println!("{jdk} {flags:?}: {} of {} right", names.len() - wrong.len(), names.len());
-            faults.extend(wrong.iter().map(|(name, called)| {
-                format!("{jdk} {flags:?}: {name:?} is called {called:?}")
-            }));
+            println!(
+                "{jdk} {flags:?}: {} of {} right",
+                names.len() - wrong.len(),
+                names.len()
+            );
+            faults.extend(
+                wrong.iter().map(|(name, called)| {
+                    format!("{jdk} {flags:?}: {name:?} is called {called:?}")
+                }),
+            );
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));

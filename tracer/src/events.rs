@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use tracer_common::config::PAGE;
 use tracer_common::event::{
-    ANCHOR_WORDS, Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_TRUNCATED, Freed, Header, REPLACED,
-    ReplacedReturn, kind,
+    ANCHOR_WORDS, Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_TRUNCATED, Freed,
+    Header, REPLACED, ReplacedReturn, kind,
 };
 
 /// Names one allocation: an address is handed out again only after it was freed, at a later time.

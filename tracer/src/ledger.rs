@@ -220,7 +220,10 @@ mod tests {
         assert_eq!(first, ledger.site(SiteKind::Malloc, stack(1), None));
         assert_ne!(first, ledger.site(SiteKind::Malloc, stack(2), None));
         assert_ne!(first, ledger.site(SiteKind::Deflate, stack(1), None));
-        assert_ne!(first, ledger.site(SiteKind::Malloc, stack(1), Some(ThreadId(7))));
+        assert_ne!(
+            first,
+            ledger.site(SiteKind::Malloc, stack(1), Some(ThreadId(7)))
+        );
         assert_eq!(ledger.stacks.len(), 2);
     }
 

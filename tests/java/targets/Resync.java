@@ -3,7 +3,7 @@ package targets;
 /**
  * Java frames above native code that can't be unwound. Each case takes one block, and says which: {@code case NAME SIZE}.
  *
- * <p>Argument: the JNI library.
+ * <p>Arguments: the JNI library, and {@code wrong} for the one case whose unwind information is there and wrong.
  */
 public final class Resync {
     private static int lastSize = 20_000;
@@ -13,6 +13,9 @@ public final class Resync {
     private static native void take(long size);
 
     private static native void takeOdd(long size);
+
+    /** Its unwind information leads past the frame of this method. */
+    private static native void takeWrong(long size);
 
     private static native void through(Runnable task);
 
@@ -49,9 +52,18 @@ public final class Resync {
         });
     }
 
+    static void wrong() {
+        takeWrong(next("wrong"));
+    }
+
     public static void main(String[] arguments) throws Exception {
         System.load(arguments[0]);
         Truth.ready();
+        if (arguments.length > 1) {
+            wrong();
+            Truth.done();
+            return;
+        }
         plain("plain");
         odd();
         nested();

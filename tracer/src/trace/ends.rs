@@ -114,8 +114,7 @@ fn located(frame: &Frame, name: String, modules: &ModuleTable) -> Place {
         Frame::Native { module, offset } => {
             let module = modules.get(*module);
             let segments = module.and_then(|module| elf::visit(&module.file, elf::segments));
-            let address =
-                segments.and_then(|segments| elf::stated_address(&segments, *offset));
+            let address = segments.and_then(|segments| elf::stated_address(&segments, *offset));
             let path = module.map(|module| module.path.display().to_string());
             (path, address)
         }
@@ -162,7 +161,10 @@ mod tests {
         let marked = vec![native(4), Frame::Marker(Marker::Truncated)];
         ends.count(&stack(StackEnd::Truncated, marked));
         let most = ends.most_frequent();
-        let found: Vec<_> = most.iter().map(|(end, frame, n)| (*end, order(frame).1, *n)).collect();
+        let found: Vec<_> = most
+            .iter()
+            .map(|(end, frame, n)| (*end, order(frame).1, *n))
+            .collect();
         let expected = [
             (StackEnd::Truncated, 4, 1),
             (StackEnd::NoUnwindInfo, 2, 3),

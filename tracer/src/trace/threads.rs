@@ -247,7 +247,10 @@ mod tests {
         let fields = "S 1 1 1 0 -1 4194304 9 0 0 0 1 2 0 0 20 0 1 0 4711 8192 1";
         let line = [&b"12 (a) (b \xff) "[..], fields.as_bytes()].concat();
         let stat = Stat::parse(&line).unwrap();
-        assert_eq!((stat.comm.as_slice(), stat.start), (&b"a) (b \xff"[..], 4711));
+        assert_eq!(
+            (stat.comm.as_slice(), stat.start),
+            (&b"a) (b \xff"[..], 4711)
+        );
         assert_eq!(Stat::parse(b"12 (short) S 1"), None);
         assert_eq!(Stat::parse(b""), None);
     }

@@ -68,7 +68,9 @@ mod tests {
 
     fn texts(completeness: &Completeness) -> Vec<String> {
         let lines = lines(completeness).into_iter();
-        lines.map(|(label, text)| format!("{label}|{text}")).collect()
+        lines
+            .map(|(label, text)| format!("{label}|{text}"))
+            .collect()
     }
 
     /// Ends and violations name module and address; names that would steer the terminal are made harmless, and nothing
@@ -112,8 +114,12 @@ mod tests {
                 ..Completeness::default()
             })
         };
-        let begin = "checked|7 stacks against the JVM's own note of the last Java frame: 4 agreed, ";
-        assert_eq!(said(&anchors), [format!("{begin}none contradicted, 3 without a note")]);
+        let begin =
+            "checked|7 stacks against the JVM's own note of the last Java frame: 4 agreed, ";
+        assert_eq!(
+            said(&anchors),
+            [format!("{begin}none contradicted, 3 without a note")]
+        );
         anchors.violated = 1;
         anchors.violations = vec![Violation {
             place: place("f", Some("/l.so"), Some(16)),

@@ -110,9 +110,13 @@ enum Header {
 enum Colours {
     None,
     /// The bits are part of the address: the heap is mapped under each of them.
-    Mapped { bad_mask: u64 },
+    Mapped {
+        bad_mask: u64,
+    },
     /// The address is above them.
-    Shifted { bad_mask: u64 },
+    Shifted {
+        bad_mask: u64,
+    },
 }
 
 /// The heap of one JVM.
@@ -318,7 +322,10 @@ impl HeapPlaces {
             FieldsPlace::Words { fields, count } => {
                 let mut java = [0; 2];
                 memory.read(klass.checked_add(count)?, &mut java).ok()?;
-                Some(fields_of_words(&array(fields, 2)?, u16::from_le_bytes(java)))
+                Some(fields_of_words(
+                    &array(fields, 2)?,
+                    u16::from_le_bytes(java),
+                ))
             }
             FieldsPlace::Stream(offset) => Some(fields_of_stream(&array(offset, 1)?, release)),
         }
@@ -382,7 +389,10 @@ fn next_field(numbers: &mut Unsigned5<'_>) -> Option<Field> {
 fn narrow(memory: &impl Memory, place: NarrowPlace) -> Option<Narrow> {
     Some(Narrow {
         base: memory.read_u64(place.base).ok()?,
-        shift: memory.read_u32(place.shift).ok().filter(|&shift| shift < 32)?,
+        shift: memory
+            .read_u32(place.shift)
+            .ok()
+            .filter(|&shift| shift < 32)?,
     })
 }
 
@@ -431,7 +441,11 @@ impl<'a, M: Memory> Reader<'a, M> {
         match self.heap.narrow_oop {
             None => self.reference(address),
             Some(narrow) => {
-                let value = self.memory.read_u32(address).ok().filter(|&value| value != 0)?;
+                let value = self
+                    .memory
+                    .read_u32(address)
+                    .ok()
+                    .filter(|&value| value != 0)?;
                 narrow.wide(u64::from(value))
             }
         }
@@ -439,7 +453,11 @@ impl<'a, M: Memory> Reader<'a, M> {
 
     /// The object that the whole word at `address`, outside of the heap, refers to.
     pub fn reference(&self, address: u64) -> Option<u64> {
-        let value = self.memory.read_u64(address).ok().filter(|&value| value != 0)?;
+        let value = self
+            .memory
+            .read_u64(address)
+            .ok()
+            .filter(|&value| value != 0)?;
         let is_stale = |bad_mask| {
             self.memory
                 .read_u64(bad_mask)
@@ -482,5 +500,126 @@ impl<'a, M: Memory> Reader<'a, M> {
         let bytes = array.checked_add(self.heap.bytes)?;
         let read = length.saturating_mul(element).min(MAX_STRING);
         self.memory.read_vec(bytes, read).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unwind::memory::RecordedMemory;
+
+    fn heap(narrow_oop: Option<Narrow>, header: Header, colours: Colours) -> Heap {
+        let (length, bytes) = array_layout(header, 21);
+        Heap {
+            narrow_oop,
+            header,
+            colours,
+            length,
+            bytes,
+            collections: Some(CollectionsPlace {
+                heap: 0x100,
+                active: 8,
+                total: 12,
+            }),
+        }
+    }
+
+    const NARROW: Narrow = Narrow {
+        base: 0x10_0000,
+        shift: 3,
+    };
+
+    /// Fields of both forms are read with the offset that each has in objects; a stream that ends early gives what it had.
+    #[test]
+    fn fields() {
+        let field = |name, descriptor, offset| Field {
+            name,
+            descriptor,
+            offset,
+        };
+        // Offset 24 is kept above two bits.
+        let words: [u16; 12] = [2, 7, 8, 0, 24 << 2 | 1, 0, 0, 1, 2, 0, 0, 1];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let expected = [field(7, 8, 24), field(1, 2, 1 << 14)];
+        assert_eq!(fields_of_words(&bytes, 2), expected);
+        assert_eq!(fields_of_words(&bytes, 1), expected[..1]);
+        // Two fields, the first with an initial value and a generic descriptor; all numbers are one higher.
+        let stream = [3, 1, 8, 9, 25, 1, 6, 50, 51, 3, 4, 17, 1, 1, 0];
+        assert_eq!(
+            fields_of_stream(&stream, 21),
+            [field(7, 8, 24), field(2, 3, 16)]
+        );
+        assert_eq!(fields_of_stream(&stream[..10], 21), [field(7, 8, 24)]);
+        assert_eq!(fields_of_stream(&[], 21), []);
+    }
+
+    /// References are widened, or freed of ZGC's colours; one of a bad colour is known to be out of date.
+    #[test]
+    fn references() {
+        let mut memory = RecordedMemory::default();
+        memory.put(0x1000, &5_u32.to_le_bytes());
+        let narrow = heap(Some(NARROW), Header::Narrow(NARROW), Colours::None);
+        assert_eq!(Reader::new(&memory, &narrow).field(0x1000), Some(0x10_0028));
+
+        let bad_mask = 0x2000;
+        memory.put(bad_mask, &0x1000_u64.to_le_bytes());
+        let shifted = heap(None, Header::Wide, Colours::Shifted { bad_mask });
+        // The second of the four bits says that the address begins two bits further up.
+        let address = 0x4000_0000_1234_u64;
+        let coloured = [
+            address << 14 | 0x2000,
+            0x4000_0000_1200_u64 << 13 | 0x1000,
+            0x3000,
+        ];
+        for (slot, value) in coloured.iter().enumerate() {
+            memory.put(0x3000 + 8 * slot as u64, &value.to_le_bytes());
+        }
+        let reader = Reader::new(&memory, &shifted);
+        assert_eq!(
+            (reader.field(0x3000), reader.met_stale()),
+            (Some(address), false)
+        );
+        assert_eq!(reader.field(0x3008), Some(0x4000_0000_1200));
+        assert!(reader.met_stale());
+        // Of no colour at all: nonsense.
+        assert_eq!(reader.field(0x3010), None);
+    }
+
+    /// The class is found in each form of header, and a byte array behind each of them.
+    #[test]
+    fn headers() {
+        let mut memory = RecordedMemory::default();
+        let object = 0x5000;
+        memory.put(object, &[0; 32]);
+        memory.put(object + 8, &5_u32.to_le_bytes());
+        memory.put(object + 12, &2_u32.to_le_bytes());
+        memory.put(object + 16, b"ab");
+        let narrow = heap(None, Header::Narrow(NARROW), Colours::None);
+        let reader = Reader::new(&memory, &narrow);
+        assert_eq!(reader.klass(object), Some(0x10_0028));
+        assert_eq!(reader.array(object, 1), Some(b"ab".to_vec()));
+        memory.put(object, &(5_u64 << MARK_KLASS_SHIFT | 1).to_le_bytes());
+        memory.put(object + 8, &3_u32.to_le_bytes());
+        memory.put(object + 12, b"cde");
+        let compact = heap(None, Header::Compact(NARROW), Colours::None);
+        let reader = Reader::new(&memory, &compact);
+        assert_eq!(reader.klass(object), Some(0x10_0028));
+        assert_eq!(reader.array(object, 1), Some(b"cde".to_vec()));
+        // A length that no name has.
+        memory.put(object + 8, &u32::MAX.to_le_bytes());
+        assert_eq!(Reader::new(&memory, &compact).array(object, 1), None);
+    }
+
+    /// There is no quiet moment while a collection runs.
+    #[test]
+    fn quiet() {
+        let mut memory = RecordedMemory::default();
+        let heap = heap(None, Header::Wide, Colours::None);
+        memory.put(0x100, &0x200_u64.to_le_bytes());
+        memory.put(0x208, &[0, 0, 0, 0, 7, 0, 0, 0]);
+        let expected = Some(Quiet { collections: 7 });
+        assert_eq!(Reader::new(&memory, &heap).quiet(), expected);
+        memory.put(0x208, &[1]);
+        assert_eq!(Reader::new(&memory, &heap).quiet(), None);
     }
 }

@@ -120,9 +120,7 @@ impl HotSpot {
         entries: &[Entry],
         is_whole: bool,
     ) -> Verdict {
-        let noted = self
-            .threads
-            .anchor(walk.memory, layout, walk.tid, walk.now);
+        let noted = self.threads.anchor(walk.memory, layout, walk.tid, walk.now);
         let Some(anchor) = noted else {
             return Verdict::Unknown;
         };
@@ -174,4 +172,74 @@ fn is_same_call<M: Memory>(walk: &Walk<'_, M>, entries: &[Entry]) -> bool {
         let copied = walk.stack.word(slot).ok();
         copied.is_some() && copied == walk.memory.read_u64(slot).ok()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::ModuleId;
+    use crate::unwind::{Registers, StackCapture};
+
+    fn verdict(anchor: Option<u64>, entries: &[u64], is_whole: bool) -> Verdict {
+        let bytes = [0; 0x100];
+        let capture = StackCapture {
+            registers: Registers {
+                sp: 0x7000,
+                ..Registers::default()
+            },
+            ip_is_return_address: false,
+            bytes: &bytes,
+            truncated: false,
+            tid: 1,
+            replaced: &[],
+            anchor: None,
+        };
+        let anchor = anchor.map(|sp| Anchor { sp, pc: 0, fp: 0 });
+        let entry = |(native, &sp): (usize, &u64)| Entry { sp, native };
+        let entries: Vec<Entry> = entries.iter().enumerate().map(entry).collect();
+        at_the_time(&CapturedStack::new(&capture), anchor, &entries, is_whole)
+    }
+
+    /// The first Java frame of the walk has to be that of the note, with up to two words between; where there is no note,
+    /// or the walk has not come so far, nothing can be said.
+    #[test]
+    fn verdicts_at_the_time() {
+        assert_eq!(
+            verdict(Some(0x7040), &[0x7040, 0x7080], true),
+            Verdict::Agreed
+        );
+        assert_eq!(verdict(Some(0x7050), &[0x7040], false), Verdict::Agreed);
+        assert_eq!(verdict(Some(0x7058), &[0x7040], false), Verdict::Violated);
+        // Not the first: frames between were taken for native ones, or made up.
+        assert_eq!(
+            verdict(Some(0x7080), &[0x7040, 0x7080], true),
+            Verdict::Violated
+        );
+        assert_eq!(verdict(Some(0x7038), &[0x7040], true), Verdict::Violated);
+        assert_eq!(verdict(Some(0x7040), &[], true), Verdict::Violated);
+        assert_eq!(verdict(Some(0x7040), &[], false), Verdict::Unknown);
+        assert_eq!(verdict(Some(0x9000), &[], true), Verdict::Unknown);
+        assert_eq!(verdict(None, &[0x7040], true), Verdict::Unknown);
+    }
+
+    /// Violations are counted by place, in bounded memory; live threads are asked so often and no more.
+    #[test]
+    fn bounded() {
+        let mut found = Comparisons::default();
+        for offset in 0..2 * MAX_PLACES as u64 {
+            let frame = Frame::Native {
+                module: ModuleId(0),
+                offset: offset / 2,
+            };
+            found.count(Verdict::Violated, Some(&frame));
+            found.count(Verdict::Agreed, Some(&frame));
+        }
+        assert_eq!(found.places.len(), MAX_PLACES);
+        assert!(found.places.iter().all(|(_, count)| *count == 2));
+        assert_eq!((found.agreed, found.violated), (128, 128));
+        let now = Instant::now();
+        let checks = (0..100).filter(|_| found.may_check(now)).count();
+        assert_eq!(checks, CHECKS as usize);
+        assert!(found.may_check(now + PERIOD));
+    }
 }

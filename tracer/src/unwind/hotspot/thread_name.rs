@@ -158,7 +158,11 @@ impl Places {
             let eetop = object.checked_add(known.eetop);
             eetop.and_then(|eetop| reader.memory.read_u64(eetop).ok()) == Some(thread)
         };
-        let handle = reader.memory.read_u64(slot).ok().filter(|&word| word != 0)?;
+        let handle = reader
+            .memory
+            .read_u64(slot)
+            .ok()
+            .filter(|&word| word != 0)?;
         let behind = reader.reference(handle).filter(is_it);
         behind.or_else(|| reader.reference(slot).filter(is_it))
     }
@@ -176,7 +180,13 @@ impl Known {
             None => CHARACTERS,
         };
         match coder {
-            LATIN1 => Some(reader.array(array, 1)?.iter().map(|&byte| char::from(byte)).collect()),
+            LATIN1 => Some(
+                reader
+                    .array(array, 1)?
+                    .iter()
+                    .map(|&byte| char::from(byte))
+                    .collect(),
+            ),
             UTF16 => Some(utf16(&reader.array(array, 1)?)),
             CHARACTERS => Some(utf16(&reader.array(array, 2)?)),
             _ => None,
@@ -190,11 +200,7 @@ fn utf16(bytes: &[u8]) -> String {
     String::from_utf16_lossy(&units)
 }
 
-fn klass_name<M: Memory>(
-    reader: &Reader<'_, M>,
-    layout: &VmLayout,
-    object: u64,
-) -> Option<String> {
+fn klass_name<M: Memory>(reader: &Reader<'_, M>, layout: &VmLayout, object: u64) -> Option<String> {
     let klass = reader.klass(object)?;
     let name = klass.checked_add(layout.method.klass_name)?;
     let symbol = reader.memory.read_u64(name).ok()?;
