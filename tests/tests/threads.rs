@@ -1,12 +1,15 @@
 //! Sites by thread: `--threads` calls each thread what the JVM calls it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::process::Command;
 use std::time::Duration;
 
 use offheap::capture::{Capture, SiteKind};
 use offheap_tests::checks::describe;
 use offheap_tests::jdk::Jdk;
-use offheap_tests::{Target, Tool, classpath, session};
+use offheap_tests::{
+    CFlags, Target, Tool, assert_truth, c_program, classpath, session, sites_through,
+};
 
 const BY_THREAD: [&str; 5] = ["--hooks", "malloc", "--sample-bytes", "0", "--threads"];
 /// The tool looks at what came in every 10 ms; a thread that lives for so long has been looked at.
@@ -35,9 +38,9 @@ const HEAPS: [&[&str]; 8] = [
 ];
 
 /// The thread that took a block of a size, as the capture calls it, by what the JVM calls it.
-fn run(jdk: &Jdk, flags: &[&str]) -> Option<Vec<(String, String)>> {
+fn run(jdk: &Jdk, flags: &[&str], arguments: &[&str]) -> Option<Vec<(String, String)>> {
     let classpath = classpath()?;
-    let mut target = Target::start(&mut jdk.java(&classpath, flags, "Threads"));
+    let mut target = Target::start(jdk.java(&classpath, flags, "Threads").args(arguments));
     let tool = Tool::capture(target.pid(), &BY_THREAD);
     target.say("go");
     target.await_word("taken");
@@ -89,7 +92,7 @@ fn java_names() {
     let mut faults = Vec::new();
     for jdk in Jdk::downloaded() {
         for flags in HEAPS.iter().filter(|flags| jdk.has(flags)) {
-            let Some(names) = run(&jdk, flags) else {
+            let Some(names) = run(&jdk, flags, &[]) else {
                 return;
             };
             let wrong: Vec<_> = names
@@ -109,4 +112,66 @@ fn java_names() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The kernel's name of a thread of `targets.Threads`: the beginning, or both ends, of what it was called when it started;
+/// of one that has attached itself, the program's.
+fn is_the_kernels(name: &str, called: &str) -> bool {
+    let text = called.rsplit_once(" (").map_or(called, |(text, _)| text);
+    let starts = [
+        name,
+        "java",
+        "before it renamed itself",
+        "before another renamed it",
+        "ForkJoinPool-1-worker-1",
+    ];
+    let head = text.split(['\u{fffd}', '.']).next().unwrap_or_default();
+    !head.is_empty() && starts.iter().any(|start| start.starts_with(head))
+}
+
+/// While the collector moves objects all the time, a thread has its Java name, or the kernel's where that could not be
+/// read: never another text of the heap.
+#[test]
+fn names_while_objects_move() {
+    let Some(_session) = session() else { return };
+    let moving = HEAPS
+        .iter()
+        .filter(|flags| flags.len() < 3 && !flags.contains(&"-XX:+UseParallelGC"));
+    for jdk in Jdk::downloaded() {
+        for flags in moving.clone().filter(|flags| jdk.has(flags)) {
+            let Some(names) = run(&jdk, flags, &["garbage"]) else {
+                return;
+            };
+            let right = names
+                .iter()
+                .filter(|(name, called)| is_right(name, called))
+                .count();
+            println!("{jdk} {flags:?}: {right} of {} right", names.len());
+            for (name, called) in &names {
+                assert!(
+                    is_right(name, called) || is_the_kernels(name, called),
+                    "{jdk} {flags:?}: {name:?} is called {called:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A thousand threads that end before anybody can look at them are as many sites, exact in sum, each under its own name.
+#[test]
+fn short_lived_threads() {
+    let Some(_session) = session() else { return };
+    let program = c_program("short_threads", CFlags::default());
+    let mut target = Target::start(&mut Command::new(program));
+    let (capture, truths) = target.captured(&BY_THREAD);
+    assert_truth(&capture, &truths);
+    let sites = sites_through(&capture, SiteKind::Malloc, "at_short_thread");
+    let threads: HashSet<&str> = sites
+        .iter()
+        .filter_map(|site| site.thread.as_deref())
+        .collect();
+    assert_eq!((sites.len(), threads.len()), (1000, 1000));
+    let named = threads.iter().filter_map(|thread| thread.split(' ').next());
+    let names: HashSet<&str> = named.filter(|name| name.starts_with("worker-")).collect();
+    assert_eq!(names.len(), 1000, "each has its own name: {threads:?}");
 }

@@ -80,13 +80,15 @@ pub struct Captured {
     pub replaced: [ReplacedReturn; REPLACED],
     /// The first words of the thread's `JavaFrameAnchor`, where the JVM notes its last Java frame.
     pub anchor: [u64; ANCHOR_WORDS],
+    /// Name of the thread: many do not live until userspace looks.
+    pub comm: [u8; 16],
     /// 1 where `anchor` was read, 0 for a thread that userspace has told nothing of.
     pub has_anchor: u32,
     /// Pages that follow. The first holds nothing below `sp`.
     pub pages: u32,
 }
 
-const _: () = assert!(size_of::<Captured>() == 192);
+const _: () = assert!(size_of::<Captured>() == 208);
 
 /// An allocation has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

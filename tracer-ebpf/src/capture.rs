@@ -2,6 +2,7 @@
 //! that another thread could overwrite.
 
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
 use tracer_common::config::{PAGE, STACK_CLASSES};
 use tracer_common::event::{ANCHOR_WORDS, Captured, FLAG_TRUNCATED, Freed, Header, kind};
@@ -33,6 +34,7 @@ pub fn captured(hit: &Hit, header: Header, arguments: [u64; 3]) -> Captured {
         lr: registers.lr(),
         replaced: pending(hit.tid),
         anchor: anchor.unwrap_or([0; ANCHOR_WORDS]),
+        comm: bpf_get_current_comm().unwrap_or([0; 16]),
         has_anchor: anchor.is_some() as u32,
         pages: 0,
     }

@@ -74,6 +74,8 @@ pub struct Allocation {
     pub point: u32,
     /// Thread, as the kernel's first namespace numbers it.
     pub tid: u32,
+    /// Name of the thread, with zeroes behind it.
+    pub comm: [u8; 16],
     /// The kernel's map had no room for it.
     pub spilled: bool,
     pub stack: RawStack,
@@ -200,6 +202,7 @@ fn allocation(captured: &Captured, record: Bytes) -> Allocation {
         size: header.size,
         point: header.point,
         tid: header.tid,
+        comm: captured.comm,
         spilled: header.flags & FLAG_SPILLED != 0,
         stack: RawStack {
             ip: captured.ip,

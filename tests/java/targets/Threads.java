@@ -10,7 +10,8 @@ import sun.misc.Unsafe;
  * Threads with names of all kinds, each of which takes one block.
  *
  * <p>Says for each the size that it took and what it is called: {@code thread SIZE NAME}. Between the lines {@code taken}
- * and {@code done} it waits for a line, so that the tool can look at threads that are still there.
+ * and {@code done} it waits for a line, so that the tool can look at threads that are still there. With an argument a
+ * thread makes garbage all the while, so that objects are moved.
  */
 public final class Threads {
     private static final Unsafe UNSAFE = unsafe();
@@ -104,7 +105,19 @@ public final class Threads {
         }
     }
 
+    /** Strings and arrays of all ages. */
+    private static void makeGarbage() {
+        Object[] kept = new Object[4096];
+        for (int i = 0;; i++) {
+            kept[i % kept.length] = ("garbage " + i).getBytes();
+            kept[(i * 7) % kept.length] = new Thread("never started " + i);
+        }
+    }
+
     public static void main(String[] arguments) throws Exception {
+        if (arguments.length > 0) {
+            daemon("garbage", Threads::makeGarbage);
+        }
         Truth.ready();
         CountDownLatch look = new CountDownLatch(1);
         Thread ending = ending("this one ends before the snapshot", look);

@@ -156,6 +156,7 @@ fn made(address: u64, size: u64, time: u64, function: &str) -> Allocation {
         size,
         point: Books::point(function),
         tid: 1,
+        comm: [0; 16],
         spilled: false,
         stack,
     }

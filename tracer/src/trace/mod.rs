@@ -140,14 +140,16 @@ impl Trace {
         Ok(Maker {
             stack: self.unwind(made)?,
             thread: (self.settings.grouping == Grouping::StackAndThread)
-                .then(|| self.thread(made.tid)),
+                .then(|| self.thread(made)),
         })
     }
 
-    fn thread(&mut self, tid: u32) -> ThreadId {
+    fn thread(&mut self, made: &Allocation) -> ThreadId {
+        let tid = made.tid;
         let (process, unwinder) = (&self.process, &mut self.accounts.unwinder);
         let java = || unwinder.thread_name(inner_tid(process, tid)?);
-        self.threads.seen(process, tid, Instant::now(), java)
+        self.threads
+            .seen(process, tid, &made.comm, Instant::now(), java)
     }
 
     /// Names as they are now, of all threads that are still there.

@@ -1,8 +1,9 @@
 //! Who allocated: the threads of the target by name, where sites are split by thread.
 //!
 //! A thread has the name that it had when it was last looked at: when it was first seen in a stack, then at most once a
-//! second while it allocates, and at each snapshot. One that has ended keeps its name; one that was renamed has the new
-//! one, by which it is found in a thread dump. An id that is used again is another thread.
+//! second while it allocates, and at each snapshot. One that has ended keeps its name, and one that had ended before it
+//! was looked at has the kernel's, which comes with the event; one that was renamed has the new name, by which it is found
+//! in a thread dump. An id that is used again is another thread.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -56,11 +57,12 @@ struct Stat {
 }
 
 impl Threads {
-    /// The thread `tid`, which has just allocated.
+    /// The thread `tid`, which has just allocated and was called `comm` (with zeroes behind it) by the kernel then.
     pub fn seen(
         &mut self,
         process: &Process,
         tid: u32,
+        comm: &[u8],
         now: Instant,
         java: impl FnOnce() -> Option<JavaThreadName>,
     ) -> ThreadId {
@@ -81,8 +83,10 @@ impl Threads {
         };
         if let Some(thread) = self.known.get_mut(id.0 as usize) {
             thread.looked = now;
-            if let Some(stat) = stat {
-                thread.learn(Name::of(&stat.comm, java()));
+            match stat {
+                Some(stat) => thread.learn(Name::of(&stat.comm, java())),
+                // It has ended, and this is all that is left of it.
+                None => thread.learn_late(comm),
             }
         }
         id
@@ -97,7 +101,7 @@ impl Threads {
     ) {
         let tids: Vec<u32> = self.by_tid.keys().copied().collect();
         for tid in tids {
-            self.seen(process, tid, now, || java(tid));
+            self.seen(process, tid, &[], now, || java(tid));
         }
     }
 
@@ -138,6 +142,13 @@ impl Thread {
         let was_sure = self.name.as_ref().is_some_and(|name| name.is_sure);
         if name.is_sure || !was_sure {
             self.name = Some(name);
+        }
+    }
+
+    fn learn_late(&mut self, comm: &[u8]) {
+        let comm = comm.split(|&byte| byte == 0).next().unwrap_or_default();
+        if !comm.is_empty() {
+            self.learn(Name::of(comm, None));
         }
     }
 
