@@ -22,9 +22,10 @@ const EXACT: [&str; 4] = ["--hooks", "malloc", "--sample-bytes", "0"];
 const GAP: &str = "[native frames missing]";
 /// Of `targets.Resync`.
 const CASES: usize = 6;
-/// The programs are told of a new thread's note within this time after its first allocation. What it allocates before can
-/// be walked no further than its native code, once it has left that.
-const TOLD: Duration = Duration::from_secs(1);
+/// The programs are told of a new thread's note within this time, also on a busy machine: the JVM's threads are listed each
+/// half second, and at the first stack of an unknown thread. What it allocates before can be walked no further than its
+/// native code, once it has left that.
+const TOLD: Duration = Duration::from_secs(3);
 /// The compiler states no unwind information.
 const NO_CFI: [&str; 4] = [
     "-fno-asynchronous-unwind-tables",
@@ -191,7 +192,10 @@ fn java_above_code_without_unwind_information() {
                     return;
                 };
                 let (capture, sizes) = run(&mut java, 0);
-                println!("{jdk} {flags:?} {strip:?}: {:?}", capture.completeness);
+                println!(
+                    "{jdk} {flags:?} {strip:?}: {:?}",
+                    capture.completeness.anchors
+                );
                 assert_cases(&capture, &sizes);
                 // Stripped, the functions that are not exported have no names.
                 let at = if strip.is_empty() {
@@ -288,7 +292,7 @@ fn java_in_other_pid_namespaces() {
                 .arg(java.get_program())
                 .args(java.get_args());
             let (capture, sizes) = run(&mut command, levels);
-            println!("{jdk} {levels} levels: {:?}", capture.completeness);
+            println!("{jdk} {levels} levels: {:?}", capture.completeness.anchors);
             assert_cases(&capture, &sizes);
             assert_ends_in(&capture, "libnocfi.so", "attached_root");
             assert_compared(&capture);

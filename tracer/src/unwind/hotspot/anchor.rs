@@ -13,6 +13,8 @@ use super::layout::{ThreadList, ThreadsLayout};
 
 /// Threads of one JVM.
 const MAX_THREADS: u32 = 1 << 16;
+/// A list that is replaced while it is read is read again so often at most.
+const LIST_READS: usize = 4;
 /// The list is walked for an unknown thread at most this often: native threads are in it never.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -106,9 +108,14 @@ impl Threads {
     /// Reads the list of all threads.
     fn list(&mut self, memory: &impl Memory, layout: &ThreadsLayout, now: Instant) {
         self.walked = Some(now);
+        // A list that is replaced while it is read says nothing: what was known is then kept.
+        let read = (0..LIST_READS).find_map(|_| thread_list(memory, layout).ok());
+        let Some(threads) = read else {
+            return;
+        };
         self.by_tid.clear();
-        // Threads come and go while the list is read: what is unreadable is left out.
-        for thread in thread_list(memory, layout).unwrap_or_default() {
+        // Threads come and go: what is unreadable is left out.
+        for thread in threads {
             if let Ok(tid) = thread_id(memory, layout, thread) {
                 self.by_tid.insert(tid, thread);
             }
@@ -147,6 +154,10 @@ fn thread_list(memory: &impl Memory, layout: &ThreadsLayout) -> Result<Vec<u64>,
             let count = memory.read_u32(list.wrapping_add(len))?.min(MAX_THREADS);
             let array = memory.read_u64(list.wrapping_add(threads))?;
             let bytes = memory.read_vec(array, count as usize * 8)?;
+            // The JVM makes a new list for each thread that comes or goes, and frees the old one.
+            if memory.read_u64(address)? != list {
+                return Err(Unreadable);
+            }
             Ok(bytes
                 .as_chunks()
                 .0
