@@ -67,10 +67,8 @@ fn threads(jdk: &Jdk) -> usize {
 }
 
 fn called(capture: &Capture, size: u64) -> String {
-    let is_it = |site: &&offheap::capture::Site| {
-        site.kind == SiteKind::Malloc && site.allocated_bytes == size && site.allocated_count == 1
-    };
-    let sites: Vec<_> = capture.sites.iter().filter(is_it).collect();
+    let mut sites = sites_through(capture, SiteKind::Malloc, "targets.Threads.take");
+    sites.retain(|site| site.allocated_bytes == size && site.allocated_count == 1);
     assert_eq!(sites.len(), 1, "{size} bytes\n{}", describe(capture));
     sites[0].thread.clone().expect("sites are split by thread")
 }
