@@ -6,6 +6,7 @@
 
 pub mod checks;
 pub mod code;
+pub mod debug_info;
 pub mod jdk;
 pub mod kernel;
 pub mod lines;

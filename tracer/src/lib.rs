@@ -1,6 +1,7 @@
 //! offheap: which Java and native stacks hold the outstanding native memory of a live JVM.
 
 pub mod accounts;
+pub mod budget;
 pub mod bundle;
 pub mod capture;
 pub mod cli;

@@ -72,6 +72,9 @@ impl<M: Memory> Walker<'_, M> {
             .as_mut()
             .filter(|hotspot| hotspot.contains(cursor.pc))
         {
+            if !cursor.is_return_address {
+                return Err(hotspot.running(&mut self.java, cursor));
+            }
             let native = self.java.frames.len().checked_sub(1);
             if let Some(native) = native.filter(|_| !self.is_in_java) {
                 let sp = cursor.sp;

@@ -94,6 +94,20 @@ impl HotSpot {
         })
     }
 
+    /// Adds the method that `now` interrupted, as at a page fault. Where its frame stands between two calls nothing tells,
+    /// least of all in a prologue: the walk ends here.
+    pub fn running<M: Memory>(&mut self, walk: &mut Walk<'_, M>, now: &Cursor) -> StackEnd {
+        let frame = match self.code(walk.memory, walk.methods, walk.now, now.pc) {
+            Ok(code) => code.frames.last().cloned(),
+            Err(reason) => Some(Frame::Unknown {
+                address: now.pc,
+                reason,
+            }),
+        };
+        walk.frames.extend(frame);
+        StackEnd::InJava
+    }
+
     /// Callers of compiled code are generated code, too (the interpreter, compiled code, the call stub): by that the
     /// return address is recognised where the code has pushed something.
     fn fixed_size<M: Memory>(
