@@ -9,6 +9,8 @@ pub mod doctor;
 pub mod events;
 pub mod exit;
 pub mod functions;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ledger;
 pub mod list;
 pub mod probes;

@@ -10,7 +10,7 @@ mod java;
 mod module_names;
 mod native;
 pub mod owner;
-mod perf_map;
+pub(crate) mod perf_map;
 mod sections;
 mod separate;
 mod symbols;

@@ -11,19 +11,22 @@ use tracer_common::event::ANCHOR_WORDS;
 use crate::stack::{MethodTable, Stack};
 use crate::target::modules::{Module, ModuleTable};
 
-mod cfi;
-mod cursor;
+pub(crate) mod arch;
+pub(crate) mod cfi;
+pub(crate) mod cursor;
 mod expression;
+pub(crate) mod fixture;
 pub mod hotspot;
 pub mod memory;
 mod native;
 mod return_probe;
-mod rule;
-mod walk;
+pub(crate) mod rule;
+pub(crate) mod walk;
 
 #[cfg(test)]
 mod tests;
 
+use arch::Arch;
 use hotspot::oracle::Comparisons;
 use hotspot::{HotSpot, JavaThreadName, JvmVersion, UnsupportedJvm};
 use memory::Memory;
@@ -80,6 +83,7 @@ pub enum Jvm<'a> {
 
 /// Turns captures of one process into stacks, and remembers what it learns on the way.
 pub struct Unwinder<M> {
+    arch: Arch,
     memory: M,
     native: NativeUnwinder,
     jvm: Option<Result<HotSpot, UnsupportedJvm>>,
@@ -92,6 +96,7 @@ impl<M: Memory> Unwinder<M> {
     /// An unwinder that knows no modules yet: call [`Unwinder::modules_changed`] before the first walk.
     pub fn new(memory: M) -> Self {
         Unwinder {
+            arch: Arch::HOST,
             memory,
             native: NativeUnwinder::default(),
             jvm: None,
@@ -125,7 +130,7 @@ impl<M: Memory> Unwinder<M> {
     /// target. Where the last frame is [`UnknownReason::NotMapped`](crate::stack::UnknownReason::NotMapped), the table
     /// may be older than the capture: refresh it and walk again.
     pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
-        let (cursor, stack) = walk::first(capture);
+        let (cursor, stack) = walk::first(capture, self.arch);
         let mut frames = Vec::with_capacity(64);
         let java = hotspot::Walk {
             memory: &self.memory,

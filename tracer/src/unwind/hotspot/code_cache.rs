@@ -22,8 +22,7 @@ const MAX_HOPS: usize = 64;
 const FREE: u8 = 0xff;
 
 /// The heaps of the code cache, as they are reserved: that does not change while the process lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CodeCache {
     heaps: Vec<CodeHeap>,
     low: u64,
@@ -32,8 +31,7 @@ pub struct CodeCache {
     block_used: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct CodeHeap {
     /// Where the first block begins.
     low: u64,
@@ -74,6 +72,11 @@ impl CodeCache {
 
     pub fn contains(&self, address: u64) -> bool {
         (self.low..self.high).contains(&address) && self.heap(address).is_some()
+    }
+
+    /// The lowest address that is reserved for code.
+    pub fn low(&self) -> u64 {
+        self.low
     }
 
     /// The address of the blob that `address` lies in; `None` where no block is in use.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tracer_common::event::ANCHOR_WORDS;
 
 use crate::stack::{Frame, Marker, MethodTable, StackEnd, UnknownReason};
+use crate::unwind::arch::Arch;
 use crate::unwind::cursor::{CapturedStack, Cursor};
 use crate::unwind::memory::Memory;
 
@@ -19,15 +20,16 @@ const MAX_PUSHED: u64 = 6;
 /// Slots of an interpreter frame, in bytes below the frame pointer.
 const SENDER_SP: u64 = 8;
 const METHOD: u64 = 24;
-#[cfg(target_arch = "x86_64")]
-const BCP: u64 = 64;
-#[cfg(target_arch = "aarch64")]
-const BCP: u64 = 72;
-/// JDK 8 has no mirror slot and one less.
-#[cfg(target_arch = "x86_64")]
-const BCP_8: u64 = 56;
-#[cfg(target_arch = "aarch64")]
-const BCP_8: u64 = 56;
+
+/// Where the interpreter keeps the bytecode pointer.
+fn bytecode_pointer(arch: Arch, release: u32) -> u64 {
+    match arch {
+        // JDK 8 has no mirror slot and one less.
+        _ if release < 9 => 56,
+        Arch::X86_64 => 64,
+        Arch::Aarch64 => 72,
+    }
+}
 
 /// What a walk lends to the JVM's unwinder.
 pub struct Walk<'a, M> {
@@ -120,7 +122,7 @@ impl HotSpot {
         let mut failed = StackEnd::BadCodeBlob;
         for pushed in 0..=MAX_PUSHED {
             let sp = top.checked_add(8 * pushed).ok_or(StackEnd::NoProgress)?;
-            match walk.stack.word(sp.wrapping_sub(8)) {
+            match walk.stack.return_address(sp.wrapping_sub(8)) {
                 Ok(pc) if self.is_code(walk, pc) => {
                     return Ok(Cursor::caller(
                         pc,
@@ -128,6 +130,8 @@ impl HotSpot {
                         walk.stack.word(sp.wrapping_sub(16))?,
                     ));
                 }
+                // Code that is gone: what lies above belongs to frames further up.
+                Ok(pc) if pushed == 0 && self.contains(pc) => break,
                 Ok(_) => {}
                 Err(end) => {
                     failed = if pushed == 0 { end } else { failed };
@@ -136,7 +140,7 @@ impl HotSpot {
             }
         }
         // Where the caller's code is gone the caller is still a frame, and the next step says what it lacks.
-        let pc = walk.stack.word(top.wrapping_sub(8)).unwrap_or(0);
+        let pc = walk.stack.return_address(top.wrapping_sub(8)).unwrap_or(0);
         if self.contains(pc) {
             return Ok(Cursor::caller(pc, top, 0));
         }
@@ -194,7 +198,7 @@ impl HotSpot {
             return Err(StackEnd::BadCodeBlob);
         }
         let slot = |below: u64| walk.stack.word(now.fp.wrapping_sub(below));
-        let bcp = if self.layout.release < 9 { BCP_8 } else { BCP };
+        let bcp = bytecode_pointer(walk.stack.arch, self.layout.release);
         let (method, bcp) = (slot(METHOD), slot(bcp));
         let frame = match (method, bcp) {
             (Ok(method), Ok(bcp)) => self.resolver(walk).interpreted(method, bcp, now.pc),
@@ -206,7 +210,7 @@ impl HotSpot {
         // The caller's stack pointer is not above this frame's: locals and adapters extend the caller.
         let sender = walk.stack.word(now.fp.wrapping_sub(SENDER_SP));
         let (pc, fp) = (
-            walk.stack.word(now.fp.wrapping_add(8)),
+            walk.stack.return_address(now.fp.wrapping_add(8)),
             walk.stack.word(now.fp),
         );
         walk.frames.push(frame);
@@ -230,7 +234,7 @@ fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, S
     }
     let sp = now.fp.checked_add(16).ok_or(StackEnd::NoProgress)?;
     Ok(Cursor::caller(
-        stack.word(now.fp.wrapping_add(8))?,
+        stack.return_address(now.fp.wrapping_add(8))?,
         sp,
         stack.word(now.fp)?,
     ))

@@ -106,14 +106,21 @@ pub struct HotSpot {
     trusted: Duration,
 }
 
-#[cfg(test)]
 impl HotSpot {
+    /// Where this JVM keeps what a walk needs.
+    pub fn layout(&self) -> &VmLayout {
+        &self.layout
+    }
+
     /// Believes nothing without another look.
     pub fn distrust(&mut self) {
         self.trusted = Duration::ZERO;
         self.methods = MethodCache::new(Duration::ZERO);
     }
+}
 
+#[cfg(test)]
+impl HotSpot {
     /// Address and compile id of the lowest compiled method that is remembered.
     pub fn first_compiled(&self) -> Option<(u64, u32)> {
         let compiled = |entry: &Entry| {
@@ -122,6 +129,22 @@ impl HotSpot {
             (blob.kind == blob::BlobKind::Compiled).then_some((blob.address, nmethod.compile_id))
         };
         self.codes.values().filter_map(compiled).min()
+    }
+
+    /// Addresses of the names of all code that is remembered.
+    pub fn blob_names(&self) -> Vec<u64> {
+        let names = self
+            .codes
+            .values()
+            .map(|entry| entry.code.blob.name_pointer);
+        names.collect()
+    }
+
+    /// Whether a deoptimised frame has been met.
+    pub fn met_deoptimized(&self) -> bool {
+        let is_deoptimized =
+            |entry: &Entry| matches!(entry.code.rule, code::FrameRule::Deoptimized { .. });
+        self.codes.values().any(is_deoptimized)
     }
 
     /// What a recorded stack needs besides memory.
@@ -302,7 +325,7 @@ pub fn load_bias(module: &Module) -> Option<u64> {
     )
 }
 
-fn version(structs: &VmStructs, memory: &impl Memory, release: u32) -> JvmVersion {
+pub(super) fn version(structs: &VmStructs, memory: &impl Memory, release: u32) -> JvmVersion {
     let text = |field| {
         let place = structs.field(&[("Abstract_VM_Version", field)])?;
         let pointer = memory.read_u64(place.address).ok()?;

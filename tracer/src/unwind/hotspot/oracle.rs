@@ -178,6 +178,7 @@ fn is_same_call<M: Memory>(walk: &Walk<'_, M>, entries: &[Entry]) -> bool {
 mod tests {
     use super::*;
     use crate::stack::ModuleId;
+    use crate::unwind::arch::Arch;
     use crate::unwind::{Registers, StackCapture};
 
     fn verdict(anchor: Option<u64>, entries: &[u64], is_whole: bool) -> Verdict {
@@ -197,7 +198,12 @@ mod tests {
         let anchor = anchor.map(|sp| Anchor { sp, pc: 0, fp: 0 });
         let entry = |(native, &sp): (usize, &u64)| Entry { sp, native };
         let entries: Vec<Entry> = entries.iter().enumerate().map(entry).collect();
-        at_the_time(&CapturedStack::new(&capture), anchor, &entries, is_whole)
+        at_the_time(
+            &CapturedStack::new(&capture, Arch::X86_64),
+            anchor,
+            &entries,
+            is_whole,
+        )
     }
 
     /// The first Java frame of the walk has to be that of the note, with up to two words between; where there is no note,
