@@ -1,10 +1,12 @@
 //! Events in, accounts out: unwinds each captured stack and books it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use tracer_common::config::FAULT_PERIOD;
 
 use crate::capture::SiteKind;
+use crate::clock;
 use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
 use crate::functions::Direction;
 use crate::ledger::{Freed, Intervals, Ledger, SiteId, Space, Weight};
@@ -365,37 +367,30 @@ impl<M: Memory> Accounts<M> {
         self.ledger.site(kind, maker.stack, maker.thread)
     }
 
-    /// The stack of an allocation, from the hooked function on.
-    pub fn unwind(&mut self, made: &Allocation, scene: Scene<'_>) -> Stack {
-        let raw = &made.stack;
-        let replaced = replaced_returns(raw);
-        let capture = StackCapture {
-            registers: Registers {
-                ip: raw.ip,
-                sp: raw.sp,
-                fp: raw.fp,
-                lr: raw.lr,
-            },
-            ip_is_return_address: raw.at_return,
-            bytes: &raw.bytes,
-            truncated: raw.truncated,
-            tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
-            replaced: &replaced,
-            anchor: raw.anchor,
-        };
-        let mut stack = self.unwinder.unwind(scene.modules, &capture);
-        if raw.at_return
-            && let Some(point) = scene.points.get(made.point as usize)
-        {
-            stack.frames.insert(
-                0,
-                Frame::Native {
+    /// The stacks of allocations, each from the hooked function on.
+    pub fn unwind_all(&mut self, made: &[&Allocation], scene: Scene<'_>) -> Vec<Stack> {
+        let replaced: Vec<_> = made
+            .iter()
+            .map(|made| replaced_returns(&made.stack))
+            .collect();
+        let captures: Vec<_> = made
+            .iter()
+            .zip(&replaced)
+            .map(|(made, replaced)| capture(made, replaced, scene))
+            .collect();
+        let mut stacks = self.unwinder.unwind_all(scene.modules, &captures);
+        for (stack, made) in stacks.iter_mut().zip(made) {
+            if made.stack.at_return
+                && let Some(point) = scene.points.get(made.point as usize)
+            {
+                let leaf = Frame::Native {
                     module: point.module,
                     offset: point.entry,
-                },
-            );
+                };
+                stack.frames.insert(0, leaf);
+            }
         }
-        stack
+        stacks
     }
 
     /// The site of allocations whose stack never arrived.
@@ -417,6 +412,34 @@ impl<M: Memory> Accounts<M> {
             None,
         )
     }
+}
+
+fn capture<'a>(
+    made: &'a Allocation,
+    replaced: &'a [ReplacedReturn],
+    scene: Scene<'_>,
+) -> StackCapture<'a> {
+    let raw = &made.stack;
+    StackCapture {
+        registers: Registers {
+            ip: raw.ip,
+            sp: raw.sp,
+            fp: raw.fp,
+            lr: raw.lr,
+        },
+        ip_is_return_address: raw.at_return,
+        bytes: &raw.bytes,
+        truncated: raw.truncated,
+        age: age(made.key.time),
+        tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
+        replaced,
+        anchor: raw.anchor,
+    }
+}
+
+/// How long ago `time` was, which is in nanoseconds of the monotonic clock.
+fn age(time: u64) -> Duration {
+    Duration::from_nanos(clock::monotonic().saturating_sub(time))
 }
 
 /// The original return addresses by where they were. A function that another has jumped to at its end shares its place

@@ -5,9 +5,11 @@ pub mod budget;
 pub mod bundle;
 pub mod capture;
 pub mod cli;
+pub mod clock;
 pub mod doctor;
 pub mod events;
 pub mod exit;
+mod fast_map;
 pub mod functions;
 #[doc(hidden)]
 pub mod fuzzing;

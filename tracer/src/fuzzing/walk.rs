@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use crate::stack::{Frame, Marker, MethodTable, Stack, StackEnd};
 use crate::target::modules::ModuleTable;
@@ -55,11 +56,7 @@ pub fn walk(data: &[u8]) {
         edits: &case.edits,
         reads: Cell::new(0),
     };
-    let mut hotspot = recorded.hotspot();
-    if case.flags & DISTRUST != 0 {
-        hotspot.distrust();
-    }
-    let mut unwinder = recorded.unwinder_of(&memory, hotspot);
+    let mut unwinder = recorded.unwinder_of(&memory, recorded.hotspot());
     if case.flags & RAW != 0 {
         case.bytes = input.rest().to_vec();
     }
@@ -71,8 +68,10 @@ pub fn walk(data: &[u8]) {
 /// The capture was cut off.
 const TRUNCATED: u8 = 1;
 const AT_RETURN: u8 = 2;
-/// The unwinder looks at everything twice.
-const DISTRUST: u8 = 4;
+/// The stack is younger than anything that was read of the JVM: the unwinder looks at everything again.
+const YOUNG: u8 = 4;
+/// Older than any read.
+const OLD: Duration = Duration::from_secs(3600);
 /// The stack is the rest of the input.
 const RAW: u8 = 8;
 
@@ -189,6 +188,10 @@ impl Case {
             registers: self.registers,
             ip_is_return_address: self.flags & AT_RETURN != 0,
             bytes: &self.bytes,
+            age: match self.flags & YOUNG {
+                0 => OLD,
+                _ => Duration::ZERO,
+            },
             truncated: self.flags & TRUNCATED != 0,
             tid: self.tid,
             replaced: &self.replaced,

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use crate::accounts::{Accounts, Maker, Rules, Scene, ThreadId};
 use crate::capture::{Capture, Fill, TrapCost};
-use crate::events::{self, Allocation};
+use crate::clock;
+use crate::events::{self, Allocation, Event};
 use crate::ledger::Intervals;
 use crate::probes::{Calibration, Probes};
 use crate::settings::{Grouping, Settings};
@@ -123,9 +124,7 @@ impl Trace {
             let bytes = self
                 .probes
                 .drain(BATCH, |record| records.push(events::copy_used(record)));
-            for record in records {
-                self.book(record)?;
-            }
+            self.book_all(records)?;
             drained += bytes;
             if bytes < BATCH {
                 break;
@@ -140,15 +139,29 @@ impl Trace {
         self.probes.ring().context("cannot watch the ring")
     }
 
-    fn book(&mut self, record: Bytes) -> Result<()> {
-        let Some(event) = events::parse(record) else {
-            self.accounts.malformed += 1;
-            return Ok(());
-        };
-        let event = self.sized(event);
-        let maker = match event.made() {
-            Some(made) => Some(self.maker(made)?),
-            None => None,
+    /// Walks the stacks of all records, then books one after the other.
+    fn book_all(&mut self, records: Vec<Bytes>) -> Result<()> {
+        let count = records.len();
+        let events: Vec<Event> = records.into_iter().filter_map(events::parse).collect();
+        self.accounts.malformed += (count - events.len()) as u64;
+        let made: Vec<&Allocation> = events.iter().filter_map(Event::made).collect();
+        let generation = self.modules.generation;
+        let mut stacks = self.unwind_all(&made).into_iter();
+        for event in events {
+            let event = self.sized(event);
+            let stack = event.made().and_then(|_| stacks.next());
+            self.book(event, stack, generation)?;
+        }
+        Ok(())
+    }
+
+    fn book(&mut self, event: Event, walked: Option<Stack>, generation: u64) -> Result<()> {
+        let maker = match (event.made(), walked) {
+            (Some(made), Some(walked)) => Some(Maker {
+                stack: self.checked(made, walked, generation)?,
+                thread: self.thread(made),
+            }),
+            _ => None,
         };
         let scene = Scene {
             modules: &self.modules,
@@ -159,20 +172,16 @@ impl Trace {
         Ok(())
     }
 
-    fn maker(&mut self, made: &Allocation) -> Result<Maker> {
-        Ok(Maker {
-            stack: self.unwind(made)?,
-            thread: (self.settings.grouping == Grouping::StackAndThread)
-                .then(|| self.thread(made)),
-        })
-    }
-
-    fn thread(&mut self, made: &Allocation) -> ThreadId {
+    /// Who made it, where sites are split by thread.
+    fn thread(&mut self, made: &Allocation) -> Option<ThreadId> {
+        if self.settings.grouping != Grouping::StackAndThread {
+            return None;
+        }
         let tid = made.tid;
         let (process, unwinder) = (&self.process, &mut self.accounts.unwinder);
         let java = || unwinder.thread_name(inner_tid(process, tid)?);
-        self.threads
-            .seen(process, tid, &made.comm, Instant::now(), java)
+        let now = Instant::now();
+        Some(self.threads.seen(process, tid, &made.comm, now, java))
     }
 
     /// Names as they are now, of all threads that are still there.
@@ -182,20 +191,36 @@ impl Trace {
         self.threads.look(process, Instant::now(), java);
     }
 
-    fn unwind(&mut self, made: &Allocation) -> Result<Stack> {
-        if made.stack.anchor.is_none() {
+    fn unwind_all(&mut self, made: &[&Allocation]) -> Vec<Stack> {
+        for made in made.iter().filter(|made| made.stack.anchor.is_none()) {
             self.learn_anchor(made.tid);
         }
         if self.process.namespaces.other_pid != Some(false) {
-            self.learn_inner_tid(made.tid);
+            for made in made {
+                self.learn_inner_tid(made.tid);
+            }
         }
-        let mut stack = self.unwind_once(made);
+        let scene = Scene {
+            modules: &self.modules,
+            points: &self.probes.points,
+            inner_tids: &self.inner_tids,
+        };
+        self.accounts.unwind_all(made, scene)
+    }
+
+    /// The stack that was walked when the mappings were of that generation; walked again where they say more now.
+    fn checked(&mut self, made: &Allocation, walked: Stack, generation: u64) -> Result<Stack> {
+        let mut stack = walked;
+        // A stack before it in the ring has led to another look.
+        if self.modules.generation != generation {
+            stack = self.unwind_all(&[made]).pop().unwrap_or(stack);
+        }
         // Code of a library that was mapped a moment ago, or that took the place of another.
         let time = made.key.time;
         let outdated =
             leads_nowhere(&stack) && self.may_refresh(time) || self.is_outdated(&stack, time);
         if outdated && self.refresh()? == Target::Alive {
-            stack = self.unwind_once(made);
+            stack = self.unwind_all(&[made]).pop().unwrap_or(stack);
         }
         self.accounts.stacks.count(stack.end);
         self.ends.count(&stack);
@@ -220,21 +245,12 @@ impl Trace {
         stack.frames.iter().any(|frame| match frame {
             Frame::Native { module, .. } => {
                 seen.get(module).is_none_or(|seen| *seen < made) && {
-                    seen.insert(*module, tally::now());
+                    seen.insert(*module, clock::monotonic());
                     modules.is_outdated(pid, *module)
                 }
             }
             _ => false,
         })
-    }
-
-    fn unwind_once(&mut self, made: &Allocation) -> Stack {
-        let scene = Scene {
-            modules: &self.modules,
-            points: &self.probes.points,
-            inner_tids: &self.inner_tids,
-        };
-        self.accounts.unwind(made, scene)
     }
 
     fn learn_inner_tid(&mut self, tid: u32) {
@@ -248,7 +264,7 @@ impl Trace {
     /// Looks at what the target has mapped since, and hooks it.
     pub fn refresh(&mut self) -> Result<Target> {
         self.refreshed = Instant::now();
-        self.refreshed_at = tally::now();
+        self.refreshed_at = clock::monotonic();
         if let Ok(rss) = self.process.rss() {
             self.rss = rss;
         }

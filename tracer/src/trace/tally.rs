@@ -6,6 +6,7 @@ use anyhow::Result;
 use tracer_common::outcome::Outcome;
 
 use super::{Trace, mappings};
+use crate::clock;
 use crate::events::AllocationKey;
 use crate::functions::Group;
 use crate::probes::Counts;
@@ -30,7 +31,7 @@ impl Trace {
         self.forget_unheard(&live, &counts);
         let alive = !self.process.ended();
         let mappings = if alive { mappings(&self.process) } else { None };
-        let now = now();
+        let now = clock::monotonic();
         let made_before = self
             .settings
             .view
@@ -104,15 +105,4 @@ impl Trace {
             .map(|(_, counts)| counts.get(Outcome::Untracked) + counts.get(Outcome::InFlightFull))
             .sum()
     }
-}
-
-/// Nanoseconds of the clock that BPF programs read (`bpf_ktime_get_ns`).
-pub(super) fn now() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is one valid timespec. The monotonic clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -4,11 +4,11 @@
 //! from. Native frames are left by call frame information only (`cfi`), Java frames by what the JVM says about itself
 //! ([`hotspot`]); nothing is guessed, and every end has its reason.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracer_common::event::ANCHOR_WORDS;
 
-use crate::stack::{MethodTable, Stack};
+use crate::stack::{Frame, MethodTable, Stack};
 use crate::target::modules::{Module, ModuleTable};
 
 pub(crate) mod arch;
@@ -28,10 +28,13 @@ mod tests;
 
 use arch::Arch;
 use hotspot::oracle::Comparisons;
-use hotspot::{HotSpot, JavaThreadName, JvmVersion, UnsupportedJvm};
+use hotspot::{HotSpot, JavaThreadName, JvmVersion, Look, Moment, UnsupportedJvm};
 use memory::Memory;
 use native::NativeUnwinder;
 use return_probe::ReturnProbes;
+
+/// Walks of one stack, each begun anew because code that it passed had gone. After that each is looked at when it is met.
+const MAX_WALKS: usize = 4;
 
 /// The registers that a walk starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct StackCapture<'a> {
     pub ip_is_return_address: bool,
     /// Bytes from `registers.sp` upwards.
     pub bytes: &'a [u8],
+    /// How long ago it was copied: since then the target has gone on.
+    pub age: Duration,
     /// The cap was reached before the end of the stack.
     pub truncated: bool,
     /// Thread id as the target sees it.
@@ -88,6 +93,8 @@ pub struct Unwinder<M> {
     native: NativeUnwinder,
     jvm: Option<Result<HotSpot, UnsupportedJvm>>,
     methods: MethodTable,
+    /// Of the walk under way.
+    frames: Vec<Frame>,
     /// Of the module table that the caches belong to.
     generation: Option<u64>,
 }
@@ -101,6 +108,7 @@ impl<M: Memory> Unwinder<M> {
             native: NativeUnwinder::default(),
             jvm: None,
             methods: MethodTable::default(),
+            frames: Vec::new(),
             generation: None,
         }
     }
@@ -130,14 +138,54 @@ impl<M: Memory> Unwinder<M> {
     /// target. Where the last frame is [`UnknownReason::NotMapped`](crate::stack::UnknownReason::NotMapped), the table
     /// may be older than the capture: refresh it and walk again.
     pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
+        let moment = Moment::of(capture.age, Instant::now());
+        for _ in 0..MAX_WALKS {
+            let stack = self.walk(modules, capture, moment);
+            if self.wrong(moment.now).is_empty() {
+                return stack;
+            }
+        }
+        let look = Look::Now;
+        self.walk(modules, capture, Moment { look, ..moment })
+    }
+
+    /// As [`Unwinder::unwind`], for several captures: what has to be looked at again in the target is read once for all.
+    pub fn unwind_all(
+        &mut self,
+        modules: &ModuleTable,
+        captures: &[StackCapture<'_>],
+    ) -> Vec<Stack> {
+        let now = Instant::now();
+        let mut stacks = Vec::with_capacity(captures.len());
+        for (stack, capture) in (0..).zip(captures) {
+            let moment = Moment::of(capture.age, now);
+            stacks.push(self.walk(modules, capture, Moment { stack, ..moment }));
+        }
+        for wrong in self.wrong(now) {
+            let index = wrong as usize;
+            if let (Some(stack), Some(capture)) = (stacks.get_mut(index), captures.get(index)) {
+                *stack = self.unwind(modules, capture);
+            }
+        }
+        stacks
+    }
+
+    fn wrong(&mut self, now: Instant) -> Vec<u32> {
+        match &mut self.jvm {
+            Some(Ok(hotspot)) => hotspot.wrong(&self.memory, now),
+            _ => Vec::new(),
+        }
+    }
+
+    fn walk(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>, moment: Moment) -> Stack {
         let (cursor, stack) = walk::first(capture, self.arch);
-        let mut frames = Vec::with_capacity(64);
+        self.frames.clear();
         let java = hotspot::Walk {
             memory: &self.memory,
             methods: &mut self.methods,
             stack,
-            frames: &mut frames,
-            now: Instant::now(),
+            frames: &mut self.frames,
+            moment,
             tid: capture.tid,
             anchor: capture.anchor,
         };
@@ -156,7 +204,7 @@ impl<M: Memory> Unwinder<M> {
         };
         let end = walker.walk(cursor);
         walker.compare(end);
-        walk::finish(frames, end)
+        walk::finish(&mut self.frames, end)
     }
 
     /// The Java name of the thread that the target knows as `tid`; None where it is none of the JVM's, or can't be read.

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::unwind::memory::{Memory, Unreadable};
+use crate::unwind::memory::{Memory, Piece, Unreadable};
 
+use super::code_cache::CodeCache;
 use super::layout::{CodeRange, DeoptHandler, MetadataPlace, ScopesPlace, VmLayout};
 
 /// The largest blob, the interpreter of a debug build, has a few MiB.
@@ -60,7 +61,45 @@ pub struct Nmethod {
     pub metadata: u64,
 }
 
+/// What became of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Alive,
+    /// Freed, or replaced by another one.
+    Gone,
+    /// The code cache itself can't be read.
+    Unreadable,
+}
+
 impl Blob {
+    /// Whether both were read of the same code, at different times: what is known of compiled code is cleared before it
+    /// is freed.
+    pub fn is_same(&self, other: &Blob) -> bool {
+        let id = |blob: &Blob| Some(blob.nmethod.as_ref()?.compile_id);
+        let key = |blob: &Blob| (blob.address, blob.name_pointer, id(blob));
+        key(self) == key(other) && self.code == other.code
+    }
+
+    /// Whether this is still what is at its address. One code blob is not told from another of the same kind and name,
+    /// unless it is compiled.
+    pub fn life(&self, memory: &impl Memory, layout: &VmLayout, cache: &CodeCache) -> Life {
+        let used = cache.used(self.address);
+        let Ok(used) = used.and_then(|used| memory.read_u8(used)) else {
+            return Life::Unreadable;
+        };
+        let len = self.header_len(layout);
+        let Ok(record) = memory.read_vec(self.address, len).map(Record) else {
+            return Life::Unreadable;
+        };
+        let id =
+            |nmethod: &Nmethod| record.u32(layout.nmethod.compile_id) == Ok(nmethod.compile_id);
+        let same = used != 0
+            && record.u64(layout.blob.name) == Ok(self.name_pointer)
+            && self.nmethod.as_ref().is_none_or(id)
+            && code_range(&record, layout.blob.code, self.address).as_ref() == Ok(&self.code);
+        if same { Life::Alive } else { Life::Gone }
+    }
+
     /// Reads the header at `address`.
     ///
     /// # Errors
@@ -103,6 +142,27 @@ impl Blob {
             frame_bytes,
             nmethod,
         })
+    }
+
+    /// What [`Blob::life`] reads.
+    pub fn pieces(&self, layout: &VmLayout, cache: &CodeCache) -> [Piece; 2] {
+        let used = Piece {
+            // Where no blob can be there is nothing to be read either.
+            address: cache.used(self.address).unwrap_or(0),
+            len: 1,
+        };
+        let header = Piece {
+            address: self.address,
+            len: self.header_len(layout),
+        };
+        [used, header]
+    }
+
+    fn header_len(&self, layout: &VmLayout) -> usize {
+        match self.nmethod {
+            Some(_) => layout.nmethod.header_len,
+            None => layout.blob.header_len,
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::stack::{Frame, JavaKind, MethodTable, UnknownReason};
 use crate::unwind::memory::Memory;
 
 use super::blob::{Blob, BlobKind, Nmethod};
+use super::known::{Look, Moment};
 use super::layout::VmLayout;
 use super::method::{Method, MethodCache};
 use super::scopes;
@@ -36,7 +36,7 @@ pub enum FrameRule {
 /// Generated code at one return address.
 #[derive(Clone, Debug)]
 pub struct JavaCode {
-    pub blob: Blob,
+    pub blob: Arc<Blob>,
     pub rule: FrameRule,
     /// Innermost first; empty where they depend on the frame.
     pub frames: Vec<Frame>,
@@ -52,12 +52,12 @@ pub struct Resolver<'a, M> {
     pub layout: &'a VmLayout,
     pub methods: &'a mut MethodCache,
     pub table: &'a mut MethodTable,
-    pub now: Instant,
+    pub moment: Moment,
 }
 
 impl<M: Memory> Resolver<'_, M> {
     /// What the return address `pc` in `blob` means.
-    pub fn resolve(&mut self, blob: Blob, pc: u64) -> JavaCode {
+    pub fn resolve(&mut self, blob: Arc<Blob>, pc: u64) -> JavaCode {
         let rule = self.rule(&blob, pc);
         let frames = match (&rule, &blob.nmethod) {
             (FrameRule::Interpreter | FrameRule::Deoptimized { .. }, _) => Vec::new(),
@@ -150,7 +150,10 @@ impl<M: Memory> Resolver<'_, M> {
 
     /// The frame of the interpreter that runs `method` at the bytecode `bcp` points to.
     pub fn interpreted(&mut self, method: u64, bcp: u64, pc: u64) -> Frame {
-        match self.method(method) {
+        let method = self
+            .methods
+            .get(self.memory, self.layout, self.table, method, self.moment);
+        match method {
             Some(method) if method.is_native => Frame::Java {
                 kind: JavaKind::Native,
                 method: method.id,
@@ -172,7 +175,12 @@ impl<M: Memory> Resolver<'_, M> {
     }
 
     fn method(&mut self, address: u64) -> Option<Arc<Method>> {
+        // What is found here is remembered with the code: it can't be doubted later.
+        let moment = Moment {
+            look: Look::Now,
+            ..self.moment
+        };
         self.methods
-            .get(self.memory, self.layout, self.table, address, self.now)
+            .get(self.memory, self.layout, self.table, address, moment)
     }
 }

@@ -74,6 +74,15 @@ impl CodeCache {
         (self.low..self.high).contains(&address) && self.heap(address).is_some()
     }
 
+    /// Where it says whether the block of the blob at `blob` is in use.
+    ///
+    /// # Errors
+    /// No blob is there.
+    pub fn used(&self, blob: u64) -> Result<u64, Unreadable> {
+        let block = blob.checked_sub(self.block_size).ok_or(Unreadable)?;
+        block.checked_add(self.block_used).ok_or(Unreadable)
+    }
+
     /// The lowest address that is reserved for code.
     pub fn low(&self) -> u64 {
         self.low

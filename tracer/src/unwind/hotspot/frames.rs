@@ -1,7 +1,6 @@
 //! Leaving frames of generated code (unwinding rules at return addresses).
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tracer_common::event::ANCHOR_WORDS;
 
@@ -12,6 +11,7 @@ use crate::unwind::memory::Memory;
 
 use super::HotSpot;
 use super::code::{FrameRule, JavaCode, Resolver};
+use super::known::Moment;
 
 /// Words that code may have pushed around a call of C code, to align the stack or to keep registers, and that its frame
 /// size does not count. Six have been seen.
@@ -37,7 +37,7 @@ pub struct Walk<'a, M> {
     pub methods: &'a mut MethodTable,
     pub stack: CapturedStack<'a>,
     pub frames: &'a mut Vec<Frame>,
-    pub now: Instant,
+    pub moment: Moment,
     /// The thread, by the id that the target sees.
     pub tid: u32,
     /// The first words of its `JavaFrameAnchor` when the stack was copied.
@@ -62,7 +62,7 @@ impl HotSpot {
         walk: &mut Walk<'_, M>,
         now: &Cursor,
     ) -> Result<JavaStep, StackEnd> {
-        let code = match self.code(walk.memory, walk.methods, walk.now, now.pc) {
+        let code = match self.code(walk.memory, walk.methods, walk.moment, now.pc) {
             Ok(code) => code,
             Err(reason) => {
                 walk.frames.push(Frame::Unknown {
@@ -99,7 +99,7 @@ impl HotSpot {
     /// Adds the method that `now` interrupted, as at a page fault. Where its frame stands between two calls nothing tells,
     /// least of all in a prologue: the walk ends here.
     pub fn running<M: Memory>(&mut self, walk: &mut Walk<'_, M>, now: &Cursor) -> StackEnd {
-        let frame = match self.code(walk.memory, walk.methods, walk.now, now.pc) {
+        let frame = match self.code(walk.memory, walk.methods, walk.moment, now.pc) {
             Ok(code) => code.frames.last().cloned(),
             Err(reason) => Some(Frame::Unknown {
                 address: now.pc,
@@ -148,7 +148,12 @@ impl HotSpot {
     }
 
     fn is_code<M: Memory>(&mut self, walk: &mut Walk<'_, M>, pc: u64) -> bool {
-        self.contains(pc) && self.code(walk.memory, walk.methods, walk.now, pc).is_ok()
+        if !self.contains(pc) {
+            return false;
+        }
+        let code = self.code(walk.memory, walk.methods, walk.moment, pc).ok();
+        self.next = code.map(|code| (walk.moment, pc, code));
+        self.next.is_some()
     }
 
     fn deoptimized<M: Memory>(
@@ -171,7 +176,7 @@ impl HotSpot {
             .ok_or(StackEnd::NoProgress)?;
         let pc = walk.stack.word(slot)?;
         let original = if range.contains(&pc) {
-            self.code(walk.memory, walk.methods, walk.now, pc).ok()
+            self.code(walk.memory, walk.methods, walk.moment, pc).ok()
         } else {
             None
         };
@@ -223,7 +228,7 @@ impl HotSpot {
             layout: &self.layout,
             methods: &mut self.methods,
             table: walk.methods,
-            now: walk.now,
+            moment: walk.moment,
         }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::fast_map::FastMap;
 use crate::stack::{JavaMethod, MethodId, MethodTable};
-use crate::unwind::memory::{Memory, Unreadable};
+use crate::unwind::memory::{Memory, Noted, Piece, Unreadable};
 
 use super::blob::Record;
+use super::doubts::Doubts;
+use super::known::{Look, Moment};
 use super::layout::{MethodLayout, SourceFile, VmLayout};
 use super::lines::LineTable;
 use super::names;
@@ -34,12 +37,17 @@ pub struct Method {
     lines: LineTable,
     /// To see that the JVM has not given the memory to another method.
     identity: Identity,
+    /// What has to be read to see that.
+    pieces: Vec<Piece>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Identity {
     const_method: u64,
     header: Vec<u8>,
+    /// As the JVM writes it. All else is the same in a class that was loaded again under another name: the JVM gives
+    /// out memory in the same order.
+    class: String,
 }
 
 impl Method {
@@ -53,6 +61,13 @@ impl Method {
         }
     }
 
+    /// Whether this is what is at `address` now.
+    fn is_still(&self, memory: &impl Memory, layout: &VmLayout, address: u64) -> bool {
+        // A stack that names the method is older than the memory's loss: what was known then is true for it.
+        Identity::read(memory, &layout.method, address)
+            .map_or(true, |identity| identity == self.identity)
+    }
+
     /// The index of the bytecode at address `bcp`; None where it is not one of this method's.
     pub fn bci(&self, bcp: u64) -> Option<u16> {
         let bci = u16::try_from(bcp.checked_sub(self.bytecode)?).ok()?;
@@ -60,65 +75,93 @@ impl Method {
     }
 }
 
-/// Methods by their address. The JVM may unload or redefine one, and so an entry is looked at again from time to time.
-#[derive(Debug)]
+/// Methods by their address. The JVM may unload or redefine one, and so an entry is looked at again for the first stack
+/// that is younger than the last look.
+#[derive(Debug, Default)]
 pub struct MethodCache {
-    methods: HashMap<u64, Entry>,
+    methods: FastMap<u64, Entry>,
     ids: HashMap<JavaMethod, MethodId>,
-    /// How long an entry is believed.
-    trusted: Duration,
+    /// About methods.
+    pub doubts: Doubts,
 }
 
 #[derive(Debug)]
 struct Entry {
     method: Option<Arc<Method>>,
-    checked: Instant,
+    /// The last look at it.
+    seen: Instant,
+    /// That look has found something else.
+    has_changed: bool,
 }
 
 impl MethodCache {
-    pub fn new(trusted: Duration) -> Self {
-        MethodCache {
-            methods: HashMap::new(),
-            ids: HashMap::new(),
-            trusted,
-        }
-    }
-
-    /// The method at `address`; None where there is none that makes sense.
+    /// The method that was at `address` when a stack was taken; None where there is none that makes sense.
     pub fn get(
         &mut self,
         memory: &impl Memory,
         layout: &VmLayout,
         table: &mut MethodTable,
         address: u64,
-        now: Instant,
+        moment: Moment,
     ) -> Option<Arc<Method>> {
+        let mut before = None;
         if let Some(entry) = self.methods.get_mut(&address) {
-            if now.duration_since(entry.checked) < self.trusted {
+            if moment.taken <= entry.seen {
                 return entry.method.clone();
             }
-            // A stack that names the method is older than the memory's loss: what was known then is true for it.
-            let same = |method: &&Arc<Method>| {
-                Identity::read(memory, &layout.method, address)
-                    .map_or(true, |identity| identity == method.identity)
-            };
-            if let Some(method) = entry.method.as_ref().filter(same) {
-                entry.checked = now;
+            before = entry.method.clone();
+            if moment.look == Look::Later && before.is_some() && !entry.has_changed {
+                self.doubts.believe(address, moment.stack);
+                return before;
+            }
+            let same = |method: &Arc<Method>| method.is_still(memory, layout, address);
+            if let Some(method) = before.as_ref().filter(|method| same(method)) {
+                (entry.seen, entry.has_changed) = (moment.now, false);
                 return Some(Arc::clone(method));
             }
         }
-        let method = self.read(memory, layout, table, address).ok().map(Arc::new);
+        let read = self.read(memory, layout, table, address).ok().map(Arc::new);
+        // Where nothing is any more, there was what had been there before.
+        let method = read.or(before);
         if self.methods.len() >= MAX_CACHED {
             self.methods.clear();
+            self.doubts.replace_all();
         }
-        self.methods.insert(
-            address,
-            Entry {
-                method: method.clone(),
-                checked: now,
-            },
-        );
+        let entry = Entry {
+            method: method.clone(),
+            seen: moment.now,
+            has_changed: false,
+        };
+        if self.methods.insert(address, entry).is_some() {
+            self.doubts.replace(address);
+        }
         method
+    }
+
+    /// What [`MethodCache::holds`] reads.
+    pub fn pieces(&self, address: u64) -> &[Piece] {
+        let entry = self.methods.get(&address);
+        let method = entry.and_then(|entry| entry.method.as_ref());
+        method.map_or(&[], |method| &method.pieces)
+    }
+
+    /// Whether the method at `address` is still the one that is remembered.
+    pub fn holds(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        address: u64,
+        now: Instant,
+    ) -> bool {
+        let Some(entry) = self.methods.get_mut(&address) else {
+            return false;
+        };
+        let method = entry.method.as_ref();
+        entry.has_changed = !method.is_some_and(|method| method.is_still(memory, layout, address));
+        if !entry.has_changed {
+            entry.seen = now;
+        }
+        !entry.has_changed
     }
 
     fn read(
@@ -129,7 +172,8 @@ impl MethodCache {
         address: u64,
     ) -> Result<Method, Unreadable> {
         let offsets = &layout.method;
-        let identity = Identity::read(memory, offsets, address)?;
+        let noted = Noted::new(memory);
+        let identity = Identity::read(&noted, offsets, address)?;
         let header = Record(identity.header.clone());
         let code_size = header.u16(offsets.code_size)?;
         let bytecode = identity
@@ -143,7 +187,7 @@ impl MethodCache {
                 .ok_or(Unreadable)?;
             lines = read_lines(memory, table, layout.release);
         }
-        let named = read_names(memory, offsets, &header)?;
+        let named = read_names(memory, offsets, &header, &identity.class)?;
         Ok(Method {
             id: self.intern(table, named).ok_or(Unreadable)?,
             is_native: memory
@@ -156,6 +200,7 @@ impl MethodCache {
             code_size,
             lines,
             identity,
+            pieces: noted.pieces(),
         })
     }
 
@@ -182,10 +227,14 @@ impl Identity {
         }
         let const_method =
             memory.read_u64(address.checked_add(layout.const_method).ok_or(Unreadable)?)?;
-        let header = memory.read_vec(const_method, layout.const_method_size as usize)?;
+        let header = Record(memory.read_vec(const_method, layout.const_method_size as usize)?);
+        let pool = header.u64(layout.constants)?;
+        let holder = memory.read_u64(pool.wrapping_add(layout.pool_holder))?;
+        let class = memory.read_u64(holder.wrapping_add(layout.klass_name))?;
         Ok(Identity {
             const_method,
-            header,
+            class: names::symbol(memory, layout, class)?,
+            header: header.0,
         })
     }
 }
@@ -194,14 +243,10 @@ fn read_names(
     memory: &impl Memory,
     layout: &MethodLayout,
     header: &Record,
+    class: &str,
 ) -> Result<JavaMethod, Unreadable> {
     let pool = header.u64(layout.constants)?;
     let holder = memory.read_u64(pool.wrapping_add(layout.pool_holder))?;
-    let class = names::symbol(
-        memory,
-        layout,
-        memory.read_u64(holder.wrapping_add(layout.klass_name))?,
-    )?;
     let of_pool = |index: u16| {
         let slot = layout.constant_pool_size + 8 * u64::from(index);
         // The lowest bit marks classes that are not resolved yet.
@@ -216,11 +261,11 @@ fn read_names(
     let source_index =
         source_index.and_then(|at| memory.read_vec(at, 2).map(Record).ok()?.u16(0).ok());
     let name = of_pool(header.u16(layout.name_index)?)?;
-    if name.is_empty() || class.is_empty() {
+    if !names::is_class(class) || !names::is_method(&name) {
         return Err(Unreadable);
     }
     Ok(JavaMethod {
-        class: names::class(&class),
+        class: names::class(class),
         name,
         signature: of_pool(header.u16(layout.signature_index)?)?,
         source_file: source_index

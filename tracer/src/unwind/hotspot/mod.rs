@@ -21,9 +21,8 @@
 //!
 //! Facts from OpenJDK's sources and from measurements on 11, 17, 21 and 25.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::stack::{MethodTable, UnknownReason};
 use crate::target::modules::Module;
@@ -35,8 +34,10 @@ pub mod anchor;
 pub mod blob;
 mod code;
 pub mod code_cache;
+mod doubts;
 mod frames;
 mod heap;
+mod known;
 pub mod layout;
 pub mod lines;
 pub mod method;
@@ -48,20 +49,18 @@ mod thread_name;
 pub mod unsigned5;
 pub mod vm_structs;
 
-use blob::Blob;
+use blob::{Blob, Life};
 use code_cache::CodeCache;
+use known::{KnownCode, Recalled};
 use layout::VmLayout;
 use method::MethodCache;
 use vm_structs::VmStructs;
 
 pub use code::JavaCode;
 pub use frames::{JavaStep, Walk};
+pub use known::{Look, Moment};
 pub use thread_name::JavaThreadName;
 
-/// How long what was read of the JVM's metadata is believed without another look.
-const TRUSTED: Duration = Duration::from_secs(1);
-/// Return addresses in Java code that are remembered. When full it starts anew.
-const MAX_CACHED: usize = 1 << 16;
 /// Pages that the detection reads: vmStructs and the names in them span about sixty.
 const DETECTION_PAGES: usize = 1024;
 const MAX_VERSION: usize = 512;
@@ -96,14 +95,17 @@ pub struct HotSpot {
     pub version: JvmVersion,
     layout: VmLayout,
     code_cache: CodeCache,
-    codes: HashMap<u64, Entry>,
+    known: KnownCode,
     methods: MethodCache,
     threads: anchor::Threads,
     /// None where the JVM does not describe its heap well enough.
     thread_names: Option<thread_name::ThreadNames>,
     /// Of walks with what the JVM itself says.
     pub comparisons: oracle::Comparisons,
-    trusted: Duration,
+    /// Code that was found to be the next one of a walk.
+    next: Option<(Moment, u64, Arc<JavaCode>)>,
+    /// Room for batched reads.
+    room: Vec<u8>,
 }
 
 impl HotSpot {
@@ -111,40 +113,33 @@ impl HotSpot {
     pub fn layout(&self) -> &VmLayout {
         &self.layout
     }
-
-    /// Believes nothing without another look.
-    pub fn distrust(&mut self) {
-        self.trusted = Duration::ZERO;
-        self.methods = MethodCache::new(Duration::ZERO);
-    }
 }
 
 #[cfg(test)]
 impl HotSpot {
     /// Address and compile id of the lowest compiled method that is remembered.
     pub fn first_compiled(&self) -> Option<(u64, u32)> {
-        let compiled = |entry: &Entry| {
-            let blob = &entry.code.blob;
+        let compiled = |code: &Arc<JavaCode>| {
+            let blob = &code.blob;
             let nmethod = blob.nmethod.as_ref()?;
             (blob.kind == blob::BlobKind::Compiled).then_some((blob.address, nmethod.compile_id))
         };
-        self.codes.values().filter_map(compiled).min()
+        self.known.codes().filter_map(compiled).min()
     }
 
     /// Addresses of the names of all code that is remembered.
     pub fn blob_names(&self) -> Vec<u64> {
-        let names = self
-            .codes
-            .values()
-            .map(|entry| entry.code.blob.name_pointer);
-        names.collect()
+        self.known
+            .codes()
+            .map(|code| code.blob.name_pointer)
+            .collect()
     }
 
     /// Whether a deoptimised frame has been met.
     pub fn met_deoptimized(&self) -> bool {
         let is_deoptimized =
-            |entry: &Entry| matches!(entry.code.rule, code::FrameRule::Deoptimized { .. });
-        self.codes.values().any(is_deoptimized)
+            |code: &Arc<JavaCode>| matches!(code.rule, code::FrameRule::Deoptimized { .. });
+        self.known.codes().any(is_deoptimized)
     }
 
     /// What a recorded stack needs besides memory.
@@ -155,12 +150,6 @@ impl HotSpot {
             self.code_cache.clone(),
         )
     }
-}
-
-#[derive(Debug)]
-struct Entry {
-    code: Arc<JavaCode>,
-    checked: Instant,
 }
 
 impl HotSpot {
@@ -191,12 +180,13 @@ impl HotSpot {
             version,
             layout,
             code_cache,
-            codes: HashMap::new(),
-            methods: MethodCache::new(TRUSTED),
+            known: KnownCode::default(),
+            methods: MethodCache::default(),
             threads: anchor::Threads::default(),
             thread_names: None,
             comparisons: oracle::Comparisons::default(),
-            trusted: TRUSTED,
+            next: None,
+            room: Vec::new(),
         }
     }
 
@@ -220,55 +210,73 @@ impl HotSpot {
         names.name(memory, &self.layout, thread, now)
     }
 
-    /// What is known of the code that goes on at the return address `pc`.
+    /// What the return address `pc` meant when the stack was taken.
     fn code(
         &mut self,
         memory: &impl Memory,
         table: &mut MethodTable,
-        now: Instant,
+        moment: Moment,
         pc: u64,
     ) -> Result<Arc<JavaCode>, UnknownReason> {
-        if let Some(code) = self.known(memory, now, pc) {
-            return Ok(code);
+        match self.next.take() {
+            Some((at, next, code)) if (at, next) == (moment, pc) => return Ok(code),
+            _ => {}
         }
-        let blob = find_blob(memory, &self.layout, &self.code_cache, pc)?;
+        let (layout, cache) = (&self.layout, &self.code_cache);
+        let before = match self.known.recall(memory, layout, cache, moment, pc) {
+            Recalled::Code(code) => return Ok(code),
+            Recalled::Gone(code) => Some(code),
+            Recalled::Nothing => None,
+        };
+        let found = match (find_blob(memory, layout, cache, pc), before) {
+            (Ok(found), None) => found,
+            // What it was freed as is what it was.
+            (Ok(Found::Freed(blob)), Some(before)) if blob.is_same(&before.blob) => {
+                return Ok(before);
+            }
+            (Ok(found), Some(_)) => found,
+            (Err(_), Some(before)) => return Ok(before),
+            (Err(reason), None) => return Err(reason),
+        };
+        self.resolve(memory, table, moment, pc, found)
+    }
+
+    fn resolve(
+        &mut self,
+        memory: &impl Memory,
+        table: &mut MethodTable,
+        moment: Moment,
+        pc: u64,
+        found: Found,
+    ) -> Result<Arc<JavaCode>, UnknownReason> {
+        let (blob, is_live) = match found {
+            Found::Live(blob) => (blob, true),
+            Found::Freed(blob) => (blob, false),
+        };
         let mut resolver = code::Resolver {
             memory,
             layout: &self.layout,
             methods: &mut self.methods,
             table,
-            now,
+            moment,
         };
-        let code = Arc::new(resolver.resolve(blob, pc));
-        if self.codes.len() >= MAX_CACHED {
-            self.codes.clear();
+        let code = Arc::new(resolver.resolve(self.known.same(blob), pc));
+        // It may have gone while it was read.
+        if is_live && code.blob.life(memory, &self.layout, &self.code_cache) == Life::Gone {
+            return Err(UnknownReason::BadMetadata);
         }
-        let entry = Entry {
-            code: Arc::clone(&code),
-            checked: now,
-        };
-        self.codes.insert(pc, entry);
+        if code.is_complete {
+            self.known.remember(moment, pc, &code);
+        }
         Ok(code)
     }
+}
 
-    /// What was found out before, if it still holds.
-    fn known(&mut self, memory: &impl Memory, now: Instant, pc: u64) -> Option<Arc<JavaCode>> {
-        let entry = self.codes.get_mut(&pc)?;
-        if now.duration_since(entry.checked) < self.trusted {
-            return Some(Arc::clone(&entry.code));
-        }
-        // Memory that can't be read at all is that of a process that has ended: what was known stays true.
-        if self.code_cache.blob(memory, pc).is_err() {
-            return Some(Arc::clone(&entry.code));
-        }
-        // Freed code is replaced by other code, at the same place or around it.
-        let blob = find_blob(memory, &self.layout, &self.code_cache, pc).ok()?;
-        if blob != entry.code.blob || !entry.code.is_complete {
-            return None;
-        }
-        entry.checked = now;
-        Some(Arc::clone(&entry.code))
-    }
+/// A blob at a return address.
+enum Found {
+    Live(Blob),
+    /// What is left of one that was freed.
+    Freed(Blob),
 }
 
 fn find_blob(
@@ -276,17 +284,18 @@ fn find_blob(
     layout: &VmLayout,
     cache: &CodeCache,
     pc: u64,
-) -> Result<Blob, UnknownReason> {
+) -> Result<Found, UnknownReason> {
     let found = cache
         .blob(memory, pc)
         .map_err(|_| UnknownReason::BadMetadata)?;
     let Some(address) = found else {
-        return freed_blob(memory, layout, cache, pc).ok_or(UnknownReason::NoCodeBlob);
+        let freed = freed_blob(memory, layout, cache, pc).ok_or(UnknownReason::NoCodeBlob);
+        return freed.map(Found::Freed);
     };
     let blob = Blob::read(memory, layout, address).map_err(|_| UnknownReason::BadMetadata)?;
     // A call may be a blob's last instruction.
     if blob.code.contains(&pc) || blob.code.end == pc {
-        Ok(blob)
+        Ok(Found::Live(blob))
     } else {
         Err(UnknownReason::NoCodeBlob)
     }

@@ -62,6 +62,19 @@ fn utf16(mut bytes: &[u8]) -> Vec<u16> {
     units
 }
 
+/// Whether a class can be called so (JVM specification 4.2.1): what is read of memory that has been used again can't be
+/// told otherwise from a name.
+pub fn is_class(internal: &str) -> bool {
+    !internal.is_empty()
+        && !internal.contains(|c: char| c.is_control() || ".;[\u{fffd}".contains(c))
+}
+
+/// Whether a method can be called so (JVM specification 4.2.2).
+pub fn is_method(name: &str) -> bool {
+    let is_special = ["<init>", "<clinit>"].contains(&name);
+    is_class(name) && (is_special || !name.contains(['<', '>', '/']))
+}
+
 /// A class's name with dots, and without what a hidden class has of its own: the address behind `+0x` or `/0x`, other
 /// in each run.
 pub fn class(internal: &str) -> String {

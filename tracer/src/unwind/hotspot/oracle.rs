@@ -102,7 +102,7 @@ impl HotSpot {
                 let anchor = Anchor::copied(&layout, words);
                 at_the_time(&walk.stack, anchor, entries, is_whole)
             }
-            None if entries.is_empty() || !self.comparisons.may_check(walk.now) => return,
+            None if entries.is_empty() || !self.comparisons.may_check(walk.moment.now) => return,
             None => self.afterwards(walk, &layout, entries, is_whole),
         };
         let native = match entries.first() {
@@ -120,7 +120,9 @@ impl HotSpot {
         entries: &[Entry],
         is_whole: bool,
     ) -> Verdict {
-        let noted = self.threads.anchor(walk.memory, layout, walk.tid, walk.now);
+        let noted = self
+            .threads
+            .anchor(walk.memory, layout, walk.tid, walk.moment.now);
         let Some(anchor) = noted else {
             return Verdict::Unknown;
         };
@@ -190,6 +192,7 @@ mod tests {
             },
             ip_is_return_address: false,
             bytes: &bytes,
+            age: Duration::ZERO,
             truncated: false,
             tid: 1,
             replaced: &[],

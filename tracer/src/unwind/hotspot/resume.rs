@@ -45,7 +45,7 @@ impl HotSpot {
     fn runs_continuation<M: Memory>(&mut self, walk: &mut Walk<'_, M>, caller: &Cursor) -> bool {
         let is_other_code = !self.contains(caller.pc)
             || self
-                .code(walk.memory, walk.methods, walk.now, caller.pc)
+                .code(walk.memory, walk.methods, walk.moment, caller.pc)
                 // Another barrier would be looked behind in turn.
                 .is_ok_and(|code| code.is_barrier);
         if is_other_code {
@@ -69,7 +69,7 @@ impl HotSpot {
     fn enter_special<M: Memory>(&mut self, walk: &mut Walk<'_, M>) -> Vec<Frame> {
         let frames = self.layout.continuation.and_then(|continuation| {
             let return_pc = walk.memory.read_u64(continuation.return_pc).ok()?;
-            let code = self.code(walk.memory, walk.methods, walk.now, return_pc);
+            let code = self.code(walk.memory, walk.methods, walk.moment, return_pc);
             Some(code.ok()?.frames.clone())
         });
         frames.unwrap_or_default()
@@ -93,7 +93,7 @@ impl HotSpot {
                 Some(words) => Anchor::copied(&layout, words)?,
                 None => self
                     .threads
-                    .anchor(walk.memory, &layout, walk.tid, walk.now)?,
+                    .anchor(walk.memory, &layout, walk.tid, walk.moment.now)?,
             },
         };
         (anchor.sp > now.sp).then(|| self.at_anchor(walk, &anchor))?
@@ -108,7 +108,7 @@ impl HotSpot {
     ) -> Option<Cursor> {
         let mut blob = |pc| {
             Some(
-                self.code(walk.memory, walk.methods, walk.now, pc)
+                self.code(walk.memory, walk.methods, walk.moment, pc)
                     .ok()?
                     .blob
                     .address,

@@ -89,9 +89,6 @@ proptest! {
 fn known_before_the_end() {
     for fixture in fixtures() {
         let (modules, mut unwinder) = fixture.replay();
-        if let Some(Ok(hotspot)) = &mut unwinder.jvm {
-            hotspot.distrust();
-        }
         for round in 0..2 {
             for (recorded, bytes) in &fixture.stacks {
                 let stack = unwinder.unwind(modules, &recorded.capture(bytes));
@@ -112,9 +109,6 @@ fn replaced_code() {
     let mut checked = 0;
     for fixture in fixtures() {
         let (modules, mut unwinder) = fixture.replay();
-        if let Some(Ok(hotspot)) = &mut unwinder.jvm {
-            hotspot.distrust();
-        }
         let (recorded, bytes) = &fixture.stacks[0];
         unwinder.unwind(modules, &recorded.capture(bytes));
         // The first Java frame's code: its return address lies in the block of its blob.
@@ -134,12 +128,17 @@ fn replaced_code() {
         checked += 1;
         let offset = fixture.layout.nmethod.compile_id;
         unwinder.memory.put(blob + offset, &(id + 1).to_le_bytes());
-        let stack = unwinder.unwind(modules, &recorded.capture(bytes));
-        assert_eq!(
-            describe(&stack, unwinder.methods(), modules)[..java],
-            recorded.frames[..java]
-        );
+        let captures = [recorded.capture(bytes), recorded.capture(bytes)];
+        for stack in unwinder.unwind_all(modules, &captures) {
+            assert_eq!(
+                describe(&stack, unwinder.methods(), modules)[..java],
+                recorded.frames[..java]
+            );
+        }
         assert_eq!(first_compiled(&unwinder), Some((blob, id + 1)));
+        unwinder.memory.put(blob + offset, &(id + 2).to_le_bytes());
+        unwinder.unwind(modules, &recorded.capture(bytes));
+        assert_eq!(first_compiled(&unwinder), Some((blob, id + 2)));
     }
     assert!(checked > 0);
 }

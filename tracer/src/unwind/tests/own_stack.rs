@@ -49,6 +49,7 @@ impl OwnStack {
             registers: self.registers,
             ip_is_return_address: false,
             bytes: &self.bytes,
+            age: std::time::Duration::ZERO,
             truncated: self.truncated,
             tid: 1,
             replaced: &self.replaced,
