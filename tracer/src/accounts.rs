@@ -75,6 +75,16 @@ pub struct Maker {
     pub thread: Option<ThreadId>,
 }
 
+/// Where sites are not split by thread.
+impl From<Stack> for Maker {
+    fn from(stack: Stack) -> Maker {
+        Maker {
+            stack,
+            thread: None,
+        }
+    }
+}
+
 /// A page that was touched first at a site.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Page {
