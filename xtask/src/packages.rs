@@ -68,6 +68,12 @@ pub const TEST_EXTRAS: [Need; 4] = [
         choices: &[&["libmimalloc2.0"], &["libmimalloc3"]],
         met: || installed(&["libmimalloc2.0", "libmimalloc3"]),
     },
+    Need {
+        what: "musl-gcc",
+        why: "the tests trace programs of another C library",
+        choices: &[&["musl-tools"]],
+        met: || process::find_in_path("musl-gcc").is_some(),
+    },
 ];
 
 /// A tool of the JDK: in JAVA_HOME, else in PATH.
