@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracer_common::event::ANCHOR_WORDS;
+
 use crate::stack::{Frame, Marker, MethodTable, StackEnd, UnknownReason};
 use crate::unwind::arch::Arch;
 use crate::unwind::cursor::{CapturedStack, Cursor};
@@ -45,6 +47,8 @@ pub struct Walk<'a, M> {
     pub moment: Moment,
     /// The thread, by the id that the target sees.
     pub tid: u32,
+    /// The first words of its `JavaFrameAnchor` when the stack was copied.
+    pub anchor: Option<[u64; ANCHOR_WORDS]>,
 }
 
 /// A frame that was left.

@@ -31,6 +31,7 @@
 //! 11.0.33-ea, 17.0.21, 21.0.13 and 25.0.5. 9, 10, 12 to 16, 18 to 20 and 22 to 24 were not run.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::stack::{MethodTable, UnknownReason};
 use crate::target::modules::Module;
@@ -46,13 +47,16 @@ mod code;
 pub mod code_cache;
 mod doubts;
 mod frames;
+mod heap;
 mod known;
 pub mod layout;
 pub mod lines;
 pub mod method;
 pub mod names;
+pub mod oracle;
 mod resume;
 pub mod scopes;
+mod thread_name;
 pub mod unsigned5;
 pub mod vm_structs;
 
@@ -66,6 +70,7 @@ use vm_structs::VmStructs;
 pub use code::JavaCode;
 pub use frames::{JavaStep, Walk};
 pub use known::{Look, Moment};
+pub use thread_name::JavaThreadName;
 
 /// Pages that the detection reads: vmStructs and the names in them span about sixty.
 const DETECTION_PAGES: usize = 1024;
@@ -108,6 +113,10 @@ pub struct HotSpot {
     known: KnownCode,
     methods: MethodCache,
     threads: anchor::Threads,
+    /// None where the JVM does not describe its heap well enough.
+    thread_names: Option<thread_name::ThreadNames>,
+    /// Of walks with what the JVM itself says.
+    pub comparisons: oracle::Comparisons,
     /// Code that was found to be the next one of a walk.
     next: Option<(Moment, u64, Arc<JavaCode>)>,
     /// Room for batched reads.
@@ -176,11 +185,11 @@ impl HotSpot {
         }
         let layout = VmLayout::detect(&structs, &memory)?;
         let code_cache = CodeCache::read(&memory, &layout.code_cache)?;
-        Ok(Self::new(
-            version(&structs, &memory, layout.release),
-            layout,
-            code_cache,
-        ))
+        let version = version(&structs, &memory, layout.release);
+        Ok(HotSpot {
+            thread_names: thread_name::ThreadNames::detect(&structs),
+            ..Self::new(version, layout, code_cache)
+        })
     }
 
     /// A JVM whose layout is known, for recorded stacks.
@@ -192,6 +201,8 @@ impl HotSpot {
             known: KnownCode::default(),
             methods: MethodCache::default(),
             threads: anchor::Threads::default(),
+            thread_names: None,
+            comparisons: oracle::Comparisons::default(),
             next: None,
             room: Vec::new(),
         }
@@ -200,6 +211,21 @@ impl HotSpot {
     /// Whether `address` is in the code cache, so that this unwinder and no other has to know it.
     pub fn contains(&self, address: u64) -> bool {
         self.code_cache.contains(address)
+    }
+
+    /// Java threads by the id that the target sees, with the addresses of their anchors.
+    pub fn anchors(&mut self, memory: &impl Memory) -> Option<Vec<(u32, u64)>> {
+        let layout = self.layout.threads.as_ref()?;
+        self.threads.anchors(memory, layout, Instant::now())
+    }
+
+    /// The Java name of the thread that the target knows as `tid`.
+    pub fn thread_name(&mut self, memory: &impl Memory, tid: u32) -> Option<JavaThreadName> {
+        let now = Instant::now();
+        let threads = self.layout.threads.as_ref()?;
+        let thread = self.threads.thread(memory, threads, tid, now)?;
+        let names = self.thread_names.as_mut()?;
+        names.name(memory, &self.layout, thread, now)
     }
 
     /// What the return address `pc` meant when the stack was taken.
