@@ -7,7 +7,7 @@ use crate::stack::{Frame, JavaKind, MethodTable, UnknownReason};
 use crate::unwind::memory::Memory;
 
 use super::blob::{Blob, BlobKind, Nmethod};
-use super::known::Moment;
+use super::moment::Moment;
 use super::layout::VmLayout;
 use super::method::{Method, MethodCache};
 use super::scopes;
@@ -156,15 +156,13 @@ impl<M: Memory> Resolver<'_, M> {
                 method: method.id,
                 line: 0,
             },
-            Some(method) => {
-                let line = method.bci(bcp).map_or(0, |bci| method.line(Some(bci)));
-                Frame::Java {
-                    kind: JavaKind::Interpreted,
-                    method: method.id,
-                    line,
-                }
-            }
-            None => Frame::Unknown {
+            Some(method) if method.bci(bcp).is_some() => Frame::Java {
+                kind: JavaKind::Interpreted,
+                method: method.id,
+                line: method.line(method.bci(bcp)),
+            },
+            // Of a method that has been replaced, the frame points to another one's bytecode.
+            _ => Frame::Unknown {
                 address: pc,
                 reason: UnknownReason::BadMetadata,
             },

@@ -8,11 +8,15 @@ use crate::unwind::memory::Memory;
 
 use super::HotSpot;
 use super::code::{FrameRule, JavaCode, Resolver};
-use super::known::Moment;
+use super::moment::Moment;
 
 /// Words that code may have pushed around a call of C code, to align the stack or to keep registers, and that its frame
 /// size does not count. Six have been seen.
 const MAX_PUSHED: u64 = 6;
+
+/// What the stub that collectors have compiled methods call at their entry pushes between its return address and its
+/// frame (`generate_method_entry_barrier` on x86_64, JDK 14 to 25).
+const ENTRY_BARRIER: u64 = u64::MAX;
 
 /// Slots of an interpreter frame, in bytes below the frame pointer.
 const SENDER_SP: u64 = 8;
@@ -213,10 +217,10 @@ fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, S
     if now.fp < now.sp {
         return Err(StackEnd::NoProgress);
     }
-    let sp = now.fp.checked_add(16).ok_or(StackEnd::NoProgress)?;
-    Ok(Cursor::caller(
-        stack.word(now.fp.wrapping_add(8))?,
-        sp,
-        stack.word(now.fp)?,
-    ))
+    let mut slot = now.fp.checked_add(8).ok_or(StackEnd::NoProgress)?;
+    if stack.word(slot)? == ENTRY_BARRIER {
+        slot = slot.checked_add(8).ok_or(StackEnd::NoProgress)?;
+    }
+    let sp = slot.checked_add(8).ok_or(StackEnd::NoProgress)?;
+    Ok(Cursor::caller(stack.word(slot)?, sp, stack.word(now.fp)?))
 }

@@ -1,9 +1,4 @@
 //! What is known of generated code, and of which stacks it is true.
-//!
-//! A stack is walked some milliseconds after it was copied, and a JVM under load frees code and puts other code in its
-//! place all the time. Of a stack it is known what a return address in it meant if that had been read before the stack
-//! was taken and nothing has changed since: a compiled method has an id that no other one gets. So each blob is looked
-//! at again for the first stack that is younger than the last look, and never on the strength of time alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,43 +10,39 @@ use super::blob::{Blob, Life};
 use super::code::JavaCode;
 use super::code_cache::CodeCache;
 use super::layout::VmLayout;
+use super::moment::{Changes, Moment, Span};
 
 /// Return addresses and blobs that are remembered. When full it starts anew.
 const MAX_CACHED: usize = 1 << 16;
-
-/// When a stack was copied, and when it is walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    pub taken: Instant,
-    pub now: Instant,
-}
 
 /// Code by return addresses, and until when each blob is known to have been there.
 #[derive(Debug, Default)]
 pub struct KnownCode {
     codes: HashMap<u64, Arc<JavaCode>>,
     blobs: HashMap<u64, Known>,
+    changes: Changes,
 }
 
 #[derive(Debug)]
 struct Known {
     blob: Arc<Blob>,
-    /// The last look at it that found it.
-    seen: Instant,
+    span: Span,
 }
 
 /// What is known of a return address.
 #[derive(Clone, Debug)]
 pub enum Recalled {
-    /// It means this.
+    /// It meant this when the stack was taken.
     Code(Arc<JavaCode>),
-    /// It meant this when it was last looked at, and the blob is gone now.
-    Gone(Arc<JavaCode>),
+    /// It means this now, and may have meant something else.
+    Doubtful,
+    /// It meant this in a span of time, and the blob is gone now.
+    Gone(Arc<JavaCode>, Span),
     Nothing,
 }
 
 impl KnownCode {
-    /// What `pc` meant at the moment that a stack was taken, as far as that is known.
+    /// What `pc` meant when a stack was taken, as far as that is known.
     pub fn recall(
         &mut self,
         memory: &impl Memory,
@@ -65,17 +56,24 @@ impl KnownCode {
         };
         let known = self.blobs.get_mut(&code.blob.address);
         let Some(known) = known.filter(|known| Arc::ptr_eq(&known.blob, &code.blob)) else {
-            return Recalled::Gone(Arc::clone(code));
+            return Recalled::Nothing;
         };
-        if moment.taken > known.seen {
+        if moment.taken > known.span.last {
             match known.blob.life(memory, layout, cache) {
-                Life::Alive => known.seen = moment.now,
+                Life::Alive => known.span.last = moment.now,
                 // Of a process that has ended: what was known stays true.
                 Life::Unreadable => {}
-                Life::Gone => return Recalled::Gone(Arc::clone(code)),
+                Life::Gone => {
+                    self.changes.note(moment.now);
+                    return Recalled::Gone(Arc::clone(code), known.span);
+                }
             }
         }
-        Recalled::Code(Arc::clone(code))
+        if is_permanent(&code.blob) || self.changes.believes(&known.span, moment) {
+            Recalled::Code(Arc::clone(code))
+        } else {
+            Recalled::Doubtful
+        }
     }
 
     /// The blob that was found at an address, as it is remembered if it is the same.
@@ -86,22 +84,44 @@ impl KnownCode {
         }
     }
 
-    /// Remembers what `pc` means, as it was read after `moment.now`.
-    pub fn remember(&mut self, moment: Moment, pc: u64, code: &Arc<JavaCode>) {
+    /// Remembers what `pc` means, as it was read now; `other` is when other code was seen there for the last time.
+    /// Gives whether it meant the same when the stack was taken.
+    pub fn remember(
+        &mut self,
+        moment: Moment,
+        pc: u64,
+        code: &Arc<JavaCode>,
+        other: Option<Instant>,
+    ) -> bool {
         if self.codes.len() >= MAX_CACHED || self.blobs.len() >= MAX_CACHED {
             self.codes.clear();
             self.blobs.clear();
         }
         self.codes.insert(pc, Arc::clone(code));
-        let known = Known {
-            blob: Arc::clone(&code.blob),
-            seen: moment.now,
+        let address = code.blob.address;
+        let span = match self.blobs.get(&address) {
+            Some(known) if Arc::ptr_eq(&known.blob, &code.blob) => Span {
+                last: moment.now,
+                ..known.span
+            },
+            Some(known) => {
+                self.changes.note(moment.now);
+                Span::new(moment.now, other.max(Some(known.span.last)))
+            }
+            None => Span::new(moment.now, other),
         };
-        self.blobs.insert(code.blob.address, known);
+        let blob = Arc::clone(&code.blob);
+        self.blobs.insert(address, Known { blob, span });
+        is_permanent(&code.blob) || self.changes.believes(&span, moment)
     }
 
     #[cfg(test)]
     pub fn codes(&self) -> impl Iterator<Item = &Arc<JavaCode>> {
         self.codes.values()
     }
+}
+
+/// Whether code is never freed: nearly all that is not made of a method.
+fn is_permanent(blob: &Blob) -> bool {
+    blob.nmethod.is_none()
 }

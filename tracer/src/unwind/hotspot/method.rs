@@ -8,7 +8,7 @@ use crate::stack::{JavaMethod, MethodId, MethodTable};
 use crate::unwind::memory::{Memory, Unreadable};
 
 use super::blob::Record;
-use super::known::Moment;
+use super::moment::{Changes, Moment, Span};
 use super::layout::{MethodLayout, SourceFile, VmLayout};
 use super::lines::LineTable;
 use super::names;
@@ -68,19 +68,21 @@ impl Method {
 /// that is younger than the last look.
 #[derive(Debug, Default)]
 pub struct MethodCache {
-    methods: HashMap<u64, Entry>,
+    methods: HashMap<u64, Known>,
     ids: HashMap<JavaMethod, MethodId>,
+    changes: Changes,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Known {
+    /// None where none makes sense.
     method: Option<Arc<Method>>,
-    /// The last look at it.
-    seen: Instant,
+    span: Span,
 }
 
 impl MethodCache {
-    /// The method that was at `address` when a stack was taken; None where there is none that makes sense.
+    /// The method that was at `address` when a stack was taken; None where there is none that makes sense, or where it
+    /// may have been another one.
     pub fn get(
         &mut self,
         memory: &impl Memory,
@@ -89,34 +91,58 @@ impl MethodCache {
         address: u64,
         moment: Moment,
     ) -> Option<Arc<Method>> {
-        let mut before = None;
-        if let Some(entry) = self.methods.get_mut(&address) {
-            if moment.taken <= entry.seen {
-                return entry.method.clone();
-            }
+        let known = self.methods.get_mut(&address);
+        let Some(known) = known else {
+            return self.learn(memory, layout, table, address, moment, None);
+        };
+        if moment.taken > known.span.last {
+            let method = known.method.as_ref();
             // A stack that names the method is older than the memory's loss: what was known then is true for it.
-            let same = |method: &Arc<Method>| {
+            let is_same = method.is_some_and(|method| {
                 Identity::read(memory, &layout.method, address)
                     .map_or(true, |identity| identity == method.identity)
-            };
-            before = entry.method.clone();
-            if let Some(method) = before.as_ref().filter(|method| same(method)) {
-                entry.seen = moment.now;
-                return Some(Arc::clone(method));
+            });
+            if !is_same {
+                let other = known.span.last;
+                self.changes.note(moment.now);
+                return self.learn(memory, layout, table, address, moment, Some(other));
             }
+            known.span.last = moment.now;
         }
-        let read = self.read(memory, layout, table, address).ok().map(Arc::new);
-        // Where nothing is any more, there was what had been there before.
-        let method = read.or(before);
+        let known = self.methods.get(&address)?;
+        let method = known.method.clone();
+        method.filter(|_| self.changes.believes(&known.span, moment))
+    }
+
+    /// Reads what is at `address` now; something else was seen there at `other`.
+    fn learn(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        table: &mut MethodTable,
+        address: u64,
+        moment: Moment,
+        other: Option<Instant>,
+    ) -> Option<Arc<Method>> {
+        let method = self.read(memory, layout, table, address).ok().map(Arc::new);
         if self.methods.len() >= MAX_CACHED {
             self.methods.clear();
         }
-        let entry = Entry {
-            method: method.clone(),
-            seen: moment.now,
-        };
-        self.methods.insert(address, entry);
-        method
+        let span = Span::new(moment.now, other);
+        let before = self.methods.insert(
+            address,
+            Known {
+                method: method.clone(),
+                span,
+            },
+        );
+        match method {
+            Some(method) => Some(method).filter(|_| self.changes.believes(&span, moment)),
+            // Where nothing is any more, there was what had been there before.
+            None => before
+                .filter(|before| before.span.reaches(moment))
+                .and_then(|before| before.method),
+        }
     }
 
     fn read(

@@ -22,6 +22,7 @@
 //! Facts from OpenJDK's sources and from measurements on 11, 17, 21 and 25.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::stack::{MethodTable, UnknownReason};
 use crate::target::modules::Module;
@@ -38,13 +39,14 @@ mod known;
 pub mod layout;
 pub mod lines;
 pub mod method;
+mod moment;
 pub mod names;
 mod resume;
 pub mod scopes;
 pub mod unsigned5;
 pub mod vm_structs;
 
-use blob::{Blob, Life};
+use blob::{Blob, BlobKind, Life};
 use code_cache::CodeCache;
 use known::{KnownCode, Recalled};
 use layout::VmLayout;
@@ -53,7 +55,7 @@ use vm_structs::VmStructs;
 
 pub use code::JavaCode;
 pub use frames::{JavaStep, Walk};
-pub use known::Moment;
+pub use moment::Moment;
 
 /// Pages that the detection reads: vmStructs and the names in them span about sixty.
 const DETECTION_PAGES: usize = 1024;
@@ -166,20 +168,27 @@ impl HotSpot {
         let (layout, cache) = (&self.layout, &self.code_cache);
         let before = match self.known.recall(memory, layout, cache, moment, pc) {
             Recalled::Code(code) => return Ok(code),
-            Recalled::Gone(code) => Some(code),
+            Recalled::Doubtful => return Err(UnknownReason::Replaced),
+            Recalled::Gone(code, span) => Some((code, span)),
             Recalled::Nothing => None,
         };
-        let found = match (find_blob(memory, layout, cache, pc), before) {
-            (Ok(found), None) => found,
-            // What it was freed as is what it was.
-            (Ok(Found::Freed(blob)), Some(before)) if blob.is_same(&before.blob) => return Ok(before),
-            (Ok(found), Some(_)) => found,
-            (Err(_), Some(before)) => return Ok(before),
-            (Err(reason), None) => return Err(reason),
+        let found = find_blob(memory, layout, cache, pc);
+        let Some((gone, span)) = before else {
+            return self.resolve(memory, table, moment, pc, found?, None);
         };
-        self.resolve(memory, table, moment, pc, found)
+        match found {
+            // What it was freed as is what it was.
+            Ok(Found::Freed(blob)) if blob.is_same(&gone.blob) => Ok(gone),
+            Ok(found) if found.returns_to(memory, &self.layout, pc) => {
+                self.resolve(memory, table, moment, pc, found, Some(span.last))
+            }
+            _ if span.reaches(moment) => Ok(gone),
+            Ok(_) => Err(UnknownReason::Replaced),
+            Err(reason) => Err(reason),
+        }
     }
 
+    /// Reads what `pc` means in the blob that is there; `other` is when another one was seen there for the last time.
     fn resolve(
         &mut self,
         memory: &impl Memory,
@@ -187,9 +196,14 @@ impl HotSpot {
         moment: Moment,
         pc: u64,
         found: Found,
+        other: Option<Instant>,
     ) -> Result<Arc<JavaCode>, UnknownReason> {
         let (blob, is_live) = match found {
-            Found::Live(blob) => (blob, true),
+            // The JVM forgets the method before it frees it (up to 19: the code stays for a while).
+            Found::Live(blob) => {
+                let is_live = blob.nmethod.as_ref().is_none_or(|nmethod| nmethod.method != 0);
+                (blob, is_live)
+            }
             Found::Freed(blob) => (blob, false),
         };
         let mut resolver = code::Resolver {
@@ -197,17 +211,19 @@ impl HotSpot {
             layout: &self.layout,
             methods: &mut self.methods,
             table,
-            moment,
+            // Code that is there now keeps its methods.
+            moment: if is_live { moment.present() } else { moment },
         };
         let code = Arc::new(resolver.resolve(self.known.same(blob), pc));
         // It may have gone while it was read.
         if is_live && code.blob.life(memory, &self.layout, &self.code_cache) == Life::Gone {
-            return Err(UnknownReason::BadMetadata);
+            return Err(UnknownReason::Replaced);
         }
-        if code.is_complete {
-            self.known.remember(moment, pc, &code);
+        if !code.is_complete || self.known.remember(moment, pc, &code, other) {
+            Ok(code)
+        } else {
+            Err(UnknownReason::Replaced)
         }
-        Ok(code)
     }
 }
 
@@ -216,6 +232,20 @@ enum Found {
     Live(Blob),
     /// What is left of one that was freed.
     Freed(Blob),
+}
+
+impl Found {
+    /// Whether a call in this code returns to exactly `pc`: the compiler notes each one that can meet a safepoint.
+    fn returns_to(&self, memory: &impl Memory, layout: &VmLayout, pc: u64) -> bool {
+        let (Found::Live(blob) | Found::Freed(blob)) = self;
+        let Some(nmethod) = blob.nmethod.as_ref() else {
+            return true;
+        };
+        blob.kind == BlobKind::NativeWrapper
+            || nmethod.deopt_handlers.contains(&pc)
+            || scopes::at(memory, layout.release, nmethod, &blob.code, pc)
+                .is_ok_and(|calls| !calls.is_empty())
+    }
 }
 
 fn find_blob(
