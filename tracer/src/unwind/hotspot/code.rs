@@ -7,9 +7,9 @@ use crate::stack::{Frame, JavaKind, MethodTable, UnknownReason};
 use crate::unwind::memory::Memory;
 
 use super::blob::{Blob, BlobKind, Nmethod};
-use super::moment::Moment;
 use super::layout::VmLayout;
 use super::method::{Method, MethodCache};
+use super::moment::Moment;
 use super::scopes;
 
 /// The highest tier of C1.

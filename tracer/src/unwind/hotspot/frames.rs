@@ -103,30 +103,23 @@ impl HotSpot {
         bytes: u64,
     ) -> Result<Cursor, StackEnd> {
         let top = now.sp.checked_add(bytes).ok_or(StackEnd::NoProgress)?;
-        let mut failed = StackEnd::BadCodeBlob;
-        for pushed in 0..=MAX_PUSHED {
+        // A caller whose code is gone is still the caller: the next step says what it lacks.
+        let first = walk.stack.word(top.wrapping_sub(8))?;
+        if self.contains(first) {
+            let fp = walk.stack.word(top.wrapping_sub(16))?;
+            return Ok(Cursor::caller(first, top, fp));
+        }
+        for pushed in 1..=MAX_PUSHED {
             let sp = top.checked_add(8 * pushed).ok_or(StackEnd::NoProgress)?;
-            match walk.stack.word(sp.wrapping_sub(8)) {
-                Ok(pc) if self.is_code(walk, pc) => {
-                    return Ok(Cursor::caller(
-                        pc,
-                        sp,
-                        walk.stack.word(sp.wrapping_sub(16))?,
-                    ));
-                }
-                Ok(_) => {}
-                Err(end) => {
-                    failed = if pushed == 0 { end } else { failed };
-                    break;
-                }
+            let Ok(pc) = walk.stack.word(sp.wrapping_sub(8)) else {
+                break;
+            };
+            if self.is_code(walk, pc) {
+                let fp = walk.stack.word(sp.wrapping_sub(16))?;
+                return Ok(Cursor::caller(pc, sp, fp));
             }
         }
-        // Where the caller's code is gone the caller is still a frame, and the next step says what it lacks.
-        let pc = walk.stack.word(top.wrapping_sub(8)).unwrap_or(0);
-        if self.contains(pc) {
-            return Ok(Cursor::caller(pc, top, 0));
-        }
-        Err(failed)
+        Err(StackEnd::BadCodeBlob)
     }
 
     fn is_code<M: Memory>(&mut self, walk: &mut Walk<'_, M>, pc: u64) -> bool {

@@ -8,9 +8,9 @@ use crate::stack::{JavaMethod, MethodId, MethodTable};
 use crate::unwind::memory::{Memory, Unreadable};
 
 use super::blob::Record;
-use super::moment::{Changes, Moment, Span};
 use super::layout::{MethodLayout, SourceFile, VmLayout};
 use super::lines::LineTable;
+use super::moment::{Changes, Moment, Span};
 use super::names;
 
 /// Methods whose metadata is remembered. When full it starts anew.

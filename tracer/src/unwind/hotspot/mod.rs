@@ -201,7 +201,10 @@ impl HotSpot {
         let (blob, is_live) = match found {
             // The JVM forgets the method before it frees it (up to 19: the code stays for a while).
             Found::Live(blob) => {
-                let is_live = blob.nmethod.as_ref().is_none_or(|nmethod| nmethod.method != 0);
+                let is_live = blob
+                    .nmethod
+                    .as_ref()
+                    .is_none_or(|nmethod| nmethod.method != 0);
                 (blob, is_live)
             }
             Found::Freed(blob) => (blob, false),

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 /// A stack that was walked so soon is rarely overtaken: for a change code has to be left, found unused by a collection,
 /// freed, and replaced by code that is compiled meanwhile.
-const PROMPT: Duration = Duration::from_millis(30);
+const PROMPT: Duration = Duration::from_millis(200);
 /// Without a change for so long nothing changes.
 const QUIET: Duration = Duration::from_secs(10);
 /// Where one thing has replaced another, it was there before the stack if that had so many times more room for it.
-const LIKELIER: u32 = 50;
+const LIKELIER: u32 = 2;
 /// What was there so shortly before a stack, and then nothing, was what the stack met.
 const RECENT: Duration = Duration::from_secs(1);
 
