@@ -235,6 +235,8 @@ public final class Churn {
     public static void main(String[] arguments) throws Exception {
         System.load(arguments[0]);
         ChurnFamily.load();
+        // Loads zlib.
+        new Deflater().end();
         Truth.ready();
         List<String> told = run(Integer.parseInt(arguments[1]), Integer.parseInt(arguments[2]));
         Truth.say("families " + told.size());

@@ -33,6 +33,16 @@ pub enum FrameRule {
     CallStub,
 }
 
+impl FrameRule {
+    /// The size of the frame, where the code states one.
+    pub fn bytes(&self) -> Option<u64> {
+        match *self {
+            FrameRule::FixedSize(bytes) | FrameRule::Deoptimized { bytes, .. } => Some(bytes),
+            FrameRule::Interpreter | FrameRule::FramePointer | FrameRule::CallStub => None,
+        }
+    }
+}
+
 /// Generated code at one return address.
 #[derive(Clone, Debug)]
 pub struct JavaCode {
@@ -135,42 +145,48 @@ impl<M: Memory> Resolver<'_, M> {
         pc: u64,
         line: impl Fn(&Method) -> u32,
     ) -> Frame {
-        match self.method(method) {
-            Some(method) => Frame::Java {
+        match self.method(method, |_| true) {
+            Ok(method) => Frame::Java {
                 kind,
                 method: method.id,
                 line: line(&method),
             },
-            None => Frame::Unknown {
+            Err(reason) => Frame::Unknown {
                 address: pc,
-                reason: UnknownReason::BadMetadata,
+                reason,
             },
         }
     }
 
     /// The frame of the interpreter that runs `method` at the bytecode `bcp` points to.
     pub fn interpreted(&mut self, method: u64, bcp: u64, pc: u64) -> Frame {
-        match self.method(method) {
-            Some(method) if method.is_native => Frame::Java {
+        // Where a method has been replaced, the frame points to another one's bytecode.
+        let fits = |method: &Method| method.is_native || method.bci(bcp).is_some();
+        match self.method(method, fits) {
+            Ok(method) if method.is_native => Frame::Java {
                 kind: JavaKind::Native,
                 method: method.id,
                 line: 0,
             },
-            Some(method) if method.bci(bcp).is_some() => Frame::Java {
+            Ok(method) => Frame::Java {
                 kind: JavaKind::Interpreted,
                 method: method.id,
                 line: method.line(method.bci(bcp)),
             },
-            // Of a method that has been replaced, the frame points to another one's bytecode.
-            _ => Frame::Unknown {
+            Err(reason) => Frame::Unknown {
                 address: pc,
-                reason: UnknownReason::BadMetadata,
+                reason,
             },
         }
     }
 
-    fn method(&mut self, address: u64) -> Option<Arc<Method>> {
+    fn method(
+        &mut self,
+        address: u64,
+        fits: impl Fn(&Method) -> bool,
+    ) -> Result<Arc<Method>, UnknownReason> {
+        let (memory, layout) = (self.memory, self.layout);
         self.methods
-            .get(self.memory, self.layout, self.table, address, self.moment)
+            .get(memory, layout, self.table, address, self.moment, fits)
     }
 }

@@ -62,13 +62,21 @@ impl HotSpot {
     ) -> Result<JavaStep, StackEnd> {
         let code = match self.code(walk.memory, walk.methods, walk.moment, now.pc) {
             Ok(code) => code,
-            Err(reason) => {
-                walk.frames.push(Frame::Unknown {
-                    address: now.pc,
-                    reason,
-                });
-                return Err(StackEnd::BadCodeBlob);
-            }
+            Err(reason) => match self.either(walk, now) {
+                Some(code) => code,
+                None => {
+                    walk.frames.push(Frame::Unknown {
+                        address: now.pc,
+                        reason,
+                    });
+                    let bytes = self.same_size(now.pc).ok_or(StackEnd::BadCodeBlob)?;
+                    let cursor = self.fixed_size(walk, now, bytes)?;
+                    return Ok(JavaStep {
+                        cursor,
+                        call_wrapper: None,
+                    });
+                }
+            },
         };
         walk.frames.extend_from_slice(&code.frames);
         let mut call_wrapper = None;
@@ -92,6 +100,28 @@ impl HotSpot {
             cursor: cursor?,
             call_wrapper,
         })
+    }
+
+    /// Of two things that the code may have been, the one whose frame leads to a caller, if the other's does not.
+    fn either<M: Memory>(&self, walk: &Walk<'_, M>, now: &Cursor) -> Option<Arc<JavaCode>> {
+        let leads = |code: &Arc<JavaCode>| {
+            let top = now.sp.checked_add(code.rule.bytes()?)?;
+            let pc = walk.stack.word(top.checked_sub(8)?).ok()?;
+            Some(self.contains(pc))
+        };
+        let [code, before] = self.known.candidates(now.pc)?;
+        match (leads(&code)?, leads(&before)?) {
+            (true, false) => Some(code),
+            (false, true) => Some(before),
+            _ => None,
+        }
+    }
+
+    /// The size of a frame, where that is the same whatever the code was.
+    fn same_size(&self, pc: u64) -> Option<u64> {
+        let [code, before] = self.known.candidates(pc)?;
+        let bytes = code.rule.bytes()?;
+        (before.rule.bytes() == Some(bytes)).then_some(bytes)
     }
 
     /// Callers of compiled code are generated code, too (the interpreter, compiled code, the call stub): by that the

@@ -18,9 +18,16 @@ const MAX_CACHED: usize = 1 << 16;
 /// Code by return addresses, and until when each blob is known to have been there.
 #[derive(Debug, Default)]
 pub struct KnownCode {
-    codes: HashMap<u64, Arc<JavaCode>>,
+    codes: HashMap<u64, Meaning>,
     blobs: HashMap<u64, Known>,
     changes: Changes,
+}
+
+/// What a return address means, and what it meant before.
+#[derive(Debug)]
+struct Meaning {
+    code: Arc<JavaCode>,
+    before: Option<Arc<JavaCode>>,
 }
 
 #[derive(Debug)]
@@ -51,7 +58,7 @@ impl KnownCode {
         moment: Moment,
         pc: u64,
     ) -> Recalled {
-        let Some(code) = self.codes.get(&pc) else {
+        let Some(Meaning { code, .. }) = self.codes.get(&pc) else {
             return Recalled::Nothing;
         };
         let known = self.blobs.get_mut(&code.blob.address);
@@ -63,6 +70,11 @@ impl KnownCode {
                 Life::Alive => known.span.last = moment.now,
                 // Of a process that has ended: what was known stays true.
                 Life::Unreadable => {}
+                // No other code can have been there.
+                Life::Freed => {
+                    self.changes.note(moment.now);
+                    return Recalled::Code(Arc::clone(code));
+                }
                 Life::Gone => {
                     self.changes.note(moment.now);
                     return Recalled::Gone(Arc::clone(code), known.span);
@@ -97,7 +109,20 @@ impl KnownCode {
             self.codes.clear();
             self.blobs.clear();
         }
-        self.codes.insert(pc, Arc::clone(code));
+        let before = self.codes.remove(&pc);
+        let before = before.and_then(|before| {
+            let is_same = Arc::ptr_eq(&before.code.blob, &code.blob);
+            if is_same {
+                before.before
+            } else {
+                Some(before.code)
+            }
+        });
+        let meaning = Meaning {
+            code: Arc::clone(code),
+            before,
+        };
+        self.codes.insert(pc, meaning);
         let address = code.blob.address;
         let span = match self.blobs.get(&address) {
             Some(known) if Arc::ptr_eq(&known.blob, &code.blob) => Span {
@@ -115,9 +140,18 @@ impl KnownCode {
         is_permanent(&code.blob) || self.changes.believes(&span, moment)
     }
 
+    /// What `pc` may have meant, where it is not known for certain: both things, or nothing.
+    pub fn candidates(&self, pc: u64) -> Option<[Arc<JavaCode>; 2]> {
+        let meaning = self.codes.get(&pc)?;
+        Some([
+            Arc::clone(&meaning.code),
+            Arc::clone(meaning.before.as_ref()?),
+        ])
+    }
+
     #[cfg(test)]
     pub fn codes(&self) -> impl Iterator<Item = &Arc<JavaCode>> {
-        self.codes.values()
+        self.codes.values().map(|meaning| &meaning.code)
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
-use crate::stack::{JavaMethod, MethodId, MethodTable};
+use crate::stack::{JavaMethod, MethodId, MethodTable, UnknownReason};
 use crate::unwind::memory::{Memory, Unreadable};
 
 use super::blob::Record;
@@ -78,11 +77,15 @@ struct Known {
     /// None where none makes sense.
     method: Option<Arc<Method>>,
     span: Span,
+    /// What was there before, until `span.other`.
+    before: Option<Arc<Method>>,
 }
 
 impl MethodCache {
-    /// The method that was at `address` when a stack was taken; None where there is none that makes sense, or where it
-    /// may have been another one.
+    /// The method that was at `address` when a stack was taken. `fits` says whether it can be the one that a frame is of.
+    ///
+    /// # Errors
+    /// There is none that makes sense, or it may have been another one.
     pub fn get(
         &mut self,
         memory: &impl Memory,
@@ -90,31 +93,55 @@ impl MethodCache {
         table: &mut MethodTable,
         address: u64,
         moment: Moment,
-    ) -> Option<Arc<Method>> {
-        let known = self.methods.get_mut(&address);
-        let Some(known) = known else {
-            return self.learn(memory, layout, table, address, moment, None);
-        };
-        if moment.taken > known.span.last {
-            let method = known.method.as_ref();
-            // A stack that names the method is older than the memory's loss: what was known then is true for it.
-            let is_same = method.is_some_and(|method| {
-                Identity::read(memory, &layout.method, address)
-                    .map_or(true, |identity| identity == method.identity)
-            });
-            if !is_same {
-                let other = known.span.last;
-                self.changes.note(moment.now);
-                return self.learn(memory, layout, table, address, moment, Some(other));
-            }
-            known.span.last = moment.now;
+        fits: impl Fn(&Method) -> bool,
+    ) -> Result<Arc<Method>, UnknownReason> {
+        if !self.is_known(memory, layout, address, moment) {
+            self.learn(memory, layout, table, address, moment);
         }
-        let known = self.methods.get(&address)?;
-        let method = known.method.clone();
-        method.filter(|_| self.changes.believes(&known.span, moment))
+        let known = self.methods.get(&address);
+        let known = known.ok_or(UnknownReason::BadMetadata)?;
+        let fitting = |method: &Option<Arc<Method>>| method.clone().filter(|method| fits(method));
+        let before = fitting(&known.before);
+        match fitting(&known.method) {
+            Some(method) if self.changes.believes(&known.span, moment) => Ok(method),
+            // Of two methods the frame itself tells which one it is of.
+            Some(method) if known.before.is_some() && before.is_none() => Ok(method),
+            Some(_) => Err(UnknownReason::Replaced),
+            None if known.method.is_none() && known.span.follows(moment) => {
+                before.ok_or(UnknownReason::BadMetadata)
+            }
+            None => Err(UnknownReason::BadMetadata),
+        }
     }
 
-    /// Reads what is at `address` now; something else was seen there at `other`.
+    /// Whether what is known of `address` is younger than the stack, or still so.
+    fn is_known(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        address: u64,
+        moment: Moment,
+    ) -> bool {
+        let Some(known) = self.methods.get_mut(&address) else {
+            return false;
+        };
+        if moment.taken <= known.span.last {
+            return true;
+        }
+        // A stack that names the method is older than the memory's loss: what was known then is true for it.
+        let is_same = known.method.as_ref().is_some_and(|method| {
+            Identity::read(memory, &layout.method, address)
+                .map_or(true, |identity| identity == method.identity)
+        });
+        if is_same {
+            known.span.last = moment.now;
+        } else {
+            self.changes.note(moment.now);
+        }
+        is_same
+    }
+
+    /// Reads what is at `address` now.
     fn learn(
         &mut self,
         memory: &impl Memory,
@@ -122,27 +149,19 @@ impl MethodCache {
         table: &mut MethodTable,
         address: u64,
         moment: Moment,
-        other: Option<Instant>,
-    ) -> Option<Arc<Method>> {
+    ) {
         let method = self.read(memory, layout, table, address).ok().map(Arc::new);
         if self.methods.len() >= MAX_CACHED {
             self.methods.clear();
         }
-        let span = Span::new(moment.now, other);
-        let before = self.methods.insert(
-            address,
-            Known {
-                method: method.clone(),
-                span,
-            },
-        );
-        match method {
-            Some(method) => Some(method).filter(|_| self.changes.believes(&span, moment)),
-            // Where nothing is any more, there was what had been there before.
-            None => before
-                .filter(|before| before.span.reaches(moment))
-                .and_then(|before| before.method),
-        }
+        let before = self.methods.remove(&address);
+        let other = before.as_ref().map(|before| before.span.last);
+        let known = Known {
+            method,
+            span: Span::new(moment.now, other),
+            before: before.and_then(|before| before.method.or(before.before)),
+        };
+        self.methods.insert(address, known);
     }
 
     fn read(

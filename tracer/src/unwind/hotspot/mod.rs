@@ -177,8 +177,6 @@ impl HotSpot {
             return self.resolve(memory, table, moment, pc, found?, None);
         };
         match found {
-            // What it was freed as is what it was.
-            Ok(Found::Freed(blob)) if blob.is_same(&gone.blob) => Ok(gone),
             Ok(found) if found.returns_to(memory, &self.layout, pc) => {
                 self.resolve(memory, table, moment, pc, found, Some(span.last))
             }
@@ -219,7 +217,7 @@ impl HotSpot {
         };
         let code = Arc::new(resolver.resolve(self.known.same(blob), pc));
         // It may have gone while it was read.
-        if is_live && code.blob.life(memory, &self.layout, &self.code_cache) == Life::Gone {
+        if is_live && code.blob.life(memory, &self.layout, &self.code_cache) != Life::Alive {
             return Err(UnknownReason::Replaced);
         }
         if !code.is_complete || self.known.remember(moment, pc, &code, other) {

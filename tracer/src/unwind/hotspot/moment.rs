@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 /// A stack that was walked so soon is rarely overtaken: for a change code has to be left, found unused by a collection,
 /// freed, and replaced by code that is compiled meanwhile.
-const PROMPT: Duration = Duration::from_millis(200);
+const PROMPT: Duration = Duration::from_millis(100);
 /// Without a change for so long nothing changes.
 const QUIET: Duration = Duration::from_secs(10);
 /// Where one thing has replaced another, it was there before the stack if that had so many times more room for it.
-const LIKELIER: u32 = 2;
-/// What was there so shortly before a stack, and then nothing, was what the stack met.
-const RECENT: Duration = Duration::from_secs(1);
+const LIKELIER: u32 = 20;
+/// What was there so shortly before a stack, and then nothing, was what the stack met: there was hardly time for something
+/// else to come, and none for that to go.
+const RECENT: Duration = Duration::from_millis(10);
 
 /// When a stack was copied, and when it is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,12 @@ impl Span {
     pub fn reaches(&self, moment: Moment) -> bool {
         moment.since(self.last) <= RECENT
     }
+
+    /// Whether what was there before was there when a stack was taken, if this is nothing.
+    pub fn follows(&self, moment: Moment) -> bool {
+        self.other
+            .is_some_and(|other| moment.since(other) <= RECENT)
+    }
 }
 
 impl Changes {
@@ -115,7 +122,7 @@ mod tests {
         assert!(changes.believes(&span, moment(1000, 9000)), "it was there");
         assert!(changes.believes(&span, moment(1, 1000)), "nothing changes");
         changes.note(begin + ms(500));
-        assert!(!changes.believes(&span, moment(900, 1000)));
+        assert!(!changes.believes(&span, moment(800, 1000)));
         assert!(changes.believes(&span, moment(980, 1000)), "it was soon");
     }
 
@@ -133,7 +140,7 @@ mod tests {
         assert!(changes.believes(&span, moment(990, 1000)));
         assert!(!changes.believes(&span, moment(900, 1000)));
         let before = Span::new(begin, None);
-        assert!(before.reaches(moment(900, 1000)));
-        assert!(!before.reaches(moment(1100, 1200)));
+        assert!(before.reaches(moment(9, 1000)));
+        assert!(!before.reaches(moment(11, 1000)));
     }
 }
