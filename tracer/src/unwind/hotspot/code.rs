@@ -56,6 +56,23 @@ pub struct JavaCode {
     pub is_complete: bool,
 }
 
+impl JavaCode {
+    /// Freed code of which only the size of its frame is known.
+    pub fn bare(blob: Blob, pc: u64) -> Self {
+        let frame = Frame::Unknown {
+            address: pc,
+            reason: UnknownReason::NoCodeBlob,
+        };
+        JavaCode {
+            rule: FrameRule::FixedSize(blob.frame_bytes),
+            frames: vec![frame],
+            is_barrier: false,
+            is_complete: false,
+            blob: Arc::new(blob),
+        }
+    }
+}
+
 /// Finds out what code means.
 pub struct Resolver<'a, M> {
     pub memory: &'a M,

@@ -206,6 +206,7 @@ impl HotSpot {
                 (blob, is_live)
             }
             Found::Freed(blob) => (blob, false),
+            Found::Bare(blob) => return Ok(Arc::new(JavaCode::bare(blob, pc))),
         };
         let mut resolver = code::Resolver {
             memory,
@@ -233,12 +234,16 @@ enum Found {
     Live(Blob),
     /// What is left of one that was freed.
     Freed(Blob),
+    /// The same, without what says which calls it had: since 23 that is freed apart from the code.
+    Bare(Blob),
 }
 
 impl Found {
     /// Whether a call in this code returns to exactly `pc`: the compiler notes each one that can meet a safepoint.
     fn returns_to(&self, memory: &impl Memory, layout: &VmLayout, pc: u64) -> bool {
-        let (Found::Live(blob) | Found::Freed(blob)) = self;
+        let (Found::Live(blob) | Found::Freed(blob)) = self else {
+            return false;
+        };
         let Some(nmethod) = blob.nmethod.as_ref() else {
             return true;
         };
@@ -259,8 +264,7 @@ fn find_blob(
         .blob(memory, pc)
         .map_err(|_| UnknownReason::BadMetadata)?;
     let Some(address) = found else {
-        let freed = freed_blob(memory, layout, cache, pc).ok_or(UnknownReason::NoCodeBlob);
-        return freed.map(Found::Freed);
+        return freed_blob(memory, layout, cache, pc).ok_or(UnknownReason::NoCodeBlob);
     };
     let blob = Blob::read(memory, layout, address).map_err(|_| UnknownReason::BadMetadata)?;
     // A call may be a blob's last instruction.
@@ -273,14 +277,23 @@ fn find_blob(
 
 /// Compiled code that was freed after the stack was copied: code that has become invalid (a deoptimised frame, a tier
 /// that was left) is freed soon when the collector unloads concurrently. It is believed where it describes a call that
-/// returns to exactly `pc`.
-fn freed_blob(memory: &impl Memory, layout: &VmLayout, cache: &CodeCache, pc: u64) -> Option<Blob> {
+/// returns to exactly `pc`, and as far as the size of its frame where its calls are gone.
+fn freed_blob(
+    memory: &impl Memory,
+    layout: &VmLayout,
+    cache: &CodeCache,
+    pc: u64,
+) -> Option<Found> {
     let begins = cache.freed(memory, pc).ok()?;
     begins.into_iter().find_map(|address| {
         let blob = Blob::read(memory, layout, address).ok()?;
         let nmethod = blob.nmethod.as_ref().filter(|_| blob.code.contains(&pc))?;
-        let calls = scopes::at(memory, layout.release, nmethod, &blob.code, pc).ok()?;
-        (!calls.is_empty()).then_some(blob)
+        // What lies above was put there before, or it would have covered this.
+        match scopes::at(memory, layout.release, nmethod, &blob.code, pc) {
+            Ok(calls) if !calls.is_empty() => Some(Found::Freed(blob)),
+            Ok(_) => None,
+            Err(_) => Some(Found::Bare(blob)),
+        }
     })
 }
 
