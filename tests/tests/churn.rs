@@ -27,8 +27,14 @@ const TAKES: &str = "3000";
 const MANY_TAKES: &str = "30000";
 /// With [`MANY_TAKES`].
 const MANY_STACKS: u64 = 100_000;
-/// Stacks of a machine that is busy with other things are walked too late to be sure of them.
+/// Stacks of a machine that is busy with other things are walked too late to be sure of them. They say so.
 const ENOUGH: f64 = 0.99;
+const LATE: [&str; 4] = [
+    "[code replaced since]",
+    "[no live code blob]",
+    "[unreadable JVM metadata]",
+    "[stack lost]",
+];
 
 /// Traces `targets.Churn` on `jdk`; None, with the reason printed, where something is missing here.
 fn run(jdk: &Jdk, flags: &[&str], takes: &str) -> Option<(Vec<Family>, Capture)> {
@@ -101,11 +107,22 @@ fn check(rows: &[(Jdk, &[&str])], takes: &str) -> Option<()> {
         let (families, capture) = run(jdk, flags, takes)?;
         let verdict = judge(&families, &capture);
         print(jdk, flags, &capture, &verdict, begun);
+        for fault in verdict.wrong.iter().take(3) {
+            println!("{fault}");
+        }
         let completeness = &capture.completeness;
         let share = completeness.complete as f64 / completeness.stacks as f64;
         if share < ENOUGH || verdict.right == 0 {
             faults.push(format!("JDK {jdk} {flags:?}: {completeness:?}"));
         }
+        let late = |reason: &&String| !LATE.contains(&reason.as_str());
+        faults.extend(
+            verdict
+                .unknown
+                .keys()
+                .find(late)
+                .map(|reason| format!("JDK {jdk} {flags:?}: {reason}")),
+        );
         if takes == MANY_TAKES && completeness.stacks < MANY_STACKS {
             faults.push(format!("JDK {jdk} {flags:?}: too few stacks"));
         }

@@ -107,9 +107,8 @@ impl MethodCache {
             // Of two methods the frame itself tells which one it is of.
             Some(method) if known.before.is_some() && before.is_none() => Ok(method),
             Some(_) => Err(UnknownReason::Replaced),
-            None if known.method.is_none() && known.span.follows(moment) => {
-                before.ok_or(UnknownReason::BadMetadata)
-            }
+            None if known.method.is_some() => Err(UnknownReason::Replaced),
+            None if known.span.follows(moment) => before.ok_or(UnknownReason::BadMetadata),
             None => Err(UnknownReason::BadMetadata),
         }
     }
