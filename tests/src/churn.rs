@@ -170,7 +170,8 @@ fn on_the_way(told: &[JavaFrame], frames: &[&JavaFrame], site: &Site) -> Result<
     // Where a lambda is linked, its object is made first.
     let is_made = |frame: &&JavaFrame| {
         let name = frame.name.as_str();
-        let is_linked = name.contains("$$Lambda") && !name.ends_with(".go");
+        let is_linked =
+            name.contains("$$Lambda") && !name.ends_with(".go") && serial(name).is_some();
         is_linked || name.ends_with(".<init>") || name.ends_with(".<clinit>")
     };
     let mut below = frames

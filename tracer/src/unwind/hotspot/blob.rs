@@ -65,9 +65,7 @@ pub struct Nmethod {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     Alive,
-    /// Freed, and nothing was put there since.
-    Freed,
-    /// Replaced by another one.
+    /// Freed, or replaced by another one.
     Gone,
     /// The code cache itself can't be read.
     Unreadable,
@@ -96,14 +94,11 @@ impl Blob {
         };
         let id =
             |nmethod: &Nmethod| record.u32(layout.nmethod.compile_id) == Ok(nmethod.compile_id);
-        let same = record.u64(layout.blob.name) == Ok(self.name_pointer)
+        let same = used != 0
+            && record.u64(layout.blob.name) == Ok(self.name_pointer)
             && nmethod.is_none_or(id)
             && code_range(&record, layout.blob.code, self.address).as_ref() == Ok(&self.code);
-        match (same, used) {
-            (true, 0) => Life::Freed,
-            (true, _) => Life::Alive,
-            (false, _) => Life::Gone,
-        }
+        if same { Life::Alive } else { Life::Gone }
     }
 
     /// Reads the header at `address`.

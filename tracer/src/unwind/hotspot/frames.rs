@@ -15,7 +15,7 @@ use super::moment::Moment;
 const MAX_PUSHED: u64 = 6;
 
 /// What the stub that collectors have compiled methods call at their entry pushes between its return address and its
-/// frame (`generate_method_entry_barrier` on x86_64, JDK 14 to 25).
+/// frame, on x86_64 (seen on JDK 25 with ZGC).
 const ENTRY_BARRIER: u64 = u64::MAX;
 
 /// Slots of an interpreter frame, in bytes below the frame pointer.

@@ -70,11 +70,6 @@ impl KnownCode {
                 Life::Alive => known.span.last = moment.now,
                 // Of a process that has ended: what was known stays true.
                 Life::Unreadable => {}
-                // No other code can have been there.
-                Life::Freed => {
-                    self.changes.note(moment.now);
-                    return Recalled::Code(Arc::clone(code));
-                }
                 Life::Gone => {
                     self.changes.note(moment.now);
                     return Recalled::Gone(Arc::clone(code), known.span);
@@ -131,9 +126,9 @@ impl KnownCode {
             },
             Some(known) => {
                 self.changes.note(moment.now);
-                Span::new(moment.now, other.max(Some(known.span.last)))
+                Span::new(moment, other.max(Some(known.span.last)))
             }
-            None => Span::new(moment.now, other),
+            None => Span::new(moment, other),
         };
         let blob = Arc::clone(&code.blob);
         self.blobs.insert(address, Known { blob, span });

@@ -157,7 +157,7 @@ impl MethodCache {
         let other = before.as_ref().map(|before| before.span.last);
         let known = Known {
             method,
-            span: Span::new(moment.now, other),
+            span: Span::new(moment, other),
             before: before.and_then(|before| before.method.or(before.before)),
         };
         self.methods.insert(address, known);

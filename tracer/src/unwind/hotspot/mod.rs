@@ -177,6 +177,8 @@ impl HotSpot {
             return self.resolve(memory, table, moment, pc, found?, None);
         };
         match found {
+            // What it was freed as is what it was: new code takes the end of a free block, and its head is nearer then.
+            Ok(Found::Freed(blob) | Found::Bare(blob)) if blob.is_same(&gone.blob) => Ok(gone),
             Ok(found) if found.returns_to(memory, &self.layout, pc) => {
                 self.resolve(memory, table, moment, pc, found, Some(span.last))
             }

@@ -60,11 +60,11 @@ impl Moment {
 }
 
 impl Span {
-    /// Of what is seen for the first time, and of when something else was there.
-    pub fn new(now: Instant, other: Option<Instant>) -> Self {
+    /// Of what was read just now for the first time, on a walk of that moment, and of when something else was there.
+    pub fn new(moment: Moment, other: Option<Instant>) -> Self {
         Span {
-            first: now,
-            last: now,
+            first: Instant::now().max(moment.now),
+            last: moment.now,
             other,
         }
     }
@@ -109,6 +109,14 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    fn span(at: Instant, other: Option<Instant>) -> Span {
+        Span {
+            first: at,
+            last: at,
+            other,
+        }
+    }
+
     /// What was there before a stack is believed; what came after it only where it came soon or nothing ever changes.
     #[test]
     fn first_seen() {
@@ -118,7 +126,7 @@ mod tests {
             now: begin + ms(now),
         };
         let mut changes = Changes::default();
-        let span = Span::new(begin + ms(1000), None);
+        let span = span(begin + ms(1000), None);
         assert!(changes.believes(&span, moment(1000, 9000)), "it was there");
         assert!(changes.believes(&span, moment(1, 1000)), "nothing changes");
         changes.note(begin + ms(500));
@@ -136,10 +144,10 @@ mod tests {
             now: begin + ms(now),
         };
         let changes = Changes::default();
-        let span = Span::new(begin + ms(1000), Some(begin));
-        assert!(changes.believes(&span, moment(900, 1000)));
-        assert!(!changes.believes(&span, moment(700, 1000)));
-        let before = Span::new(begin, None);
+        let after = span(begin + ms(1000), Some(begin));
+        assert!(changes.believes(&after, moment(900, 1000)));
+        assert!(!changes.believes(&after, moment(700, 1000)));
+        let before = span(begin, None);
         assert!(before.reaches(moment(99, 1000)));
         assert!(!before.reaches(moment(101, 1000)));
     }
