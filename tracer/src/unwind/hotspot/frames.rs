@@ -247,3 +247,37 @@ fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, S
     let sp = slot.checked_add(8).ok_or(StackEnd::NoProgress)?;
     Ok(Cursor::caller(stack.word(slot)?, sp, stack.word(now.fp)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::unwind::{Registers, StackCapture};
+
+    /// A stub's frame is left by its frame pointer, also where a word lies between it and the return address.
+    #[test]
+    fn entry_barrier() {
+        for (between, sp) in [(vec![], 0x1010), (vec![ENTRY_BARRIER], 0x1018)] {
+            let words = [vec![0x2000], between, vec![0xbeef, 7]].concat();
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let registers = Registers {
+                sp: 0x1000,
+                fp: 0x1000,
+                ..Registers::default()
+            };
+            let stack = CapturedStack::new(&StackCapture {
+                registers,
+                ip_is_return_address: true,
+                bytes: &bytes,
+                truncated: false,
+                age: Duration::ZERO,
+                tid: 1,
+                replaced: &[],
+            });
+            let now = Cursor::caller(0xface, 0x1000, 0x1000);
+            let caller = by_frame_pointer(&stack, &now);
+            assert_eq!(caller, Ok(Cursor::caller(0xbeef, sp, 0x2000)));
+        }
+    }
+}
