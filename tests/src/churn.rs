@@ -121,7 +121,16 @@ pub fn judge(families: &[Family], capture: &Capture) -> Verdict {
 
 impl Verdict {
     fn blame(&mut self, fault: &str, site: &Site) {
-        self.wrong.push(format!("{fault}\n{}", stack(site)));
+        let lines = site
+            .frames
+            .iter()
+            .filter(|frame| is_java(frame))
+            .map(java_frame);
+        let lines: Vec<String> = lines
+            .map(|frame| format!("    {} {:?}\n", frame.name, frame.line))
+            .collect();
+        self.wrong
+            .push(format!("{fault}\n{}{}", lines.concat(), stack(site)));
     }
 
     fn count_unknown(&mut self, site: &Site) {

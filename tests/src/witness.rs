@@ -54,7 +54,7 @@ pub struct Told {
 pub struct JavaFrame {
     /// `class.method`.
     pub name: String,
-    line: Option<u32>,
+    pub line: Option<u32>,
 }
 
 impl Told {

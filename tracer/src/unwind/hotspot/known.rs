@@ -1,6 +1,6 @@
 //! What is known of generated code, and of which stacks it is true.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ const MAX_CACHED: usize = 1 << 16;
 #[derive(Debug, Default)]
 pub struct KnownCode {
     codes: HashMap<u64, Meaning>,
-    blobs: HashMap<u64, Known>,
+    blobs: BTreeMap<u64, Known>,
     changes: Changes,
 }
 
@@ -124,15 +124,29 @@ impl KnownCode {
                 last: moment.now,
                 ..known.span
             },
-            Some(known) => {
-                self.changes.note(moment.now);
-                Span::new(moment, other.max(Some(known.span.last)))
-            }
-            None => Span::new(moment, other),
+            _ => Span::new(moment, other.max(self.displace(&code.blob, moment))),
         };
         let blob = Arc::clone(&code.blob);
         self.blobs.insert(address, Known { blob, span });
         is_permanent(&code.blob) || self.changes.believes(&span, moment)
+    }
+
+    /// Forgets the blobs that were where `blob` is now. Gives when the last of them was seen.
+    fn displace(&mut self, blob: &Blob, moment: Moment) -> Option<Instant> {
+        let before = self.blobs.range(..blob.address).next_back();
+        let before = before.filter(|(_, known)| known.blob.code.end > blob.address);
+        let inside = self.blobs.range(blob.address..blob.code.end);
+        let gone: Vec<u64> = before
+            .into_iter()
+            .chain(inside)
+            .map(|(&at, _)| at)
+            .collect();
+        let known = gone.iter().filter_map(|at| self.blobs.remove(at));
+        let last = known.map(|known| known.span.last).max();
+        if last.is_some() {
+            self.changes.note(moment.now);
+        }
+        last
     }
 
     /// What `pc` may have meant, where it is not known for certain: both things, or nothing.

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 /// A stack that was walked so soon is rarely overtaken: for a change code has to be left, found unused by a collection,
 /// freed, and replaced by code that is compiled meanwhile.
-const PROMPT: Duration = Duration::from_millis(150);
+const PROMPT: Duration = Duration::from_millis(50);
 /// Without a change for so long nothing changes.
 const QUIET: Duration = Duration::from_secs(10);
 /// Where one thing has replaced another, it was there before the stack if that had so many times more room for it.
-const LIKELIER: u32 = 3;
+const LIKELIER: u32 = 10;
 /// What was there so shortly before a stack, and then nothing, was what the stack met: there was hardly time for something
 /// else to come, and none for that to go.
-const RECENT: Duration = Duration::from_millis(100);
+const RECENT: Duration = Duration::from_millis(20);
 
 /// When a stack was copied, and when it is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,10 +145,10 @@ mod tests {
         };
         let changes = Changes::default();
         let after = span(begin + ms(1000), Some(begin));
-        assert!(changes.believes(&after, moment(900, 1000)));
-        assert!(!changes.believes(&after, moment(700, 1000)));
+        assert!(changes.believes(&after, moment(950, 1000)));
+        assert!(!changes.believes(&after, moment(850, 1000)));
         let before = span(begin, None);
-        assert!(before.reaches(moment(99, 1000)));
-        assert!(!before.reaches(moment(101, 1000)));
+        assert!(before.reaches(moment(19, 1000)));
+        assert!(!before.reaches(moment(21, 1000)));
     }
 }
