@@ -7,6 +7,7 @@
 pub mod checks;
 pub mod churn;
 pub mod code;
+pub mod debug_info;
 pub mod jdk;
 pub mod kernel;
 pub mod lines;

@@ -1,4 +1,4 @@
-//! Loads the programs and probes the allocator of this very process, with either kind of link. Needs root.
+//! Loads the programs and probes the allocator of this very process, with each kind of link. Needs root.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -51,6 +51,7 @@ fn load(links: LinkKind) -> Result<Probes> {
         },
         verbosity: 0,
         links: Some(links),
+        sample_interval: 0,
         work: Work::Trace,
     };
     Probes::load(tgid, config, setup)
@@ -93,7 +94,12 @@ fn outstanding(probes: &Probes) -> Result<usize> {
 fn assert_conserved(probes: &Probes) -> Result<()> {
     let in_flight = probes.in_flight()?;
     for (counts, in_flight) in probes.counts()?.iter().zip(in_flight) {
-        let beside = [Outcome::StackLost, Outcome::Spilled, Outcome::LifetimeLost];
+        let beside = [
+            Outcome::StackLost,
+            Outcome::Spilled,
+            Outcome::LifetimeLost,
+            Outcome::Counted,
+        ];
         let beside: u64 = beside.into_iter().map(|way| counts.get(way)).sum();
         let out = counts.0[1..].iter().sum::<u64>() - beside;
         assert_eq!(counts.get(Outcome::Seen), out + in_flight, "{counts:?}");
@@ -128,24 +134,63 @@ fn counts_exactly(links: LinkKind) -> Result<()> {
     Ok(())
 }
 
-/// Multi-uprobe links see every thread of the target, count exactly beside a point that cannot be attached, and are gone
-/// after the detach.
+/// Session links see every thread of the target, count exactly beside a point that cannot be attached, and are gone after
+/// the detach.
+#[test]
+fn session_links_count_exactly() -> Result<()> {
+    let Some(_guard) = root() else { return Ok(()) };
+    counts_where_supported(LinkKind::Session, &features().uprobe_session, [6, 13])
+}
+
+/// Multi-uprobe links, the way of kernels before sessions, do the same.
 #[test]
 fn multi_links_count_exactly() -> Result<()> {
     let Some(_guard) = root() else { return Ok(()) };
-    let support = features().uprobe_multi;
-    if support == Support::Yes {
-        return counts_exactly(LinkKind::Multi);
+    counts_where_supported(LinkKind::Multi, &features().uprobe_multi, [6, 10])
+}
+
+fn counts_where_supported(links: LinkKind, support: &Support, since: [u32; 2]) -> Result<()> {
+    if *support == Support::Yes {
+        return counts_exactly(links);
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let numbers = release.split(['.', '-']).map_while(|n| n.parse().ok());
-    let old = numbers.collect::<Vec<u32>>() < vec![6, 10];
-    assert!(old, "Linux {release} has multi-uprobes: {support}");
-    eprintln!("skipped: multi-uprobes: {support}");
+    let old = numbers.collect::<Vec<u32>>() < since.to_vec();
+    assert!(old, "Linux {release} has {links}: {support}");
+    eprintln!("skipped: {links}: {support}");
     Ok(())
 }
 
-/// Perf links, the way of older kernels, do the same.
+/// A group that is not recorded is counted and nothing else, and what it does meanwhile is not outstanding.
+#[test]
+fn what_is_not_recorded_is_counted() -> Result<()> {
+    let Some(_guard) = root() else { return Ok(()) };
+    let mut probes = load(LinkKind::best())?;
+    let (points, file) = allocator()?;
+    probes.attach(points, &file);
+    probes.record(&[Group::Zlib, Group::Mmap])?;
+    let unseen = allocate();
+    assert_eq!(outstanding(&probes)?, 0);
+    let counted = |probes: &Probes| -> Result<u64> {
+        Ok(probes
+            .counts()?
+            .iter()
+            .map(|counts| counts.get(Outcome::Counted))
+            .sum())
+    };
+    probes.record(&Group::ALL)?;
+    let before = counted(&probes)?;
+    assert!(before >= BLOCKS as u64, "{before}");
+    free(&unseen);
+    let blocks = allocate();
+    assert_eq!(outstanding(&probes)?, BLOCKS);
+    assert_eq!(counted(&probes)?, before);
+    probes.detach();
+    free(&blocks);
+    assert_conserved(&probes)
+}
+
+/// Perf links, the way of the oldest kernels, do the same.
 #[test]
 fn perf_links_count_exactly() -> Result<()> {
     let Some(_guard) = root() else { return Ok(()) };

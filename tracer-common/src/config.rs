@@ -9,6 +9,12 @@ pub const STACK_CLASSES: [u32; 4] = [2, 4, 8, 16];
 /// Attach points in one run; more are refused and reported.
 pub const MAX_POINTS: u32 = 1024;
 
+/// Stands for page faults in their records: no attach point has this number.
+pub const FAULT_POINT: u32 = MAX_POINTS;
+
+/// Page faults of which one is recorded, on each CPU.
+pub const FAULT_PERIOD: u64 = 64;
+
 /// Offsets in bytes within structs of the running kernel; a group is 0 where the kernel does not describe itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -39,24 +45,54 @@ pub struct Config {
     pub block_bytes: u32,
     /// Where the kernel keeps what the stack copy needs.
     pub offsets: KernelOffsets,
-    /// Mean sampling interval of the malloc family in bytes; 0 records every allocation.
-    pub sample_interval: u64,
     /// Smallest and biggest requested size that is recorded, in bytes.
     pub min_size: u64,
     pub max_size: u64,
 }
 
-const _: () = assert!(size_of::<Config>() == 64);
+const _: () = assert!(size_of::<Config>() == 56);
 
-/// State that changes while the programs run: the one element of the map `CONTROL`.
+/// What userspace changes while the programs run: the one element of the map `CONTROL`, which they only read.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Control {
-    /// Not 0 once an allocation found its map full: from then on unknown frees are sent to userspace, which keeps
-    /// the allocations that the map could not.
-    pub spilled: u64,
     /// Address of the kernel's return-probe trampoline in the target; 0 until it is known.
     pub trampoline: u64,
+    /// The [`group`]s whose calls are recorded. Entries of the others are only counted; calls that were entered before
+    /// still return.
+    pub recording: u64,
+    pub sampling: Sampling,
 }
 
-const _: () = assert!(size_of::<Control>() == 16);
+const _: () = assert!(size_of::<Control>() == 24);
+
+/// How the malloc family is sampled, in one word, so that no program can see half a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Sampling(u64);
+
+impl Sampling {
+    /// `interval`: the mean in bytes, at most [`MAX_INTERVAL`](crate::sampling::MAX_INTERVAL); 0 records every allocation.
+    /// `level` numbers the intervals of a run, so that a block can tell under which it was chosen.
+    pub const fn new(interval: u32, level: u16) -> Self {
+        Sampling(interval as u64 | (level as u64) << 32)
+    }
+
+    #[inline(always)]
+    pub const fn interval(self) -> u64 {
+        self.0 & 0xffff_ffff
+    }
+
+    #[inline(always)]
+    pub const fn level(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+}
+
+/// Groups of hooked functions, as bits.
+pub mod group {
+    pub const ZLIB: u64 = 1;
+    pub const MMAP: u64 = 2;
+    pub const MALLOC: u64 = 4;
+    pub const GROWTH: u64 = 8;
+}

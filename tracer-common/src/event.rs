@@ -18,16 +18,18 @@ pub mod kind {
     pub const CLOSED: u32 = 7;
     /// [`Freed`](super::Freed): a region was unmapped; `size` is its length.
     pub const UNMAPPED: u32 = 8;
+    /// [`Captured`](super::Captured): a page became resident; `size` is what it stands for.
+    pub const FAULTED: u32 = 9;
 }
 
 /// The kernel's map was full: userspace has to keep this allocation.
-pub const FLAG_SPILLED: u32 = 1;
+pub const FLAG_SPILLED: u16 = 1;
 /// The stack is known to be longer than the cap.
-pub const FLAG_TRUNCATED: u32 = 2;
+pub const FLAG_TRUNCATED: u16 = 2;
 /// A stream was opened where another was open and never closed; `arguments[2]` is the older one's time.
-pub const FLAG_REPLACED: u32 = 4;
+pub const FLAG_REPLACED: u16 = 4;
 /// The instruction pointer is a return address: the capture was taken at a function's return.
-pub const FLAG_AT_RETURN: u32 = 8;
+pub const FLAG_AT_RETURN: u16 = 8;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -37,7 +39,9 @@ pub struct Header {
     pub point: u32,
     /// Thread, as the kernel's first namespace numbers it.
     pub tid: u32,
-    pub flags: u32,
+    pub flags: u16,
+    /// Of a block: which of the run's sampling intervals it was chosen under.
+    pub level: u16,
     /// Block, region or stream.
     pub address: u64,
     /// Requested bytes.

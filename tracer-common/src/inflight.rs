@@ -20,7 +20,9 @@ pub struct Allocating {
     pub old: LiveBlock,
     pub point: u32,
     /// 1 when the call is only remembered so that calls inside it are not counted.
-    pub skip: u32,
+    pub skip: u16,
+    /// Which of the run's sampling intervals chose it.
+    pub level: u16,
 }
 
 const _: () = assert!(size_of::<Allocating>() == 72);

@@ -11,7 +11,9 @@ pub struct LiveBlock {
     /// Requested bytes.
     pub size: u64,
     /// Attach point that recorded it.
-    pub point: u32,
+    pub point: u16,
+    /// Which of the run's sampling intervals it was chosen under.
+    pub level: u16,
     /// Thread, as the kernel's first namespace numbers it.
     pub tid: u32,
 }

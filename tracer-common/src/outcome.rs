@@ -31,12 +31,14 @@ pub enum Outcome {
     Untracked,
     /// Not a way out: a tracked free whose lifetime found the ring full.
     LifetimeLost,
+    /// Not seen: the probe fired while calls were only counted.
+    Counted,
 }
 
 /// Counters per attach point.
 pub const OUTCOMES: u32 = 16;
 
-const _: () = assert!((Outcome::LifetimeLost as u32) < OUTCOMES);
+const _: () = assert!((Outcome::Counted as u32) < OUTCOMES);
 
 /// Position of a counter in the counter map.
 #[inline(always)]

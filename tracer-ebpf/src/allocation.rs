@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use aya_log_ebpf::debug;
+use tracer_common::config::Sampling;
 use tracer_common::cookie::NO_ARGUMENT;
 use tracer_common::event::{FLAG_AT_RETURN, FLAG_SPILLED, Freed, Header, kind};
 use tracer_common::inflight::{Allocating, is_nested};
@@ -12,19 +13,22 @@ use tracer_common::product::saturating_product;
 use tracer_common::sampling;
 
 use crate::capture::{Full, captured, return_address, send, send_freed};
-use crate::maps::{allocating, config, control, count, live, set_spilled};
-use crate::probe::{Hit, now, user_word};
+use crate::maps::{allocating, config, control, count, live, set_spilled, spilled};
+use crate::probe::{Hit, Return, now, user_word};
 
 /// Entry of `malloc`, `calloc`, `memalign` and the like.
 #[inline(always)]
-pub fn enter(ctx: &ProbeContext, hit: Hit) {
+pub fn enter(ctx: &ProbeContext, hit: Hit) -> Return {
     let size = requested(&hit);
-    let choice = choose(size);
+    let sampling = control().sampling;
+    let choice = choose(size, sampling);
     if choice.is_some() && hit.cookie.leaf() {
-        return hit.count(choice.unwrap_or(Outcome::Unsampled));
+        hit.count(choice.unwrap_or(Outcome::Unsampled));
+        return Return::Unwanted;
     }
     if is_inside_another(ctx, &hit) {
-        return hit.count(Outcome::Nested);
+        hit.count(Outcome::Nested);
+        return Return::Unwanted;
     }
     let out = match hit.cookie.out() {
         NO_ARGUMENT => 0,
@@ -36,30 +40,32 @@ pub fn enter(ctx: &ProbeContext, hit: Hit) {
         Allocating {
             size,
             out,
-            ..new_call(&hit)
+            ..new_call(&hit, sampling)
         },
-    );
+    )
 }
 
 /// Entry of `realloc` and `reallocarray`: the old block is taken out now, because its address may be handed out again
 /// before the call returns, and put back if the call fails.
 #[inline(always)]
-pub fn enter_reallocate(ctx: &ProbeContext, hit: Hit) {
+pub fn enter_reallocate(ctx: &ProbeContext, hit: Hit) -> Return {
     let size = requested(&hit);
-    let choice = choose(size);
+    let sampling = control().sampling;
+    let choice = choose(size, sampling);
     if is_inside_another(ctx, &hit) {
-        return hit.count(Outcome::Nested);
+        hit.count(Outcome::Nested);
+        return Return::Unwanted;
     }
     let mut call = Allocating {
         size,
-        ..new_call(&hit)
+        ..new_call(&hit, sampling)
     };
     call.old_address = hit.registers.argument(hit.cookie.key());
     if let Some(old) = unsafe { live().get(call.old_address) } {
         call.old = *old;
         let _ = live().remove(call.old_address);
     }
-    remember(&hit, choice, call);
+    remember(&hit, choice, call)
 }
 
 /// Return of every allocating function.
@@ -87,7 +93,7 @@ pub fn leave(ctx: &RetProbeContext, hit: Hit) {
     hit.count(if address == 0 {
         Outcome::Recorded
     } else {
-        record(ctx, &hit, address, call.size)
+        record(ctx, &hit, address, &call)
     });
 }
 
@@ -99,7 +105,7 @@ pub fn free(_ctx: &ProbeContext, hit: Hit) {
         return hit.count(Outcome::Null);
     }
     let Some(block) = live().get_ptr(address) else {
-        if control().spilled != 0 {
+        if spilled() {
             return free_unknown(&hit, address);
         }
         return hit.count(Outcome::Unsampled);
@@ -124,7 +130,7 @@ fn requested(hit: &Hit) -> u64 {
 
 /// Why an allocation of `size` bytes is not recorded, or nothing if it is.
 #[inline(always)]
-fn choose(size: u64) -> Option<Outcome> {
+fn choose(size: u64, sampling: Sampling) -> Option<Outcome> {
     let config = config();
     if size < config.min_size || size > config.max_size {
         // A size that overflowed must still be seen to fail.
@@ -132,11 +138,12 @@ fn choose(size: u64) -> Option<Outcome> {
             return Some(Outcome::OutOfRange);
         }
     }
-    if config.sample_interval == 0 {
+    let interval = sampling.interval();
+    if interval == 0 {
         return None;
     }
     let random = unsafe { bpf_get_prandom_u32() };
-    if sampling::keep(size, config.sample_interval, random) {
+    if sampling::keep(size, interval, random) {
         None
     } else {
         Some(Outcome::Unsampled)
@@ -144,7 +151,7 @@ fn choose(size: u64) -> Option<Outcome> {
 }
 
 #[inline(always)]
-fn new_call(hit: &Hit) -> Allocating {
+fn new_call(hit: &Hit, sampling: Sampling) -> Allocating {
     Allocating {
         sp: hit.registers.sp(),
         return_address: return_address(hit),
@@ -155,10 +162,12 @@ fn new_call(hit: &Hit) -> Allocating {
             time: 0,
             size: 0,
             point: 0,
+            level: 0,
             tid: 0,
         },
         point: hit.cookie.point(),
         skip: 0,
+        level: sampling.level(),
     }
 }
 
@@ -202,21 +211,22 @@ fn is_inside_another(ctx: &ProbeContext, hit: &Hit) -> bool {
 }
 
 #[inline(always)]
-fn remember(hit: &Hit, choice: Option<Outcome>, call: Allocating) {
+fn remember(hit: &Hit, choice: Option<Outcome>, call: Allocating) -> Return {
     let call = Allocating {
-        skip: choice.is_some() as u32,
+        skip: choice.is_some() as u16,
         ..call
     };
     if allocating().insert(hit.tid, call, 0).is_ok() {
         if let Some(outcome) = choice {
             hit.count(outcome);
         }
-        return;
+        return Return::Wanted;
     }
     if call.old.time != 0 {
         let _ = live().insert(call.old_address, call.old, 0);
     }
     hit.count(Outcome::InFlightFull);
+    Return::Unwanted
 }
 
 /// The new block's address, or 0.
@@ -242,17 +252,18 @@ fn end_old(hit: &Hit, call: &Allocating, failed: bool) {
         let _ = live().insert(call.old_address, call.old, 0);
     } else if tracked {
         send_end(hit, call.old_address, &call.old);
-    } else if !failed && control().spilled != 0 && send_unknown(hit, call.old_address).is_err() {
+    } else if !failed && spilled() && send_unknown(hit, call.old_address).is_err() {
         hit.count(Outcome::LifetimeLost);
     }
 }
 
 #[inline(always)]
-fn record(ctx: &RetProbeContext, hit: &Hit, address: u64, size: u64) -> Outcome {
+fn record(ctx: &RetProbeContext, hit: &Hit, address: u64, call: &Allocating) -> Outcome {
     let block = LiveBlock {
         time: now(),
-        size,
-        point: hit.cookie.point(),
+        size: call.size,
+        point: hit.cookie.point() as u16,
+        level: call.level,
         tid: hit.tid,
     };
     let mut flags = FLAG_AT_RETURN;
@@ -260,15 +271,19 @@ fn record(ctx: &RetProbeContext, hit: &Hit, address: u64, size: u64) -> Outcome 
         set_spilled();
         hit.count(Outcome::Spilled);
         flags |= FLAG_SPILLED;
-        debug!(ctx, "no room for block {:x} of {} bytes", address, size);
+        debug!(
+            ctx,
+            "no room for block {:x} of {} bytes", address, block.size
+        );
     }
     let header = Header {
         kind: kind::ALLOCATED,
-        point: block.point,
+        point: hit.cookie.point(),
         tid: hit.tid,
         flags,
+        level: block.level,
         address,
-        size,
+        size: block.size,
         time: block.time,
     };
     if send(&mut captured(hit, header, [0; 3])).is_ok() {
@@ -289,6 +304,7 @@ fn send_end(hit: &Hit, address: u64, block: &LiveBlock) {
         point,
         tid,
         flags: 0,
+        level: block.level,
         address,
         size: block.size,
         time: block.time,
@@ -320,6 +336,7 @@ fn send_unknown(hit: &Hit, address: u64) -> Result<(), Full> {
         point: hit.cookie.point(),
         tid: hit.tid,
         flags: 0,
+        level: 0,
         address,
         size: 0,
         time: 0,

@@ -7,11 +7,16 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
-use aya_ebpf::macros::{uprobe, uretprobe};
-use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::{perf_event, uprobe, uretprobe};
+use aya_ebpf::programs::{PerfEventContext, ProbeContext, RetProbeContext};
+use tracer_common::config::group::{GROWTH, MALLOC, MMAP, ZLIB};
 
 mod allocation;
 mod capture;
+mod growth;
 mod mapping;
 mod maps;
 mod pending;
@@ -19,16 +24,16 @@ mod probe;
 mod registers;
 mod stream;
 
-use probe::{entered, returned};
+use probe::{entered, returned, session};
 
 #[uprobe]
 pub fn allocate_enter(ctx: ProbeContext) -> u32 {
-    entered(&ctx, allocation::enter)
+    entered(&ctx, MALLOC, allocation::enter)
 }
 
 #[uprobe]
 pub fn reallocate_enter(ctx: ProbeContext) -> u32 {
-    entered(&ctx, allocation::enter_reallocate)
+    entered(&ctx, MALLOC, allocation::enter_reallocate)
 }
 
 #[uretprobe]
@@ -38,17 +43,17 @@ pub fn allocate_return(ctx: RetProbeContext) -> u32 {
 
 #[uprobe]
 pub fn free_enter(ctx: ProbeContext) -> u32 {
-    entered(&ctx, allocation::free)
+    entered(&ctx, MALLOC, allocation::free)
 }
 
 #[uprobe]
 pub fn map_enter(ctx: ProbeContext) -> u32 {
-    entered(&ctx, mapping::enter_map)
+    entered(&ctx, MMAP, mapping::enter_map)
 }
 
 #[uprobe]
 pub fn remap_enter(ctx: ProbeContext) -> u32 {
-    entered(&ctx, mapping::enter_remap)
+    entered(&ctx, MMAP, mapping::enter_remap)
 }
 
 #[uretprobe]
@@ -63,27 +68,64 @@ pub fn remap_return(ctx: RetProbeContext) -> u32 {
 
 #[uprobe]
 pub fn unmap_enter(ctx: ProbeContext) -> u32 {
-    entered(&ctx, mapping::unmap)
+    entered(&ctx, MMAP, mapping::unmap)
+}
+
+#[uprobe]
+pub fn break_enter(ctx: ProbeContext) -> u32 {
+    entered(&ctx, GROWTH, growth::enter_break)
+}
+
+#[uretprobe]
+pub fn break_return(ctx: RetProbeContext) -> u32 {
+    returned(&ctx, growth::leave_break)
+}
+
+#[perf_event]
+pub fn page_fault(ctx: PerfEventContext) -> u32 {
+    growth::page_fault(ctx.as_ptr());
+    0
 }
 
 #[uprobe]
 pub fn stream_open(ctx: ProbeContext) -> u32 {
-    entered(&ctx, stream::open)
+    entered(&ctx, ZLIB, stream::open)
 }
 
 #[uprobe]
 pub fn stream_close(ctx: ProbeContext) -> u32 {
-    entered(&ctx, stream::close)
+    entered(&ctx, ZLIB, stream::close)
 }
 
 #[uprobe]
 pub fn stream_enter(ctx: ProbeContext) -> u32 {
-    entered(&ctx, stream::enter)
+    entered(&ctx, ZLIB, stream::enter)
 }
 
 #[uretprobe]
 pub fn stream_return(ctx: RetProbeContext) -> u32 {
     returned(&ctx, stream::leave)
+}
+
+/// Programs for entry and return of a function in one, which Linux 6.13 and later take. The result is theirs to give, and
+/// aya's macros have none.
+macro_rules! session {
+    ($($program:ident: $group:expr, $enter:expr, $leave:expr;)+) => {$(
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = "uprobe")]
+        pub extern "C" fn $program(context: *mut c_void) -> u32 {
+            session(context, $group, $enter, $leave)
+        }
+    )+};
+}
+
+session! {
+    allocate_session: MALLOC, allocation::enter, allocation::leave;
+    reallocate_session: MALLOC, allocation::enter_reallocate, allocation::leave;
+    map_session: MMAP, mapping::enter_map, mapping::leave_map;
+    remap_session: MMAP, mapping::enter_remap, mapping::leave_remap;
+    break_session: GROWTH, growth::enter_break, growth::leave_break;
+    stream_session: ZLIB, stream::enter, stream::leave;
 }
 
 /// An empty probe, to measure what a trap costs.
@@ -95,6 +137,13 @@ pub fn empty_enter(_ctx: ProbeContext) -> u32 {
 /// The same at a return.
 #[uretprobe]
 pub fn empty_return(_ctx: RetProbeContext) -> u32 {
+    0
+}
+
+/// The same at an entry that asks for the return, and there.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+pub extern "C" fn empty_session(_context: *mut c_void) -> u32 {
     0
 }
 

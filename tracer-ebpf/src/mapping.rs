@@ -10,27 +10,27 @@ use tracer_common::outcome::Outcome;
 
 use crate::capture::{captured, return_address, send, send_freed};
 use crate::maps::mapping;
-use crate::probe::{Hit, now};
+use crate::probe::{Hit, Return, now};
 
 /// System calls report failure as −errno, the C library as −1: the last page is never a valid address.
 const LAST_PAGE: u64 = 0xffff_ffff_ffff_f000;
 
 #[inline(always)]
-pub fn enter_map(_ctx: &ProbeContext, hit: Hit) {
+pub fn enter_map(_ctx: &ProbeContext, hit: Hit) -> Return {
     let r = hit.registers;
     remember(
         &hit,
         [r.argument(1), r.argument(2), r.argument(3), r.argument(4)],
-    );
+    )
 }
 
 #[inline(always)]
-pub fn enter_remap(_ctx: &ProbeContext, hit: Hit) {
+pub fn enter_remap(_ctx: &ProbeContext, hit: Hit) -> Return {
     let r = hit.registers;
     remember(
         &hit,
         [r.argument(0), r.argument(1), r.argument(2), r.argument(3)],
-    );
+    )
 }
 
 #[inline(always)]
@@ -57,11 +57,17 @@ pub fn leave_remap(_ctx: &RetProbeContext, hit: Hit) {
 #[inline(always)]
 pub fn unmap(_ctx: &ProbeContext, hit: Hit) {
     let (address, size) = (hit.registers.argument(0), hit.registers.argument(1));
+    send_unmapped(&hit, address, size);
+}
+
+#[inline(always)]
+pub fn send_unmapped(hit: &Hit, address: u64, size: u64) {
     let header = Header {
         kind: kind::UNMAPPED,
         point: hit.cookie.point(),
         tid: hit.tid,
         flags: 0,
+        level: 0,
         address,
         size,
         time: now(),
@@ -77,7 +83,7 @@ pub fn unmap(_ctx: &ProbeContext, hit: Hit) {
 }
 
 #[inline(always)]
-fn remember(hit: &Hit, arguments: [u64; 4]) {
+pub fn remember(hit: &Hit, arguments: [u64; 4]) -> Return {
     let call = Mapping {
         sp: hit.registers.sp(),
         return_address: return_address(hit),
@@ -87,12 +93,14 @@ fn remember(hit: &Hit, arguments: [u64; 4]) {
     };
     if mapping().insert(hit.tid, call, 0).is_err() {
         hit.count(Outcome::InFlightFull);
+        return Return::Unwanted;
     }
+    Return::Wanted
 }
 
 /// The call that returns here; none if it was never remembered or an abandoned one stands in its place.
 #[inline(always)]
-fn returned_call(hit: &Hit) -> Option<Mapping> {
+pub fn returned_call(hit: &Hit) -> Option<Mapping> {
     let call = unsafe { *mapping().get_ptr(hit.tid)? };
     if call.point != hit.cookie.point() || call.sp != hit.registers.entry_sp() {
         return None;
@@ -102,7 +110,7 @@ fn returned_call(hit: &Hit) -> Option<Mapping> {
 }
 
 #[inline(always)]
-fn send_region(hit: &Hit, kind: u32, size: u64, arguments: [u64; 3]) {
+pub fn send_region(hit: &Hit, kind: u32, size: u64, arguments: [u64; 3]) {
     let address = hit.registers.result();
     if address >= LAST_PAGE {
         return hit.count(Outcome::Failed);
@@ -112,6 +120,7 @@ fn send_region(hit: &Hit, kind: u32, size: u64, arguments: [u64; 3]) {
         point: hit.cookie.point(),
         tid: hit.tid,
         flags: FLAG_AT_RETURN,
+        level: 0,
         address,
         size,
         time: now(),

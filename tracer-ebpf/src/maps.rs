@@ -6,7 +6,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use tracer_common::config::{Config, Control, KernelOffsets, MAX_POINTS};
+use tracer_common::config::{Config, Control, KernelOffsets, MAX_POINTS, Sampling};
 use tracer_common::inflight::{Allocating, Mapping};
 use tracer_common::live::{LiveBlock, LiveStream};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
@@ -26,7 +26,6 @@ static CONFIG: Global<Config> = Global::new(Config {
         return_address: 0,
         next: 0,
     },
-    sample_interval: 0,
     min_size: 0,
     max_size: 0,
 });
@@ -54,6 +53,15 @@ static OPENING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
 /// What happened, by attach point and outcome.
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_POINTS * OUTCOMES, 0);
+
+/// Not 0 once an allocation found its map full: from then on unknown frees are sent to userspace, which keeps the
+/// allocations that the map could not.
+#[map]
+static SPILLED: Array<u64> = Array::with_max_entries(1, 0);
+
+/// What became of page faults that were looked at, by outcome.
+#[map]
+static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(OUTCOMES, 0);
 
 #[map]
 static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
@@ -101,23 +109,41 @@ pub fn events() -> &'static RingBuf {
 #[inline(always)]
 pub fn count(point: u32, outcome: Outcome) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter(point, outcome)) {
-        // The target's `core` has no fetch_add: it could not be built without compare-and-swap.
-        unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) 1u64) };
+        add_one(value);
     }
+}
+
+#[inline(always)]
+pub fn count_fault(outcome: Outcome) {
+    if let Some(value) = FAULTS.get_ptr_mut(outcome as u32) {
+        add_one(value);
+    }
+}
+
+#[inline(always)]
+fn add_one(value: *mut u64) {
+    // The target's `core` has no fetch_add: it could not be built without compare-and-swap.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) 1u64) };
 }
 
 #[inline(always)]
 pub fn control() -> Control {
     CONTROL.get(0).copied().unwrap_or(Control {
-        spilled: 0,
         trampoline: 0,
+        recording: 0,
+        sampling: Sampling::new(0, 0),
     })
 }
 
 /// From now on, frees of unknown blocks are sent to userspace.
 #[inline(always)]
 pub fn set_spilled() {
-    if let Some(control) = CONTROL.get_ptr_mut(0) {
-        unsafe { (*control).spilled = 1 };
+    if let Some(spilled) = SPILLED.get_ptr_mut(0) {
+        unsafe { *spilled = 1 };
     }
+}
+
+#[inline(always)]
+pub fn spilled() -> bool {
+    SPILLED.get(0).is_some_and(|spilled| *spilled != 0)
 }

@@ -1,13 +1,15 @@
 //! From a hit to its logic: is this the target, which attach point is it, what do the registers say.
 
+use core::ffi::c_void;
+
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::cookie::Cookie;
 use tracer_common::outcome::Outcome;
 
-use crate::maps::{config, count};
+use crate::maps::{config, control, count};
 use crate::registers::Registers;
 
 /// One hit of a probe in the target.
@@ -27,10 +29,21 @@ impl Hit {
     }
 }
 
+/// Whether the return of a call that was entered is of use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Return {
+    Wanted,
+    Unwanted,
+}
+
+/// An entry probe. Where the return has a probe of its own, that one fires in any case.
 #[inline(always)]
-pub fn entered(ctx: &ProbeContext, logic: impl FnOnce(&ProbeContext, Hit)) -> u32 {
-    if let Some(hit) = hit(ctx, Registers(ctx.regs)) {
-        hit.count(Outcome::Seen);
+pub fn entered<T>(
+    ctx: &ProbeContext,
+    group: u64,
+    logic: impl FnOnce(&ProbeContext, Hit) -> T,
+) -> u32 {
+    if let Some(hit) = entry(ctx, group) {
         logic(ctx, hit);
     }
     0
@@ -42,6 +55,44 @@ pub fn returned(ctx: &RetProbeContext, logic: impl FnOnce(&RetProbeContext, Hit)
         logic(ctx, hit);
     }
     0
+}
+
+/// A session probe: one program for the entry and, where its result says so, the return.
+///
+/// Which of them it is the instruction pointer tells. At the entry it is that of the probe, which the kernel still knows
+/// at the return (`bpf_get_func_ip`), where it is the return address.
+#[inline(always)]
+pub fn session(
+    context: *mut c_void,
+    group: u64,
+    enter: impl FnOnce(&ProbeContext, Hit) -> Return,
+    leave: impl FnOnce(&RetProbeContext, Hit),
+) -> u32 {
+    let ctx = ProbeContext::new(context);
+    let probed = unsafe { bpf_get_func_ip(context) };
+    if Registers(ctx.regs).ip() != probed {
+        return returned(&RetProbeContext::new(context), leave);
+    }
+    match entry(&ctx, group).map(|hit| enter(&ctx, hit)) {
+        Some(Return::Wanted) => SESSION_RETURN,
+        Some(Return::Unwanted) | None => SESSION_NO_RETURN,
+    }
+}
+
+/// What a session program answers at an entry (`uprobe_multi_link_handler`, Linux 6.13).
+const SESSION_RETURN: u32 = 0;
+const SESSION_NO_RETURN: u32 = 1;
+
+/// A hit at an entry that is to be recorded.
+#[inline(always)]
+fn entry(ctx: &ProbeContext, group: u64) -> Option<Hit> {
+    let hit = hit(ctx, Registers(ctx.regs))?;
+    if control().recording & group == 0 {
+        hit.count(Outcome::Counted);
+        return None;
+    }
+    hit.count(Outcome::Seen);
+    Some(hit)
 }
 
 #[inline(always)]

@@ -11,8 +11,8 @@ use tracer_common::live::LiveStream;
 use tracer_common::outcome::Outcome;
 
 use crate::capture::{captured, return_address, send, send_freed};
-use crate::maps::{control, opening, set_spilled, streams};
-use crate::probe::{Hit, now};
+use crate::maps::{opening, set_spilled, spilled, streams};
+use crate::probe::{Hit, Return, now};
 
 /// Entry of `deflateInit2_`, `inflateInit2_` and the like.
 #[inline(always)]
@@ -28,7 +28,7 @@ pub fn open(_ctx: &ProbeContext, hit: Hit) {
 
 /// Entry of a function that returns the stream.
 #[inline(always)]
-pub fn enter(_ctx: &ProbeContext, hit: Hit) {
+pub fn enter(_ctx: &ProbeContext, hit: Hit) -> Return {
     let call = Mapping {
         sp: hit.registers.sp(),
         return_address: return_address(&hit),
@@ -38,7 +38,9 @@ pub fn enter(_ctx: &ProbeContext, hit: Hit) {
     };
     if opening().insert(hit.tid, call, 0).is_err() {
         hit.count(Outcome::InFlightFull);
+        return Return::Unwanted;
     }
+    Return::Wanted
 }
 
 /// Return of a function that returns the stream.
@@ -69,13 +71,14 @@ pub fn close(_ctx: &ProbeContext, hit: Hit) {
         point,
         tid,
         flags: 0,
+        level: 0,
         address,
         size: 0,
         time: 0,
     };
     match streams().get_ptr(address) {
         Some(stream) => header.time = unsafe { (*stream).time },
-        None if control().spilled == 0 => return hit.count(Outcome::Unsampled),
+        None if !spilled() => return hit.count(Outcome::Unsampled),
         None => {}
     }
     let tracked = header.time != 0 && streams().remove(address).is_ok();
@@ -96,13 +99,14 @@ pub fn close(_ctx: &ProbeContext, hit: Hit) {
 }
 
 #[inline(always)]
-fn record(hit: &Hit, address: u64, window_bits: i32, mem_level: i32, flags: u32) {
+fn record(hit: &Hit, address: u64, window_bits: i32, mem_level: i32, flags: u16) {
     let (point, tid, sp) = (hit.cookie.point(), hit.tid, hit.registers.sp());
     let mut header = Header {
         kind: kind::OPENED,
         point,
         tid,
         flags,
+        level: 0,
         address,
         size: 0,
         time: now(),

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use tracer_common::config::FAULT_PERIOD;
+
 use crate::capture::SiteKind;
 use crate::clock;
 use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
 use crate::functions::Direction;
-use crate::ledger::{Freed, Ledger, SiteId, Space, Weight};
+use crate::ledger::{Freed, Intervals, Ledger, SiteId, Space, Weight};
 use crate::probes::Point;
 use crate::regions::{Region, Regions, pages};
 use crate::stack::{Frame, Marker, Stack, StackEnd};
@@ -55,13 +57,27 @@ pub struct Orphan {
 }
 
 /// How allocations become sites.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
-    /// Mean sampling interval of the malloc family in bytes; 0 is exact.
-    pub interval: u64,
+    /// How the malloc family is sampled.
+    pub intervals: Intervals,
     /// Sites are split by thread.
     pub by_thread: bool,
 }
+
+/// A page that was touched first at a site.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Page {
+    pub site: SiteId,
+    pub time: u64,
+    /// What it stands for, itself included.
+    pub bytes: u64,
+    /// Pages that it stands for.
+    pub weight: f64,
+}
+
+/// Sampled pages that are remembered; at one in 64 they stand for a terabyte.
+const MAX_PAGES: usize = 4 << 20;
 
 /// What was seen of stacks.
 #[derive(Clone, Debug, Default)]
@@ -80,13 +96,17 @@ pub struct Accounts<M> {
     mapped_bytes: HashMap<(SiteId, u64), u64>,
     pub parameters: HashMap<AllocationKey, Parameters>,
     pub orphans: Vec<Orphan>,
+    /// Pages that became resident, by their address: the last who touched one first.
+    pub pages: HashMap<u64, Page>,
+    /// Pages that there was no room for.
+    pub forgotten_pages: u64,
     pub unwinder: Unwinder<M>,
     pub stacks: StackCounts,
     /// Records that made no sense.
     pub malformed: u64,
     /// Threads that end what the program forgot.
     pub cleaners: HashSet<u32>,
-    rules: Rules,
+    pub rules: Rules,
 }
 
 /// What the accounts know of the target when they book an event.
@@ -117,6 +137,8 @@ impl<M: Memory> Accounts<M> {
             mapped_bytes: HashMap::new(),
             parameters: HashMap::new(),
             orphans: Vec::new(),
+            pages: HashMap::new(),
+            forgotten_pages: 0,
             unwinder,
             stacks: StackCounts::default(),
             malformed: 0,
@@ -129,6 +151,7 @@ impl<M: Memory> Accounts<M> {
     pub fn book(&mut self, event: Event, stack: Option<Stack>, scene: Scene<'_>) {
         match (event, stack) {
             (Event::Allocated(block), Some(stack)) => self.allocated(&block, stack),
+            (Event::Faulted(page), Some(stack)) => self.faulted(&page, stack),
             (Event::Mapped { protection, region }, Some(stack)) => {
                 self.mapped(protection, &region, stack)
             }
@@ -176,13 +199,8 @@ impl<M: Memory> Accounts<M> {
             (Event::Freed(end), _) => self.freed(end),
             (Event::FreedUnknown(end), _) => {
                 let by = self.freed_by(end.tid);
-                self.ledger.end_unknown(
-                    Space::Blocks,
-                    end.key.address,
-                    end.now,
-                    self.rules.interval,
-                    by,
-                );
+                self.ledger
+                    .end_unknown(Space::Blocks, end.key.address, end.now, by);
             }
             (Event::Closed { end, comm }, _) => self.closed(end, &comm),
             (_, None) => self.malformed += 1,
@@ -191,13 +209,35 @@ impl<M: Memory> Accounts<M> {
 
     fn allocated(&mut self, block: &Allocation, stack: Stack) {
         let site = self.site(SiteKind::Malloc, block, stack);
-        let weight = Weight::of(block.size, self.rules.interval);
+        let weight = self.rules.intervals.weight(block.size, block.level);
         if block.spilled {
             self.ledger
                 .begin_spilled(Space::Blocks, block.key, block.size, site, weight);
         } else {
             self.ledger.begin(block.key, block.size, site, weight);
         }
+    }
+
+    /// The address is that of a page, and the size what it stands for.
+    fn faulted(&mut self, page: &Allocation, stack: Stack) {
+        let site = self.site(SiteKind::Fault, page, stack);
+        let weight = FAULT_PERIOD as f64;
+        self.ledger
+            .add(site, page.size / FAULT_PERIOD, Weight(weight));
+        if self.pages.len() >= MAX_PAGES && !self.pages.contains_key(&page.key.address) {
+            self.forgotten_pages += 1;
+            return;
+        }
+        let page = (
+            page.key.address,
+            Page {
+                site,
+                time: page.key.time,
+                bytes: page.size,
+                weight,
+            },
+        );
+        self.pages.extend([page]);
     }
 
     fn mapped(&mut self, protection: u32, region: &Allocation, stack: Stack) {
@@ -286,8 +326,8 @@ impl<M: Memory> Accounts<M> {
 
     fn freed(&mut self, end: End) {
         let by = self.freed_by(end.tid);
-        self.ledger
-            .end(end.key, Weight::of(end.size, self.rules.interval), by);
+        let weight = self.rules.intervals.weight(end.size, end.level);
+        self.ledger.end(end.key, weight, by);
     }
 
     fn closed(&mut self, end: End, comm: &[u8; 16]) {
@@ -298,7 +338,7 @@ impl<M: Memory> Accounts<M> {
         };
         if end.key.time == 0 {
             self.ledger
-                .end_unknown(Space::Streams, end.key.address, end.now, 0, by);
+                .end_unknown(Space::Streams, end.key.address, end.now, by);
         } else {
             self.ledger.end(end.key, Weight::ONE, by);
             self.parameters.remove(&end.key);

@@ -124,6 +124,12 @@ pub struct Function {
     /// Calls that had begun and not ended: seen = recorded + unsampled + filtered + failed + lost + in flight.
     #[serde(default)]
     pub in_flight: u64,
+    /// Traps taken at returns; those at entries are `seen` and `counted`.
+    #[serde(default)]
+    pub returns: u64,
+    /// Calls that reached the probe while they were only counted: in the preflight, and after the group was given up.
+    #[serde(default)]
+    pub counted: u64,
     /// Why there is no probe, if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -139,6 +145,8 @@ pub enum SiteKind {
     Inflate,
     Malloc,
     Mmap,
+    /// Memory by who touched it first: sampled page faults.
+    Fault,
 }
 
 /// What a mapping serves, told by its stack.
@@ -247,9 +255,11 @@ pub struct Tracer {
     pub max_rss: u64,
     /// Traps taken by the target.
     pub probe_hits: u64,
-    /// Measured on this machine at start: nanoseconds for one emulated and one single-stepped trap.
+    /// Measured on this machine at start, in nanoseconds.
     #[serde(default)]
     pub trap_ns: Option<TrapCost>,
+    #[serde(default)]
+    pub budget: Budget,
     /// Highest fill of each map and ring: `{"LIVE": {"used", "capacity"}}`.
     #[serde(default)]
     pub high_water: BTreeMap<String, Fill>,
@@ -263,10 +273,46 @@ pub struct Tracer {
     pub detach_ms: Option<f64>,
 }
 
+/// What tracing was allowed to cost the target, and what was given up for that.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Budget {
+    /// Of the CPU time that the target uses by itself, of one CPU at least; none where there was no limit.
+    pub percent: Option<f64>,
+    /// The highest cost of any quarter of a second, in the same unit.
+    pub peak_percent: f64,
+    /// CPU seconds that the programs ran in the target's threads, beside the traps.
+    pub program_seconds: f64,
+    /// What was recorded, and when.
+    pub watched: Vec<Watched>,
+    pub steps: Vec<BudgetStep>,
+}
+
+/// The time in which the calls of a group were recorded.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Watched {
+    /// `zlib`, `mmap` or `malloc`.
+    pub group: String,
+    /// Seconds after the attach.
+    pub from_seconds: f64,
+    /// None: to the end.
+    pub until_seconds: Option<f64>,
+}
+
+/// Something that was done to stay within the budget.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct BudgetStep {
+    /// Seconds after the attach.
+    pub at_seconds: f64,
+    pub what: String,
+}
+
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct TrapCost {
     pub emulated: f64,
     pub single_step: f64,
+    /// What the trap at a call's return adds to the one at its entry.
+    #[serde(default)]
+    pub at_return: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]

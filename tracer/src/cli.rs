@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::budget::Budget;
 use crate::target::Pid;
 
 pub use usage::one_line;
@@ -136,7 +137,7 @@ impl TargetArg {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tracing")]
 pub struct Trace {
-    /// What to trace: zlib streams, mapped regions, the malloc family
+    /// What to trace: zlib streams, mapped regions, the malloc family; or growth: whatever enlarges the process
     #[arg(
         long,
         value_name = "GROUPS",
@@ -149,6 +150,10 @@ pub struct Trace {
     /// Record one malloc per so many bytes on average; 0 or `exact`: each (zlib and mmap always)
     #[arg(long, value_name = "SIZE", default_value = "512k", value_parser = units::sample_bytes)]
     pub sample_bytes: u64,
+    /// Most that tracing may cost in percent of the CPU time that the target uses; `none`: no limit
+    /// [default: 5; when exact none]
+    #[arg(long, value_name = "PCT", value_parser = units::budget)]
+    pub max_overhead: Option<Budget>,
     /// Trace only allocations of at least this size
     #[arg(short = 'z', long, value_name = "SIZE", value_parser = units::size)]
     pub min_size: Option<u64>,
@@ -196,6 +201,7 @@ pub enum Hook {
     Zlib,
     Mmap,
     Malloc,
+    Growth,
 }
 
 /// Order of the sites in a report, greatest first.

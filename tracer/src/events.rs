@@ -35,6 +35,8 @@ pub enum Event {
         mem_level: i32,
         replaced: Option<u64>,
     },
+    /// A page became resident.
+    Faulted(Allocation),
     Freed(End),
     /// A block that the kernel does not track, after its map had been full.
     FreedUnknown(End),
@@ -55,7 +57,8 @@ impl Event {
             Event::Allocated(made)
             | Event::Mapped { region: made, .. }
             | Event::Remapped { region: made, .. }
-            | Event::Opened { stream: made, .. } => Some(made),
+            | Event::Opened { stream: made, .. }
+            | Event::Faulted(made) => Some(made),
             Event::Freed(_)
             | Event::FreedUnknown(_)
             | Event::Closed { .. }
@@ -72,6 +75,8 @@ pub struct Allocation {
     pub size: u64,
     /// Index of the attach point.
     pub point: u32,
+    /// Of a block: which of the run's sampling intervals it was chosen under.
+    pub level: u16,
     /// Thread, as the kernel's first namespace numbers it.
     pub tid: u32,
     /// The kernel's map had no room for it.
@@ -103,6 +108,8 @@ pub struct End {
     pub size: u64,
     /// Attach point of the freeing function.
     pub point: u32,
+    /// As in [`Allocation`].
+    pub level: u16,
     pub tid: u32,
     /// Nanoseconds of the monotonic clock.
     pub now: u64,
@@ -137,6 +144,7 @@ pub fn parse(record: Bytes) -> Option<Event> {
         key,
         size: header.size,
         point: header.point,
+        level: header.level,
         tid: header.tid,
         now: freed.now,
     };
@@ -158,7 +166,7 @@ pub fn parse(record: Bytes) -> Option<Event> {
 fn is_captured(kind: u32) -> bool {
     matches!(
         kind,
-        kind::ALLOCATED | kind::MAPPED | kind::REMAPPED | kind::OPENED
+        kind::ALLOCATED | kind::MAPPED | kind::REMAPPED | kind::OPENED | kind::FAULTED
     )
 }
 
@@ -168,6 +176,7 @@ fn parse_captured(record: Bytes) -> Option<Event> {
     let allocation = allocation(&captured, record);
     match captured.header.kind {
         kind::ALLOCATED => Some(Event::Allocated(allocation)),
+        kind::FAULTED => Some(Event::Faulted(allocation)),
         kind::MAPPED => Some(Event::Mapped {
             protection: first as u32,
             region: allocation,
@@ -197,6 +206,7 @@ fn allocation(captured: &Captured, record: Bytes) -> Allocation {
         },
         size: header.size,
         point: header.point,
+        level: header.level,
         tid: header.tid,
         spilled: header.flags & FLAG_SPILLED != 0,
         stack: RawStack {

@@ -52,12 +52,51 @@ impl Weight {
     }
 }
 
+/// The mean sampling intervals of a run in bytes, in the order in which they came into force: a block tells by its level
+/// which of them chose it. 0 is exact.
+#[derive(Clone, Debug)]
+pub struct Intervals(Vec<u64>);
+
+impl Intervals {
+    pub fn new(first: u64) -> Intervals {
+        Intervals(vec![first])
+    }
+
+    /// From now on this one is in force; returns its level.
+    pub fn push(&mut self, interval: u64) -> u16 {
+        self.0.push(interval);
+        self.level()
+    }
+
+    /// The one in force.
+    pub fn last(&self) -> u64 {
+        self.0.last().copied().unwrap_or(0)
+    }
+
+    /// How many more may come into force is bounded by the width of a level.
+    pub fn level(&self) -> u16 {
+        u16::try_from(self.0.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    /// Every block of the malloc family is recorded, and always was.
+    pub fn is_exact(&self) -> bool {
+        self.0.iter().all(|&interval| interval == 0)
+    }
+
+    /// What a block of `size` bytes stands for that was chosen at `level`.
+    pub fn weight(&self, size: u64, level: u16) -> Weight {
+        let interval = self.0.get(usize::from(level)).copied();
+        Weight::of(size, interval.unwrap_or_else(|| self.last()))
+    }
+}
+
 /// A block, or stream, that userspace keeps because the kernel's map was full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spilled {
     pub time: u64,
     pub size: u64,
     pub site: SiteId,
+    pub weight: Weight,
 }
 
 /// A block and a stream may have the same address: a `z_stream` is often a block of its own.
@@ -121,6 +160,7 @@ impl Ledger {
                 time: key.time,
                 size,
                 site,
+                weight,
             },
         );
         self.add(site, size, weight);
@@ -142,7 +182,7 @@ impl Ledger {
     }
 
     /// A block or stream has ended that the kernel did not track.
-    pub fn end_unknown(&mut self, space: Space, address: u64, now: u64, interval: u64, by: Freed) {
+    pub fn end_unknown(&mut self, space: Space, address: u64, now: u64, by: Freed) {
         let key = (space, address);
         if self
             .spilled
@@ -150,7 +190,7 @@ impl Ledger {
             .is_some_and(|spilled| spilled.time <= now)
             && let Some(spilled) = self.spilled.remove(&key)
         {
-            self.count_end(spilled.site, Weight::of(spilled.size, interval), by);
+            self.count_end(spilled.site, spilled.weight, by);
         }
     }
 
@@ -249,9 +289,9 @@ mod tests {
         let mut ledger = Ledger::default();
         let site = ledger.site(SiteKind::Malloc, stack(1), None);
         ledger.begin_spilled(Space::Blocks, key(0x10, 5), 97, site, Weight::ONE);
-        ledger.end_unknown(Space::Blocks, 0x10, 4, 0, Freed::ByProgram);
+        ledger.end_unknown(Space::Blocks, 0x10, 4, Freed::ByProgram);
         assert_eq!(ledger.spilled.len(), 1);
-        ledger.end_unknown(Space::Blocks, 0x10, 6, 0, Freed::ByProgram);
+        ledger.end_unknown(Space::Blocks, 0x10, 6, Freed::ByProgram);
         assert!(ledger.spilled.is_empty());
         assert_eq!(ledger.sites[0].1.freed_count, 1.0);
     }

@@ -1,6 +1,7 @@
 //! offheap: which Java and native stacks hold the outstanding native memory of a live JVM.
 
 pub mod accounts;
+pub mod budget;
 pub mod bundle;
 pub mod capture;
 pub mod cli;
@@ -9,6 +10,8 @@ pub mod doctor;
 pub mod events;
 pub mod exit;
 pub mod functions;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ledger;
 pub mod list;
 pub mod probes;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use crate::budget::{Budget, DEFAULT_PERCENT};
 use crate::capture;
 use crate::cli::{self, Hook, Sort};
 use crate::exit::Usage;
@@ -31,6 +32,7 @@ pub struct Settings {
     pub view: View,
     pub capacity: Capacity,
     pub verbosity: Verbosity,
+    pub budget: Budget,
 }
 
 /// The way of working.
@@ -148,6 +150,7 @@ impl Settings {
             },
             view: View::new(view)?,
             capacity: capacity(trace, sampling)?,
+            budget: budget(trace.max_overhead, sampling),
             verbosity: match verbose {
                 0 => Verbosity::Normal,
                 1 => Verbosity::Verbose,
@@ -194,8 +197,9 @@ fn hooks(typed: &[Hook]) -> Hooks {
     let selected = |hook| typed.contains(&hook);
     Hooks {
         zlib: selected(Hook::Zlib),
-        mmap: selected(Hook::Mmap),
+        mmap: selected(Hook::Mmap) || selected(Hook::Growth),
         malloc: selected(Hook::Malloc),
+        growth: selected(Hook::Growth),
     }
 }
 
@@ -206,6 +210,14 @@ fn sampling(bytes: u64) -> Result<SampleInterval, Usage> {
         ));
     }
     Ok(NonZeroU64::new(bytes).map_or(SampleInterval::Exact, SampleInterval::Bytes))
+}
+
+/// Who asks for every allocation is not given fewer, unless they also say what it may cost.
+fn budget(typed: Option<Budget>, sampling: SampleInterval) -> Budget {
+    typed.unwrap_or(match sampling {
+        SampleInterval::Exact => Budget::Unlimited,
+        SampleInterval::Bytes(_) => Budget::Percent(DEFAULT_PERCENT),
+    })
 }
 
 fn sizes(trace: &cli::Trace) -> Result<SizeFilter, Usage> {

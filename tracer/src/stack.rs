@@ -90,9 +90,14 @@ pub enum StackEnd {
     NoProgress,
     /// The bound on frames was reached.
     FrameLimit,
+    /// Java code that was running, at a page fault: between two calls nothing describes its frame.
+    InJava,
     /// The event that carried the stack was lost.
     Lost,
 }
+
+/// [`StackEnd::InJava`] in reports.
+pub const IN_JAVA: &str = "in-java-code";
 
 impl StackEnd {
     /// The word that reports use.
@@ -105,6 +110,7 @@ impl StackEnd {
             StackEnd::ReturnProbe => "return-probe",
             StackEnd::NoProgress => "no-progress",
             StackEnd::FrameLimit => "frame-limit",
+            StackEnd::InJava => IN_JAVA,
             StackEnd::Lost => "lost",
         }
     }

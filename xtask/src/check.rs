@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    build, cargo, process,
+    build, cargo, fuzz, process,
     setup::{self, Scope},
     workspace,
 };
@@ -17,6 +17,7 @@ pub fn run() -> Result<()> {
         "--",
         "-Dwarnings",
     ]))?;
+    fuzz::check()?;
     bpf()?;
     // The integration tests need privileges and run one at a time: `cargo xtask test` runs them.
     process::run(cargo::host().args(["test", "--workspace", "--exclude", "offheap-tests"]))?;
@@ -37,7 +38,8 @@ fn format() -> Result<()> {
         cargo::host()
             .current_dir(workspace::bpf_crate())
             .args(["fmt", "--check"]),
-    )
+    )?;
+    process::run(cargo::host().args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
 }
 
 /// The BPF crate has a pass of its own: another target, and a compiler that may come without clippy.

@@ -11,12 +11,14 @@ mod cargo;
 mod check;
 mod cross;
 mod demo;
+mod fuzz;
 mod host;
 mod jdk;
 mod linker;
 mod llvm;
 mod packages;
 mod process;
+mod record;
 mod setup;
 mod test;
 mod workspace;
@@ -48,6 +50,10 @@ enum Command {
     Test(test::Args),
     /// Measure what tracing costs here: docs/BENCHMARKS.md
     Bench(bench::Args),
+    /// Feed what reads hostile bytes with bytes, driven by coverage: docs/FUZZING.md
+    Fuzz(fuzz::Args),
+    /// Record the golden stacks of the unwinder's tests on each JDK anew: docs/TESTING.md
+    Record,
 }
 
 fn main() -> ExitCode {
@@ -68,5 +74,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run(),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Record => record::run(),
     }
 }

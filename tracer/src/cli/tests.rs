@@ -101,8 +101,11 @@ fn bad_values_in_one_line() {
         ("offheap attach 42 --min-size 99999999999g", "too large"),
         (
             "offheap attach 42 --hooks zlib,calloc",
-            "[possible values: zlib, mmap, malloc]",
+            "[possible values: zlib, mmap, malloc, growth]",
         ),
+        ("offheap attach 42 --max-overhead 0", "above 0"),
+        ("offheap attach 42 --max-overhead inf", "above 0"),
+        ("offheap attach 42 --max-overhead 5pct", "`none`"),
         ("offheap attach 42 --top 0", "'0'"),
         ("offheap attach java", "offheap list"),
         ("offheap attach 0", "not a process id"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::budget::Budget;
+
 /// Longest duration that is accepted; keeps every later sum of times away from overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -40,6 +42,27 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be longer than zero".to_owned()),
         positive => Ok(positive),
     }
+}
+
+/// Percent, with or without its sign: `5`, `2.5%`; `none` is no limit.
+///
+/// # Errors
+/// A sentence for the user, in lower case.
+pub fn budget(text: &str) -> Result<Budget, String> {
+    if text == "none" {
+        return Ok(Budget::Unlimited);
+    }
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let percent = number.parse().ok().filter(|percent| {
+        // Written out, since `inf`, `nan` and `1e9` are numbers to the parser.
+        number
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+            && *percent > 0.0
+    });
+    percent
+        .map(Budget::Percent)
+        .ok_or_else(|| "a percentage above 0, as in 5 or 2.5, or `none`".to_owned())
 }
 
 /// Plain bytes, or with a binary unit: `4096`, `512k`, `1m`, `2g`.

@@ -1,5 +1,8 @@
 //! The one table of hooked functions. A new allocator function is one row here and one test.
 
+use std::fmt;
+
+use tracer_common::config::group;
 use tracer_common::cookie::NO_ARGUMENT;
 
 pub mod resolve;
@@ -10,17 +13,36 @@ pub enum Group {
     Zlib,
     Mmap,
     Malloc,
+    /// What enlarges the process whoever asks for it: the program break, and page faults, which are no functions.
+    Growth,
 }
 
 impl Group {
-    pub const ALL: [Group; 3] = [Group::Zlib, Group::Mmap, Group::Malloc];
+    pub const ALL: [Group; 4] = [Group::Zlib, Group::Mmap, Group::Malloc, Group::Growth];
+
+    /// The bit that stands for the group in the programs.
+    pub fn bit(self) -> u64 {
+        match self {
+            Group::Zlib => group::ZLIB,
+            Group::Mmap => group::MMAP,
+            Group::Malloc => group::MALLOC,
+            Group::Growth => group::GROWTH,
+        }
+    }
 
     pub fn as_str(self) -> &'static str {
         match self {
             Group::Zlib => "zlib",
             Group::Mmap => "mmap",
             Group::Malloc => "malloc",
+            Group::Growth => "growth",
         }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -36,6 +58,8 @@ pub enum Shape {
     Map,
     Remap,
     Unmap,
+    /// Moves the program break.
+    Break,
     /// Opens the stream `key`.
     StreamOpen,
     /// Opens a stream and returns it.
@@ -228,6 +252,10 @@ pub static FUNCTIONS: &[Function] = &[
     map("mmap64", Shape::Map),
     map("mremap", Shape::Remap),
     map("munmap", Shape::Unmap),
+    Function {
+        group: Group::Growth,
+        ..map("sbrk", Shape::Break)
+    },
     // The ends come before the beginnings: a block that is recorded is never freed unseen.
     free("free"),
     free("cfree"),
@@ -308,7 +336,11 @@ mod tests {
                 Shape::Free | Shape::StreamOpen | Shape::StreamClose => {
                     assert!(has_key && !has_size, "{}", row.name)
                 }
-                Shape::Map | Shape::Remap | Shape::Unmap | Shape::StreamOpenReturn => {}
+                Shape::Map
+                | Shape::Remap
+                | Shape::Unmap
+                | Shape::Break
+                | Shape::StreamOpenReturn => {}
             }
             assert_eq!(
                 row.group == Group::Zlib,

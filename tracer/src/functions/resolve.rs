@@ -9,7 +9,9 @@ use std::sync::LazyLock;
 
 use object::elf::{FileHeader64, PT_LOAD, STT_FUNC};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
-use object::{Endianness, ReadCache, ReadRef, SectionIndex};
+use object::{Endianness, ReadRef, SectionIndex};
+
+use crate::target::modules::elf;
 
 use super::{FUNCTIONS, Function, PREFIXES, Scope, Shape};
 
@@ -40,11 +42,10 @@ static ROWS: LazyLock<HashMap<&'static str, &'static Function>> =
 
 /// All functions of the table that `file` defines, each address once, in the table's order.
 pub fn resolve(file: &File) -> Vec<Found> {
-    let Ok(clone) = file.try_clone() else {
-        return Vec::new();
-    };
-    let cache = ReadCache::new(clone);
-    let symbols = Symbols::read(&cache).unwrap_or_default();
+    // Symbol tables of programs that are linked statically may be large.
+    let symbols = elf::read(file, elf::MAX_TOTAL, |data| {
+        Symbols::read(data).unwrap_or_default()
+    });
     let mut found = select(&symbols);
     for function in &mut found {
         function.code = read_code(
@@ -224,4 +225,26 @@ fn read_code(file: &File, offset: u64, size: Option<u64>) -> Vec<u8> {
         Err(_) => code.clear(),
     }
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unwind::fixture::{ElfImage, memory_file};
+
+    /// A file that is said to be huge, with a symbol table that is, has no functions, and costs no memory to read.
+    #[test]
+    fn huge_symbol_table() {
+        let mut image = ElfImage::new()
+            .symbols([("malloc", 0x80), ("free", 0x90), ("calloc", 0xa0)])
+            .build();
+        assert_eq!(resolve(&memory_file(&image).unwrap()).len(), 3);
+        // The third section's size: `e_shoff`, then `sh_size`.
+        let sections = u64::from_le_bytes(*image[40..].first_chunk().unwrap()) as usize;
+        let size = sections + 2 * 64 + 32;
+        image[size..size + 8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+        let file = memory_file(&image).unwrap();
+        file.set_len(1 << 41).unwrap();
+        assert!(resolve(&file).is_empty());
+    }
 }

@@ -1,41 +1,58 @@
 //! Attaches points: which program goes first, and who is to blame when a batch fails.
 
 use std::num::NonZeroU32;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::thread::{Builder, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
 use aya::Ebpf;
-use aya::programs::UProbe;
+use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
+use aya::programs::{PerfEvent, UProbe};
+use aya::util::online_cpus;
+
+use tracer_common::config::FAULT_PERIOD;
 
 use super::links::{self, Link, LinkKind};
 use super::sys::Place;
 use super::{Point, errors, load, multi};
+use crate::functions::Group;
 
 /// The programs in the order in which they go live.
 ///
 /// Returns before entries: an entry without its return fills the in-flight map. Ends before beginnings: what is recorded
 /// is never freed unseen. zlib first: it costs least and tells most.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 21] = [
     "stream_return",
     "stream_close",
     "stream_open",
+    "stream_session",
     "stream_enter",
+    "break_return",
     "map_return",
     "remap_return",
     "unmap_enter",
+    "break_session",
+    "break_enter",
+    "remap_session",
     "remap_enter",
+    "map_session",
     "map_enter",
     "allocate_return",
     "free_enter",
+    "reallocate_session",
     "reallocate_enter",
+    "allocate_session",
     "allocate_enter",
 ];
 
+const FAULT_PROGRAM: &str = "page_fault";
+
 /// Which programs go to which of the points, by their index, in the order to attach them.
-pub fn plan(points: &[Point], from: usize) -> Vec<(&'static str, Vec<usize>)> {
+pub fn plan(points: &[Point], from: usize, links: LinkKind) -> Vec<(&'static str, Vec<usize>)> {
     let has = |point: &Point, program| {
-        let (entry, at_return) = point.programs();
+        let (entry, at_return) = point.programs(links);
         entry == program || at_return == Some(program)
     };
     let members = |program| {
@@ -72,10 +89,12 @@ pub fn in_batches<E>(
 /// The programs of either kind, and what they are attached with.
 pub struct Attacher {
     ebpf: Ebpf,
+    kind: LinkKind,
     /// None where perf links are in use; their programs are aya's.
     multi: Option<multi::Programs>,
-    entries: Vec<Link>,
-    returns: Vec<Link>,
+    links: Vec<(Group, Link)>,
+    /// Links that are being closed.
+    closing: Vec<JoinHandle<()>>,
     pid: NonZeroU32,
     verbosity: u8,
 }
@@ -84,14 +103,15 @@ impl Attacher {
     /// `ebpf` must still have all its maps.
     pub fn new(ebpf: Ebpf, kind: LinkKind, pid: u32, verbosity: u8) -> Result<Attacher> {
         let multi = match kind {
-            LinkKind::Multi => Some(multi::Programs::new(&ebpf, load::OBJECT)?),
+            LinkKind::Session | LinkKind::Multi => Some(multi::Programs::new(&ebpf, load::OBJECT)?),
             LinkKind::Perf => None,
         };
         Ok(Attacher {
+            kind,
             multi,
             ebpf,
-            entries: Vec::new(),
-            returns: Vec::new(),
+            links: Vec::new(),
+            closing: Vec::new(),
             pid: NonZeroU32::new(pid).context("process 0 cannot be traced")?,
             verbosity,
         })
@@ -102,10 +122,7 @@ impl Attacher {
     }
 
     pub fn kind(&self) -> LinkKind {
-        match self.multi {
-            Some(_) => LinkKind::Multi,
-            None => LinkKind::Perf,
-        }
+        self.kind
     }
 
     /// Loads a program into the kernel unless it is there.
@@ -130,7 +147,7 @@ impl Attacher {
             let link = multi
                 .attach(program, file, places, pid)
                 .map_err(errors::link)?;
-            self.hold(program, Link::Multi(link));
+            self.links.push((group(program), Link::Multi(link)));
             return Ok(());
         }
         for place in places {
@@ -142,16 +159,32 @@ impl Attacher {
             let probe = self.probe(program)?;
             let id = probe.attach(point, file, scope).map_err(errors::attach)?;
             let link = probe.take_link(id).map_err(|error| anyhow!(error))?;
-            self.hold(program, Link::Perf(link));
+            self.links.push((group(program), Link::Perf(link)));
         }
         Ok(())
     }
 
-    fn hold(&mut self, program: &str, link: Link) {
-        match program.ends_with("_return") {
-            true => self.returns.push(link),
-            false => self.entries.push(link),
+    /// Has one page fault in [`FAULT_PERIOD`] recorded, on every CPU. Faults of other processes are counted by the kernel
+    /// only, and looked at by the program as rarely.
+    pub fn watch_faults(&mut self) -> Result<()> {
+        let verbosity = self.verbosity;
+        let program: &mut PerfEvent = self
+            .ebpf
+            .program_mut(FAULT_PROGRAM)
+            .with_context(|| format!("the BPF object has no program {FAULT_PROGRAM}"))?
+            .try_into()?;
+        program
+            .load()
+            .map_err(|error| errors::program(FAULT_PROGRAM, error, verbosity))?;
+        let event = PerfEventConfig::Software(SoftwareEvent::PageFaults);
+        let cpus = online_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
+        for cpu in cpus {
+            let scope = PerfEventScope::AllProcessesOneCpu { cpu };
+            let id = program.attach(event, scope, SamplePolicy::Period(FAULT_PERIOD), false)?;
+            self.links
+                .push((Group::Growth, Link::Fault(program.take_link(id)?)));
         }
+        Ok(())
     }
 
     fn probe(&mut self, name: &str) -> Result<&mut UProbe> {
@@ -162,11 +195,50 @@ impl Attacher {
             .with_context(|| format!("{name} is no uprobe program"))
     }
 
-    /// Closes all links; when it returns, the target no longer takes a trap. The entries go first: a call that is entered
-    /// without a return to wait for would look like one that never returned.
+    /// The programs that are loaded.
+    pub fn programs(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
+        let loaded = |name: &'static str| match &self.multi {
+            Some(multi) => multi.loaded(name),
+            None => {
+                let program: Result<&UProbe, _> = self.ebpf.program(name)?.try_into();
+                Some(program.ok()?.fd().ok()?.as_fd())
+            }
+        };
+        let found = ORDER.into_iter().map(|name| (name, loaded(name)));
+        found.filter_map(|(name, fd)| Some((name, fd?))).collect()
+    }
+
+    /// Closes the links of one group, on a thread of its own: it takes the kernel's time and not ours.
+    pub fn give_up(&mut self, given_up: Group) {
+        let links = std::mem::take(&mut self.links);
+        let (closed, kept) = links.into_iter().partition(|(group, _)| *group == given_up);
+        self.links = kept;
+        let close = move || close(closed);
+        // Where no thread can be had, they were closed as they were dropped.
+        self.closing.extend(Builder::new().spawn(close).ok());
+    }
+
+    /// Closes all links; when it returns, the target no longer takes a trap.
     pub fn detach(&mut self) {
-        links::close(std::mem::take(&mut self.entries));
-        links::close(std::mem::take(&mut self.returns));
+        close(std::mem::take(&mut self.links));
+        for thread in self.closing.drain(..) {
+            // A thread that has panicked has dropped its links.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn close(links: Vec<(Group, Link)>) {
+    links::close(links.into_iter().map(|(_, link)| link).collect());
+}
+
+/// The group whose functions a program is for.
+pub fn group(program: &str) -> Group {
+    match program.split('_').next() {
+        Some("stream") => Group::Zlib,
+        Some("map" | "remap" | "unmap") => Group::Mmap,
+        Some("break" | "page") => Group::Growth,
+        _ => Group::Malloc,
     }
 }
 
@@ -176,6 +248,8 @@ mod tests {
     use crate::functions::FUNCTIONS;
     use crate::functions::resolve::Found;
     use crate::stack::ModuleId;
+
+    const KINDS: [LinkKind; 3] = [LinkKind::Session, LinkKind::Multi, LinkKind::Perf];
 
     fn points() -> Vec<Point> {
         let found = FUNCTIONS.iter().map(|function| Found {
@@ -188,30 +262,49 @@ mod tests {
         found.map(|found| Point::new(ModuleId(0), found)).collect()
     }
 
+    /// A program belongs to the group of the functions that it is attached to.
+    #[test]
+    fn programs_have_their_group() {
+        for (point, links) in points()
+            .iter()
+            .flat_map(|point| KINDS.map(|links| (point, links)))
+        {
+            let (entry, at_return) = point.programs(links);
+            for program in at_return.into_iter().chain([entry]) {
+                assert_eq!(group(program), point.function.group, "{program}");
+            }
+        }
+    }
+
     /// Every program of every function of the table is attached, once.
     #[test]
     fn the_plan_is_complete() {
         let points = points();
-        let mut planned: Vec<(usize, &str)> = Vec::new();
-        for (program, members) in plan(&points, 0) {
-            planned.extend(members.into_iter().map(|index| (index, program)));
+        for links in KINDS {
+            let mut planned: Vec<(usize, &str)> = Vec::new();
+            for (program, members) in plan(&points, 0, links) {
+                planned.extend(members.into_iter().map(|index| (index, program)));
+            }
+            let mut wanted: Vec<(usize, &str)> = Vec::new();
+            for (index, point) in points.iter().enumerate() {
+                let (entry, at_return) = point.programs(links);
+                wanted.extend(at_return.into_iter().chain([entry]).map(|p| (index, p)));
+            }
+            planned.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(planned, wanted, "{links}");
         }
-        let mut wanted: Vec<(usize, &str)> = Vec::new();
-        for (index, point) in points.iter().enumerate() {
-            let (entry, at_return) = point.programs();
-            wanted.extend(at_return.into_iter().chain([entry]).map(|p| (index, p)));
-        }
-        planned.sort_unstable();
-        wanted.sort_unstable();
-        assert_eq!(planned, wanted);
     }
 
     /// No entry goes live before its return, and no allocation before the frees.
     #[test]
     fn the_plan_is_in_order() {
         let at = |program| ORDER.iter().position(|&name| name == program);
-        for point in points() {
-            let (entry, at_return) = point.programs();
+        for (point, links) in points()
+            .iter()
+            .flat_map(|point| KINDS.map(|links| (point, links)))
+        {
+            let (entry, at_return) = point.programs(links);
             assert!(at(entry).is_some(), "{entry}");
             if let Some(at_return) = at_return {
                 assert!(at(at_return).is_some(), "{at_return}");
@@ -221,8 +314,11 @@ mod tests {
         for (end, beginning) in [
             ("stream_close", "stream_open"),
             ("stream_close", "stream_enter"),
+            ("stream_close", "stream_session"),
             ("unmap_enter", "map_enter"),
+            ("unmap_enter", "map_session"),
             ("free_enter", "allocate_enter"),
+            ("free_enter", "allocate_session"),
         ] {
             assert!(at(end) < at(beginning), "{end} after {beginning}");
         }
@@ -234,7 +330,7 @@ mod tests {
         let mut points = points();
         let last = points.len() - 1;
         points[last - 1].error = Some("no room".into());
-        let planned: Vec<usize> = plan(&points, last - 1)
+        let planned: Vec<usize> = plan(&points, last - 1, LinkKind::Multi)
             .into_iter()
             .flat_map(|(_, members)| members)
             .collect();

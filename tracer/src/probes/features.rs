@@ -22,6 +22,8 @@ pub struct Features {
     pub uprobe_pmu: Support,
     /// Attaches and detaches many probes at once: Linux 6.10, or 6.6 with its fixes.
     pub uprobe_multi: Support,
+    /// Spares the trap at returns that nobody needs: Linux 6.13.
+    pub uprobe_session: Support,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +52,7 @@ pub fn features() -> Features {
         attach_cookie: support(is_helper_supported(ProgramType::KProbe, cookie)),
         uprobe_pmu: support(Path::new("/sys/bus/event_source/devices/uprobe/type").try_exists()),
         uprobe_multi: support(links::multi_works()),
+        uprobe_session: support(links::sessions_work()),
     }
 }
 

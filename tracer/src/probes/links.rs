@@ -6,13 +6,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::Builder;
 
+use aya::programs::perf_event::PerfEventLink;
 use aya::programs::uprobe::UProbeLink;
 
-use super::sys::{self, Place};
+use super::sys::{self, Mode, Place};
 
 /// The kinds of link that the kernel has for uprobes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
+    /// As `Multi`, with entry and return of a function in one program, and no trap at returns that nobody needs. Needs
+    /// Linux 6.13.
+    Session,
     /// One link for all places that a program has in a file. Needs Linux 6.10, or 6.6 with its fixes.
     Multi,
     /// One perf event and one link for each place. Closing many takes seconds: the kernel closes one after the other.
@@ -22,16 +26,19 @@ pub enum LinkKind {
 impl LinkKind {
     /// The better kind that this kernel has. Takes less than a millisecond.
     pub fn best() -> LinkKind {
-        match multi_works() {
-            Ok(true) => LinkKind::Multi,
-            Ok(false) | Err(_) => LinkKind::Perf,
+        if matches!(sessions_work(), Ok(true)) {
+            LinkKind::Session
+        } else if matches!(multi_works(), Ok(true)) {
+            LinkKind::Multi
+        } else {
+            LinkKind::Perf
         }
     }
 
     /// How many places go into one link.
     pub(super) fn places(self) -> usize {
         match self {
-            LinkKind::Multi => MOST_PLACES,
+            LinkKind::Session | LinkKind::Multi => MOST_PLACES,
             LinkKind::Perf => 1,
         }
     }
@@ -40,6 +47,7 @@ impl LinkKind {
 impl fmt::Display for LinkKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            LinkKind::Session => "uprobe_session",
             LinkKind::Multi => "uprobe_multi",
             LinkKind::Perf => "perf_event",
         })
@@ -59,9 +67,23 @@ const MOST_PLACES: usize = 1 << 16;
 ///
 /// Without the privileges to load a program there is no answer.
 pub fn multi_works() -> io::Result<bool> {
+    works(Mode::Entry)
+}
+
+/// Does the kernel have sessions? Linux 6.13 and later do; asked in the same way.
+///
+/// # Errors
+///
+/// Without the privileges to load a program there is no answer.
+pub fn sessions_work() -> io::Result<bool> {
+    works(Mode::Session)
+}
+
+fn works(mode: Mode) -> io::Result<bool> {
     let probe = sys::load_program(
         &sys::Program {
             name: "probe",
+            mode,
             license: c"GPL",
             instructions: &sys::EMPTY,
             lines: None,
@@ -78,7 +100,7 @@ pub fn multi_works() -> io::Result<bool> {
             offset: 0,
             cookie: 0,
         };
-        let link = sys::link_uprobes(probe.as_fd(), false, path, &[place], pid);
+        let link = sys::link_uprobes(probe.as_fd(), mode, path, &[place], pid);
         link.is_err_and(|error| is(&error, number))
     };
     Ok(refused(c"/", 0, libc::EBADF) && refused(c"/", -1, libc::EINVAL))
@@ -92,6 +114,7 @@ fn is(error: &io::Error, number: i32) -> bool {
 pub enum Link {
     Multi(#[expect(dead_code, reason = "held to be closed")] OwnedFd),
     Perf(#[expect(dead_code, reason = "held to be closed")] UProbeLink),
+    Fault(#[expect(dead_code, reason = "held to be closed")] PerfEventLink),
 }
 
 /// Threads that close links. They wait in the kernel, for a grace period that the links closed meanwhile share.

@@ -2,16 +2,19 @@
 //!
 //! The only module that knows aya; names of maps and programs stand nowhere else.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
-use tracer_common::config::{Config, Control, MAX_POINTS};
+use tracer_common::config::{Config, Control, MAX_POINTS, Sampling};
 use tracer_common::inflight::{Allocating, Mapping};
 use tracer_common::live::{LiveBlock, LiveStream};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
+
+use crate::functions::Group;
 
 mod attach;
 mod batch;
@@ -25,19 +28,25 @@ mod log;
 mod multi;
 pub mod placement;
 pub mod points;
+mod run_time;
 mod sys;
 
 use attach::Attacher;
 use batch::HashMap;
 use load::take;
+use run_time::Statistics;
 use sys::Place;
 
 pub use btf::kernel_offsets;
-pub use calibrate::calibrate;
+pub use calibrate::Calibration;
 pub use features::{Features, Support, features};
 pub use links::LinkKind;
 pub use load::Capacities;
-pub use points::Point;
+pub use points::{Point, Traps};
+
+/// How long a detach waits for calls to return. Most last microseconds; one may be asleep in the kernel for long.
+const LAST_RETURNS: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(1);
 
 /// How the programs are loaded and attached; what they do is in [`Config`].
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +54,10 @@ pub struct Setup {
     pub capacities: Capacities,
     /// How often the user said `-v`.
     pub verbosity: u8,
-    /// None takes the better kind that the kernel has.
+    /// None takes the best kind that the kernel has.
     pub links: Option<LinkKind>,
+    /// Mean sampling interval of the malloc family in bytes; 0 records every allocation.
+    pub sample_interval: u64,
     pub work: Work,
 }
 
@@ -65,6 +76,7 @@ impl Work {
         match self {
             Work::Trace => program,
             Work::Nothing if program.ends_with("_return") => "empty_return",
+            Work::Nothing if program.ends_with("_session") => "empty_session",
             Work::Nothing => "empty_enter",
         }
     }
@@ -84,6 +96,7 @@ pub struct Probes {
     mapping: HashMap<u32, Mapping>,
     opening: HashMap<u32, Mapping>,
     control: Array<MapData, Control>,
+    statistics: Option<Statistics>,
     _log: Option<log::Forwarder>,
 }
 
@@ -96,7 +109,7 @@ impl Probes {
         let kind = setup.links.unwrap_or_else(LinkKind::best);
         let mut attacher = Attacher::new(ebpf, kind, pid, setup.verbosity)?;
         let ebpf = attacher.ebpf();
-        Ok(Probes {
+        let mut probes = Probes {
             work: setup.work,
             points: Vec::new(),
             capacities: setup.capacities,
@@ -108,9 +121,13 @@ impl Probes {
             mapping: take(ebpf, "MAPPING")?,
             opening: take(ebpf, "OPENING")?,
             control: take(ebpf, "CONTROL")?,
+            statistics: None,
             _log: log::Forwarder::start(ebpf, setup.verbosity),
             attacher,
-        })
+        };
+        probes.sample(setup.sample_interval, 0)?;
+        probes.record(&Group::ALL)?;
+        Ok(probes)
     }
 
     /// Attaches functions of one module, and remembers the points also where that fails, with the reason.
@@ -124,7 +141,7 @@ impl Probes {
         for point in self.points.iter_mut().skip(first.max(most)) {
             point.error = Some(format!("no attach point is left: all {most} are in use"));
         }
-        for (program, members) in attach::plan(&self.points, first) {
+        for (program, members) in attach::plan(&self.points, first, self.attacher.kind()) {
             self.attach_program(self.work.program(program), members, file);
         }
     }
@@ -240,19 +257,56 @@ impl Probes {
 
     /// Tells the programs where the kernel's return-probe trampoline is in the target.
     pub fn set_trampoline(&mut self, address: u64) -> Result<()> {
-        let control = self
+        self.set_control(|control| control.trampoline = address)
+    }
+
+    /// From now on, calls of these groups are recorded, and those of others are only counted.
+    pub fn record(&mut self, groups: &[Group]) -> Result<()> {
+        let bits = groups.iter().fold(0, |bits, group| bits | group.bit());
+        self.set_control(|control| control.recording = bits)
+    }
+
+    /// From now on, the malloc family is sampled at this mean interval in bytes, which is the run's `level`th.
+    pub fn sample(&mut self, interval: u64, level: u16) -> Result<()> {
+        let interval = u32::try_from(interval).context("the sampling interval is too long")?;
+        self.set_control(|control| control.sampling = Sampling::new(interval, level))
+    }
+
+    /// Has page faults recorded, as far as [`Group::Growth`] is.
+    pub fn watch_faults(&mut self) -> Result<()> {
+        self.attacher.watch_faults()
+    }
+
+    /// Calls of this group are no longer recorded, and soon cost no trap any more.
+    pub fn give_up(&mut self, group: Group) -> Result<()> {
+        let given_up = self.set_control(|control| control.recording &= !group.bit());
+        self.attacher.give_up(group);
+        given_up
+    }
+
+    /// CPU seconds that the programs of each group ran since this was first asked: the kernel counts from then on. Nothing
+    /// where it can't.
+    pub fn run_time(&mut self) -> BTreeMap<Group, f64> {
+        if self.statistics.is_none() {
+            self.statistics = Statistics::on().ok();
+        }
+        let mut seconds = BTreeMap::new();
+        for (name, program) in self.attacher.programs() {
+            if let Ok(nanoseconds) = run_time::nanoseconds(program) {
+                *seconds.entry(attach::group(name)).or_default() += nanoseconds as f64 / 1e9;
+            }
+        }
+        seconds
+    }
+
+    fn set_control(&mut self, change: impl FnOnce(&mut Control)) -> Result<()> {
+        let mut control = self
             .control
             .get(&0, 0)
             .context("cannot read the control map")?;
+        change(&mut control);
         self.control
-            .set(
-                0,
-                Control {
-                    trampoline: address,
-                    ..control
-                },
-                0,
-            )
+            .set(0, control, 0)
             .context("cannot write the control map")
     }
 
@@ -269,8 +323,26 @@ impl Probes {
     /// that is killed while nothing is being attached or detached leaves nothing behind.
     pub fn detach(&mut self) -> Duration {
         let start = Instant::now();
+        self.end_calls();
         self.attacher.detach();
         start.elapsed()
+    }
+
+    /// Records no new call, and waits a little for those that were entered: one that is entered and never seen to return
+    /// would look as if it never had.
+    fn end_calls(&mut self) {
+        let deadline = Instant::now() + LAST_RETURNS;
+        // Where the maps can't be read or written, the calls are reported as under way.
+        if self.record(&[]).is_err() {
+            return;
+        }
+        while Instant::now() < deadline
+            && self
+                .in_flight()
+                .is_ok_and(|calls| calls.iter().any(|&calls| calls != 0))
+        {
+            std::thread::sleep(POLL);
+        }
     }
 }
 

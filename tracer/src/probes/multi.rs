@@ -13,10 +13,10 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use aya::Ebpf;
 use aya::maps::Map;
-use aya_obj::{Object, ProgramSection};
+use aya_obj::Object;
 
 use super::errors;
-use super::sys::{self, Place};
+use super::sys::{self, Mode, Place};
 
 /// Where the verifier writes. Linux 6.4 and later keep the end of what does not fit.
 const LOG_BYTES: usize = 1 << 20;
@@ -69,11 +69,17 @@ impl Programs {
         });
         let program = sys::Program {
             name,
+            mode: mode(name),
             license: &found.license,
             instructions: &function.instructions,
             lines,
         };
         load(&program, verbosity)
+    }
+
+    /// The program, once it is loaded.
+    pub fn loaded(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.loaded.get(name).map(|program| program.as_fd())
     }
 
     /// Attaches a loaded program to all `places` or to none.
@@ -85,13 +91,17 @@ impl Programs {
         pid: i32,
     ) -> io::Result<OwnedFd> {
         let program = self.loaded.get(name).ok_or(io::ErrorKind::NotFound)?;
-        let at_return = self
-            .object
-            .programs
-            .get(name)
-            .is_some_and(|program| matches!(program.section, ProgramSection::URetProbe { .. }));
         let file = CString::new(file.as_os_str().as_bytes())?;
-        sys::link_uprobes(program.as_fd(), at_return, &file, places, pid)
+        sys::link_uprobes(program.as_fd(), mode(name), &file, places, pid)
+    }
+}
+
+/// The name says it; sessions have no section of their own for aya-obj.
+fn mode(program: &str) -> Mode {
+    match program.rsplit('_').next() {
+        Some("return") => Mode::Return,
+        Some("session") => Mode::Session,
+        _ => Mode::Entry,
     }
 }
 
@@ -171,6 +181,7 @@ mod tests {
         }
         let program = sys::Program {
             name: "no_result",
+            mode: Mode::Entry,
             license: c"GPL",
             instructions: &sys::EMPTY[1..],
             lines: None,

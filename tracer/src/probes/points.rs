@@ -1,7 +1,10 @@
 //! Attach points: which program goes where, with which cookie.
 
 use tracer_common::cookie::{Cookie, Fields};
+use tracer_common::outcome::Outcome;
 
+use super::Counts;
+use super::links::LinkKind;
 use super::placement::{Needs, Placement, place};
 use crate::functions::resolve::Found;
 use crate::functions::{Function, Shape};
@@ -70,18 +73,57 @@ impl Point {
         })
     }
 
-    /// The programs at this point: the one for the entry, and the one for the return where the result is needed.
-    pub fn programs(&self) -> (&'static str, Option<&'static str>) {
-        match self.function.shape {
-            Shape::Allocate => ("allocate_enter", Some("allocate_return")),
-            Shape::Reallocate => ("reallocate_enter", Some("allocate_return")),
-            Shape::Free => ("free_enter", None),
-            Shape::Map => ("map_enter", Some("map_return")),
-            Shape::Remap => ("remap_enter", Some("remap_return")),
-            Shape::Unmap => ("unmap_enter", None),
-            Shape::StreamOpen => ("stream_open", None),
-            Shape::StreamOpenReturn => ("stream_enter", Some("stream_return")),
-            Shape::StreamClose => ("stream_close", None),
+    /// The programs at this point: the one for the entry, and the one for the return where the result is needed and the
+    /// first one does not see to that.
+    pub fn programs(&self, links: LinkKind) -> (&'static str, Option<&'static str>) {
+        let (entry, at_return, session) = match self.function.shape {
+            Shape::Free => return ("free_enter", None),
+            Shape::Unmap => return ("unmap_enter", None),
+            Shape::StreamOpen => return ("stream_open", None),
+            Shape::StreamClose => return ("stream_close", None),
+            Shape::Allocate => ("allocate_enter", "allocate_return", "allocate_session"),
+            Shape::Reallocate => ("reallocate_enter", "allocate_return", "reallocate_session"),
+            Shape::Map => ("map_enter", "map_return", "map_session"),
+            Shape::Remap => ("remap_enter", "remap_return", "remap_session"),
+            Shape::Break => ("break_enter", "break_return", "break_session"),
+            Shape::StreamOpenReturn => ("stream_enter", "stream_return", "stream_session"),
+        };
+        match links {
+            LinkKind::Session => (session, None),
+            LinkKind::Multi | LinkKind::Perf => (entry, Some(at_return)),
+        }
+    }
+}
+
+/// Traps that calls of one function took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traps {
+    pub entries: u64,
+    pub returns: u64,
+}
+
+impl Point {
+    /// The traps behind these counts, with links of this kind.
+    pub fn traps(&self, counts: &Counts, links: LinkKind) -> Traps {
+        let sum = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| counts.get(*outcome)).sum();
+        let entries = sum(&[Outcome::Seen, Outcome::Counted]);
+        let unwanted: u64 = match links {
+            LinkKind::Multi | LinkKind::Perf => 0,
+            LinkKind::Session if self.leaf => sum(&[
+                Outcome::Counted,
+                Outcome::Nested,
+                Outcome::InFlightFull,
+                Outcome::Unsampled,
+                Outcome::OutOfRange,
+            ]),
+            LinkKind::Session => sum(&[Outcome::Counted, Outcome::Nested, Outcome::InFlightFull]),
+        };
+        Traps {
+            entries,
+            returns: match self.function.shape.returns() {
+                true => entries.saturating_sub(unwanted),
+                false => 0,
+            },
         }
     }
 }
@@ -106,6 +148,7 @@ fn arguments(row: &Function) -> u32 {
         Shape::Map => 5,
         Shape::Remap => 4,
         Shape::Unmap => 2,
+        Shape::Break => 1,
         _ => named,
     }
 }

@@ -9,6 +9,28 @@ use aya_obj::generated::{
     bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
 };
 
+/// How a program is attached to functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Entry,
+    Return,
+    /// At entries, and at the returns that it asks for there.
+    Session,
+}
+
+impl Mode {
+    /// What the kernel wants to know when it loads the program.
+    fn attach_type(self) -> u32 {
+        match self {
+            Mode::Entry | Mode::Return => bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32,
+            Mode::Session => UPROBE_SESSION,
+        }
+    }
+}
+
+/// `BPF_TRACE_UPROBE_SESSION` (include/uapi/linux/bpf.h, Linux 6.13), which aya-obj 0.3 does not know.
+const UPROBE_SESSION: u32 = 57;
+
 /// A place in a file, and what the program is told when it is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -29,6 +51,7 @@ pub struct Lines<'a> {
 /// A program ready to be loaded: relocated, with the descriptors of its maps in it.
 pub struct Program<'a> {
     pub name: &'a str,
+    pub mode: Mode,
     pub license: &'a CStr,
     pub instructions: &'a [bpf_insn],
     pub lines: Option<Lines<'a>>,
@@ -56,7 +79,7 @@ pub fn load_program(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd
     // SAFETY: all fields of this member of the union are integers, and all of it is zero.
     let load = unsafe { &mut attributes.__bindgen_anon_3 };
     load.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
-    load.expected_attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
+    load.expected_attach_type = program.mode.attach_type();
     load.insns = program.instructions.as_ptr() as u64;
     load.insn_cnt = program.instructions.len() as u32;
     load.license = program.license.as_ptr() as u64;
@@ -102,7 +125,7 @@ pub fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
 /// Attaches `program` to all `places` of `file` in the process `pid`; closing the link detaches from all.
 pub fn link_uprobes(
     program: BorrowedFd<'_>,
-    at_return: bool,
+    mode: Mode,
     file: &CStr,
     places: &[Place],
     pid: i32,
@@ -113,17 +136,16 @@ pub fn link_uprobes(
     // SAFETY: all fields of this member of the union are integers, and all of it is zero.
     let link = unsafe { &mut attributes.link_create };
     link.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
-    link.attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
+    link.attach_type = mode.attach_type();
     // SAFETY: as above.
     let multi = unsafe { &mut link.__bindgen_anon_3.uprobe_multi };
     multi.path = file.as_ptr() as u64;
     multi.offsets = offsets.as_ptr() as u64;
     multi.cookies = cookies.as_ptr() as u64;
     multi.cnt = places.len() as u32;
-    multi.flags = if at_return {
-        BPF_F_UPROBE_MULTI_RETURN
-    } else {
-        0
+    multi.flags = match mode {
+        Mode::Return => BPF_F_UPROBE_MULTI_RETURN,
+        Mode::Entry | Mode::Session => 0,
     };
     multi.pid = pid as u32;
     // SAFETY: the pointers above are to live memory, the arrays as long as `cnt` says.

@@ -5,7 +5,8 @@
 //!
 //! * `malloc` sites always count;
 //! * `deflate` and `inflate` sites count only where malloc is not hooked, since their buffers are malloc sites too;
-//! * `mmap` sites count, but for those of the allocator, which count only where neither malloc nor zlib is hooked.
+//! * `mmap` sites count, but for those of the allocator, which count only where neither malloc nor zlib is hooked;
+//! * where growth is watched, `fault` sites say what of all mappings is resident, and `mmap` sites do not count.
 
 use crate::capture::{Capture, Frame, FrameKind, Owner, Site, SiteKind};
 
@@ -13,7 +14,8 @@ use crate::capture::{Capture, Frame, FrameKind, Owner, Site, SiteKind};
 pub fn counts(site: &Site, hooks: &[String]) -> bool {
     let hooked = |group: &str| hooks.iter().any(|hook| hook == group);
     match site.kind {
-        SiteKind::Malloc => true,
+        SiteKind::Malloc | SiteKind::Fault => true,
+        SiteKind::Mmap if hooked("growth") => false,
         SiteKind::Deflate | SiteKind::Inflate => !hooked("malloc"),
         SiteKind::Mmap => match site.owner {
             Some(Owner::Allocator) => !hooked("malloc") && !hooked("zlib"),

@@ -56,7 +56,7 @@ fn names(site: &Site) -> Vec<String> {
     match site.kind {
         SiteKind::Deflate => names.push("deflate stream".to_owned()),
         SiteKind::Inflate => names.push("inflate stream".to_owned()),
-        SiteKind::Malloc | SiteKind::Mmap => {}
+        SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault => {}
     }
     if names.is_empty() {
         names.push("[no frames]".to_owned());

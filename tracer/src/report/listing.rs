@@ -73,5 +73,6 @@ pub fn kind_word(kind: SiteKind) -> &'static str {
         SiteKind::Inflate => "inflate",
         SiteKind::Malloc => "malloc",
         SiteKind::Mmap => "mmap",
+        SiteKind::Fault => "fault",
     }
 }

@@ -11,6 +11,7 @@ use crate::capture::{Capture, Owner, Site, SiteKind};
 use crate::report::caller::{self, Caller};
 use crate::report::units::Share;
 use crate::report::{accounting, clean};
+use crate::stack::IN_JAVA;
 
 pub use words::{counted, mark, unit};
 
@@ -48,6 +49,12 @@ pub enum Finding {
     NoJavaFrames { reason: String },
     /// The target ended before the window did.
     TargetEnded,
+    /// Calls of a group were not recorded, or not to the end, because that would have cost more than the budget.
+    NotRecorded {
+        group: String,
+        /// How long they were.
+        seconds: f64,
+    },
 }
 
 /// The site that holds most.
@@ -93,7 +100,21 @@ pub fn findings(capture: &Capture, sites: &[&Site]) -> Vec<Finding> {
         findings.insert(0, Finding::NothingOutstanding { hidden });
     }
     findings.extend(limits(capture));
+    // What was not looked at is no sign of anything, and comes first.
+    findings.splice(0..0, not_recorded(capture));
     findings
+}
+
+fn not_recorded(capture: &Capture) -> Vec<Finding> {
+    let watched = capture.tracer.budget.watched.iter();
+    watched
+        .filter_map(|watched| {
+            Some(Finding::NotRecorded {
+                group: clean::name(&watched.group).into_owned(),
+                seconds: (watched.until_seconds? - watched.from_seconds).max(0.0),
+            })
+        })
+        .collect()
 }
 
 type Groups = Vec<(Caller, Streams)>;
@@ -143,7 +164,7 @@ fn noun(site: &Site) -> Option<&'static str> {
         SiteKind::Deflate => Some("deflate stream"),
         SiteKind::Inflate if java("Inflater") => Some("Inflater"),
         SiteKind::Inflate => Some("inflate stream"),
-        SiteKind::Malloc | SiteKind::Mmap => None,
+        SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault => None,
     }
 }
 
@@ -207,8 +228,15 @@ fn largest_site(capture: &Capture, sites: &[&Site]) -> Option<Finding> {
         .any(|site| noun(site).is_some() && site.outstanding_count > 0);
     let site = sites
         .iter()
-        .filter(|site| matches!(site.kind, SiteKind::Malloc | SiteKind::Mmap))
+        .filter(|site| {
+            matches!(
+                site.kind,
+                SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault
+            )
+        })
         .filter(|site| site.outstanding_bytes > 0 && site.owner != Some(Owner::Jvm))
+        // What running Java code touches first is its heap, in most cases.
+        .filter(|site| site.stack_end != IN_JAVA)
         .filter(|site| accounting::counts(site, &capture.settings.hooks))
         .filter(|site| !(streams_shown && accounting::is_zlib_memory(site)))
         .max_by_key(|site| site.outstanding_bytes)?;
@@ -240,10 +268,13 @@ fn mapped_by(sites: &[&Site], owner: Owner) -> Option<u64> {
 fn limits(capture: &Capture) -> Vec<Finding> {
     let mut findings = Vec::new();
     let completeness = &capture.completeness;
-    if (completeness.complete as f64) < ENOUGH_COMPLETE * completeness.stacks as f64 {
+    // Who touches its own heap needs no caller to be understood.
+    let in_java = completeness.ends.get(IN_JAVA).copied().unwrap_or(0);
+    let stacks = completeness.stacks.saturating_sub(in_java);
+    if (completeness.complete as f64) < ENOUGH_COMPLETE * stacks as f64 {
         let mostly = completeness.ends.iter().max_by_key(|(_, count)| **count);
         findings.push(Finding::StacksIncomplete {
-            stacks: completeness.stacks,
+            stacks,
             complete: completeness.complete,
             mostly: mostly.map(|(end, _)| clean::name(end).into_owned()),
         });

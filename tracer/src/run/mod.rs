@@ -62,7 +62,8 @@ async fn attach_and_work(settings: &Settings, begin: Instant) -> Result<Exit> {
     let signals = Signals::listen()?;
     let plan = Plan::prepare(settings)?;
     let target = doctor::preflight(settings.pid)?;
-    let trace = Trace::attach(target, settings, begin)?;
+    let mut trace = Trace::attach(target, settings, begin)?;
+    trace.news().iter().for_each(|line| exit::say(line));
     exit::say(&trace.live_line());
     let session = Session::new(trace, signals)?;
     match plan {

@@ -11,12 +11,15 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use super::priority;
 use super::signals::{Request, Signals};
 use crate::capture::Capture;
+use crate::exit;
 use crate::trace::{Target, Trace};
 
 /// Records wait in the ring for so long. Waking us from inside a probe would cost the target more than the probe.
 const DRAIN: Duration = Duration::from_millis(10);
 /// A library is hooked within a second of being mapped.
 const REFRESH: Duration = Duration::from_millis(500);
+/// The cost is looked at so often; two readings above the budget have something done about it.
+const GOVERN: Duration = Duration::from_millis(250);
 
 /// A trace with its clock.
 pub struct Session {
@@ -24,6 +27,7 @@ pub struct Session {
     signals: Signals,
     drain: Interval,
     refresh: Interval,
+    govern: Interval,
     ring: AsyncFd<OwnedFd>,
 }
 
@@ -54,6 +58,7 @@ impl Session {
             signals,
             drain: every(DRAIN),
             refresh: every(REFRESH),
+            govern: every(GOVERN),
         })
     }
 
@@ -78,6 +83,10 @@ impl Session {
                         return Ok(Wake::TargetEnded);
                     }
                 }
+                _ = self.govern.tick() => {
+                    self.trace.govern()?;
+                    self.trace.news().iter().for_each(|line| exit::say(line));
+                }
                 urgent = self.ring.readable() => {
                     urgent?.clear_ready();
                     self.trace.drain()?;
@@ -97,7 +106,7 @@ impl Session {
     pub async fn finish(mut self) -> Result<Capture> {
         self.trace.stop()?;
         self.signals.let_go();
-        self.trace.finish().await
+        self.trace.finish()
     }
 }
 

@@ -2,12 +2,16 @@
 
 use std::num::NonZeroU64;
 
+use crate::functions::Group;
+
 /// The groups of functions to hook; at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hooks {
     pub zlib: bool,
     pub mmap: bool,
     pub malloc: bool,
+    /// Implies mmap.
+    pub growth: bool,
 }
 
 impl Hooks {
@@ -17,10 +21,23 @@ impl Hooks {
             (self.zlib, "zlib"),
             (self.mmap, "mmap"),
             (self.malloc, "malloc"),
+            (self.growth, "growth"),
         ]
         .into_iter()
         .filter_map(|(selected, name)| selected.then_some(name))
         .collect()
+    }
+}
+
+impl Hooks {
+    pub fn groups(self) -> Vec<Group> {
+        let selected = |group: &Group| match group {
+            Group::Zlib => self.zlib,
+            Group::Mmap => self.mmap,
+            Group::Malloc => self.malloc,
+            Group::Growth => self.growth,
+        };
+        Group::ALL.into_iter().filter(selected).collect()
     }
 }
 

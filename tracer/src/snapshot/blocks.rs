@@ -20,7 +20,8 @@ pub(super) fn add<A: Memory, M>(
         let site = known.unwrap_or_else(|| {
             accounts.lost_site(SiteKind::Malloc, sources.points.get(block.point as usize))
         });
-        add_block(site, block.time, block.size, sources, sums);
+        let weight = accounts.rules.intervals.weight(block.size, block.level);
+        add_block(site, block.time, block.size, weight, sources, sums);
     }
     let spilled = accounts
         .ledger
@@ -28,13 +29,26 @@ pub(super) fn add<A: Memory, M>(
         .iter()
         .filter(|((space, _), _)| *space == Space::Blocks);
     for (_, block) in spilled {
-        add_block(block.site, block.time, block.size, sources, sums);
+        add_block(
+            block.site,
+            block.time,
+            block.size,
+            block.weight,
+            sources,
+            sums,
+        );
     }
 }
 
-fn add_block<M>(site: SiteId, time: u64, size: u64, sources: &Sources<'_, M>, sums: &mut Sums) {
+fn add_block<M>(
+    site: SiteId,
+    time: u64,
+    size: u64,
+    Weight(weight): Weight,
+    sources: &Sources<'_, M>,
+    sums: &mut Sums,
+) {
     if time <= sources.made_before {
-        let Weight(weight) = Weight::of(size, sources.interval);
         sums.entry(site)
             .or_default()
             .add(time, size as f64 * weight, weight);

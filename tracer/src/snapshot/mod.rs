@@ -10,9 +10,11 @@ use crate::capture::SiteKind;
 use crate::ledger::{SiteId, Totals};
 use crate::probes::Point;
 use crate::stack::Stack;
+use crate::target::Pages;
 use crate::unwind::memory::Memory;
 
 mod blocks;
+mod faults;
 mod regions;
 mod streams;
 #[cfg(test)]
@@ -85,8 +87,8 @@ pub struct Sources<'a, M> {
     /// Ranges that were mapped with access at the attach; given when events of mappings were lost.
     pub baseline: Option<&'a [Mapped]>,
     pub memory: Option<&'a M>,
-    /// Mean sampling interval in bytes; 0 is exact.
-    pub interval: u64,
+    /// Which pages are resident; none when the target has ended.
+    pub pages: Option<&'a Pages>,
     /// The malloc family is hooked.
     pub malloc: bool,
     /// Allocations made after this moment are left out.
@@ -102,6 +104,7 @@ pub fn take<A: Memory, M: Memory>(
     blocks::add(accounts, sources, &mut sums);
     streams::add(accounts, sources, &mut sums);
     regions::add(accounts, sources, &mut sums);
+    faults::add(accounts, sources, &mut sums);
     let ledger = &accounts.ledger;
     let sites = ledger
         .sites
@@ -109,7 +112,11 @@ pub fn take<A: Memory, M: Memory>(
         .enumerate()
         .map(|(index, (key, totals))| {
             let mut outstanding = sums.get(&SiteId(index as u32)).copied().unwrap_or_default();
-            outstanding.estimated |= key.kind == SiteKind::Malloc && sources.interval > 0;
+            outstanding.estimated |= match key.kind {
+                SiteKind::Malloc => !accounts.rules.intervals.is_exact(),
+                SiteKind::Fault => true,
+                SiteKind::Mmap | SiteKind::Deflate | SiteKind::Inflate => false,
+            };
             SiteSnapshot {
                 kind: key.kind,
                 stack: Arc::clone(&ledger.stacks[key.stack.0 as usize]),

@@ -15,7 +15,7 @@ pub(super) fn add<A: Memory, M: Memory>(
     sources: &Sources<'_, M>,
     sums: &mut Sums,
 ) {
-    let sizes: HashMap<u64, u64> = match sources.malloc && sources.interval == 0 {
+    let sizes: HashMap<u64, u64> = match sources.malloc && accounts.rules.intervals.is_exact() {
         true => sources
             .live
             .blocks

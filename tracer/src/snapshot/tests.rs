@@ -5,6 +5,7 @@ use crate::accounts::{Rules, Scene};
 use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
 use crate::functions::FUNCTIONS;
 use crate::functions::resolve::Found;
+use crate::ledger::Intervals;
 use crate::stack::{Frame, ModuleId, StackEnd};
 use crate::target::modules::ModuleTable;
 use crate::unwind::Unwinder;
@@ -22,7 +23,7 @@ struct Books {
 impl Books {
     fn new(interval: u64) -> Books {
         let rules = Rules {
-            interval,
+            intervals: Intervals::new(interval),
             by_thread: false,
         };
         let points = FUNCTIONS.iter().map(|function| {
@@ -78,11 +79,17 @@ impl Books {
             LiveBlock {
                 time,
                 size,
-                point,
+                point: point as u16,
+                level: self.accounts.rules.intervals.level(),
                 tid: 1,
             },
         ));
-        self.book(Event::Allocated(made(address, size, time, "malloc")), 0x10);
+        let level = self.accounts.rules.intervals.level();
+        let block = Allocation {
+            level,
+            ..made(address, size, time, "malloc")
+        };
+        self.book(Event::Allocated(block), 0x10);
     }
 
     fn map(&mut self, address: u64, pages: u64, time: u64, protection: u32) {
@@ -130,7 +137,7 @@ impl Books {
             mappings,
             baseline,
             memory: None,
-            interval: 0,
+            pages: None,
             malloc: true,
             made_before,
         };
@@ -154,6 +161,7 @@ fn made(address: u64, size: u64, time: u64, function: &str) -> Allocation {
         key,
         size,
         point: Books::point(function),
+        level: 0,
         tid: 1,
         spilled: false,
         stack,
@@ -199,7 +207,8 @@ fn a_lost_event_loses_no_byte() {
         LiveBlock {
             time: 5,
             size: 97,
-            point: Books::point("malloc"),
+            point: Books::point("malloc") as u16,
+            level: 0,
             tid: 1,
         },
     ));
@@ -232,7 +241,7 @@ fn sampled_blocks_are_weighted() {
         mappings: None,
         baseline: None,
         memory: None,
-        interval: 524_288,
+        pages: None,
         malloc: true,
         made_before: u64::MAX,
     };
@@ -242,6 +251,23 @@ fn sampled_blocks_are_weighted() {
         held.estimated && (held.count - 2.0).abs() < 0.001,
         "p = 1 − e^(−0.69315) = 0.5: {held:?}"
     );
+}
+
+/// A block keeps the weight of the interval that chose it, also after that has been widened.
+#[test]
+fn a_wider_interval_leaves_older_blocks_their_weight() {
+    let mut books = Books::new(0);
+    books.allocate(0x1000, 363_409, 5);
+    books.accounts.rules.intervals.push(524_288);
+    books.allocate(0x2000, 363_409, 7);
+    let snapshot = books.take(None, None, u64::MAX);
+    let site = only(&snapshot, SiteKind::Malloc);
+    let (held, totals) = (site.outstanding, site.totals);
+    assert!(
+        held.estimated && (held.count - 3.0).abs() < 0.001,
+        "{held:?}"
+    );
+    assert!((totals.allocated_count - 3.0).abs() < 0.001, "{totals:?}");
 }
 
 /// The target's mappings tell what is committed, what is reserved and what is gone; a cut mapping is still one.
@@ -348,6 +374,7 @@ fn cleaners_are_told_apart() {
             key,
             size: 0,
             point: Books::point("deflateEnd"),
+            level: 0,
             tid: 1,
             now: 9,
         };

@@ -3,10 +3,17 @@
 //! Java frames were named while the stack was taken; here native frames get theirs, from the very files that the
 //! target has mapped, and everything becomes the frames of a capture. Nothing is dropped: what has no name has a reason.
 
+mod demangle;
+mod dwarf;
+mod image;
 mod java;
+mod module_names;
 mod native;
 pub mod owner;
-mod perf_map;
+pub(crate) mod perf_map;
+mod sections;
+mod separate;
+mod symbols;
 
 use crate::capture::{self, FrameKind};
 use crate::report::clean;

@@ -1,26 +1,39 @@
-//! Names of native functions, by blazesym, from the files that the target has mapped.
+//! Names of native functions, from the files that the target has mapped and their debug files.
+//!
+//! Names are frozen when a module is first seen, which is before any stack leads into it: the module's file is open
+//! then, opened through the target's own mapping ([`crate::target::modules`]), and so is its debug file. From there on
+//! neither the target nor a path is needed, so a file that is replaced, deleted or unmapped, a namespace that is gone
+//! and a target that has ended take no name away. Code that was never in a file (the vDSO) is copied out of memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::fs::File;
 
-use blazesym::symbolize::source::{Elf, Source};
-use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
+use blazesym::symbolize::Symbolizer;
 
+use super::demangle::demangle;
+use super::dwarf::{self, Known};
+use super::module_names::ModuleNames;
+use super::separate::{Roots, Separate};
 use crate::capture::{Frame, FrameKind};
 use crate::report::clean;
 use crate::stack::{self, ModuleId, Stack};
-use crate::target::modules::{Module, ModuleTable};
+use crate::target::modules::{Module, ModuleTable, elf};
+
+/// A file with more code than this is said to be without debug information, if it is.
+const MUCH_CODE: u64 = 1 << 20;
 
 /// Looks native frames up, each (file, offset) once in a run.
 pub struct NativeNames {
+    roots: Roots,
     symbolizer: Symbolizer,
     /// Leaf first: functions inlined at the place, then the function that the place is in; empty without a symbol.
     known: HashMap<(ModuleId, u64), Box<[Function]>>,
-    /// Why a file gave no symbols at all.
-    unreadable: BTreeMap<ModuleId, String>,
+    /// Debug files, opened when their module was first seen.
+    separate: HashMap<ModuleId, Option<Separate>>,
+    /// What was read of each module that a frame was in.
+    sources: HashMap<ModuleId, ModuleNames>,
+    /// What went wrong with a module.
+    troubles: BTreeMap<ModuleId, Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -35,22 +48,40 @@ impl std::fmt::Debug for NativeNames {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("NativeNames")
             .field("known", &self.known.len())
-            .field("unreadable", &self.unreadable)
+            .field("troubles", &self.troubles)
             .finish_non_exhaustive()
     }
 }
 
 impl Default for NativeNames {
     fn default() -> Self {
-        NativeNames {
-            symbolizer: Symbolizer::new(),
-            known: HashMap::new(),
-            unreadable: BTreeMap::new(),
-        }
+        NativeNames::of(None)
     }
 }
 
 impl NativeNames {
+    /// For a target with this root folder; debug files are looked for in ours, too.
+    pub fn of(target_root: Option<File>) -> Self {
+        NativeNames {
+            roots: Roots::of(target_root),
+            symbolizer: symbolizer(),
+            known: HashMap::new(),
+            separate: HashMap::new(),
+            sources: HashMap::new(),
+            troubles: BTreeMap::new(),
+        }
+    }
+
+    /// Opens the debug files of modules that are mapped anew, while the target is there. Reads next to nothing.
+    pub fn freeze(&mut self, new: &[ModuleId], modules: &ModuleTable) {
+        for module in new.iter().filter_map(|id| modules.get(*id)) {
+            let roots = &self.roots;
+            self.separate
+                .entry(module.id)
+                .or_insert_with(|| separate(roots, module));
+        }
+    }
+
     /// Looks up all native frames of the stacks, one batch per file. Call it with many stacks before naming each.
     pub fn resolve<'a>(
         &mut self,
@@ -67,19 +98,16 @@ impl NativeNames {
         }
         for (id, offsets) in wanted {
             let offsets: Vec<u64> = offsets.into_iter().collect();
-            let functions = match modules.modules.get(id.0 as usize) {
+            let functions = match modules.get(id) {
                 Some(module) => self.look_up(module, &offsets),
                 None => Vec::new(),
             };
             let functions = functions
                 .into_iter()
                 .chain(std::iter::repeat_with(Box::default));
-            self.known.extend(
-                offsets
-                    .into_iter()
-                    .map(|offset| (id, offset))
-                    .zip(functions),
-            );
+            let keys = offsets.into_iter().map(|offset| (id, offset));
+            self.known.extend(keys.zip(functions));
+            give_back();
         }
     }
 
@@ -95,16 +123,42 @@ impl NativeNames {
         self.known.insert((module, entry), Box::new([function]));
     }
 
-    /// Files that gave no symbols, one sentence each, for the notes of a report.
+    /// What the reader has to know about names: what was not used and why, and what is missing.
     pub fn notes(&self, modules: &ModuleTable) -> Vec<String> {
-        let note = |(id, why): (&ModuleId, &String)| {
-            let module = modules.modules.get(id.0 as usize)?;
-            Some(format!(
-                "no symbols from {}: {why}",
-                clean::name(&module.path.to_string_lossy())
-            ))
-        };
-        self.unreadable.iter().filter_map(note).collect()
+        let mut notes = Vec::new();
+        for (id, troubles) in &self.troubles {
+            let Some(module) = modules.get(*id) else {
+                continue;
+            };
+            let path = clean::name(&module.path.to_string_lossy()).into_owned();
+            notes.extend(troubles.iter().map(|why| format!("{path}: {why}")));
+        }
+        notes.extend(self.missing(modules));
+        notes
+    }
+
+    /// One sentence on the big files without debug information.
+    fn missing(&self, modules: &ModuleTable) -> Option<String> {
+        let mut files: Vec<String> = Vec::new();
+        for (id, sources) in &self.sources {
+            let Some(module) = modules.get(*id).filter(|_| sources.code >= MUCH_CODE) else {
+                continue;
+            };
+            match &sources.symbols {
+                _ if sources.dwarf.is_some() => {}
+                Some(symbols) if symbols.full => files.push(file_name(module)),
+                _ => files.push(format!("{} (exported functions only)", file_name(module))),
+            }
+        }
+        files.sort();
+        files.dedup();
+        (!files.is_empty()).then(|| {
+            format!(
+                "no debug information for {}: native functions there have no lines and no inlined callees; debug \
+                 symbols of the same build, installed on this host or in the target's own root, are found by themselves",
+                files.join(", ")
+            )
+        })
     }
 
     /// Appends the frames of one place, leaf first.
@@ -115,7 +169,7 @@ impl NativeNames {
         modules: &ModuleTable,
         frames: &mut Vec<Frame>,
     ) {
-        let module = modules.modules.get(id.0 as usize).map(file_name);
+        let module = modules.get(id).map(file_name);
         let functions = self
             .known
             .get(&(id, offset))
@@ -123,10 +177,14 @@ impl NativeNames {
             .unwrap_or_default();
         if functions.is_empty() {
             let name = module.as_deref().unwrap_or("unknown file");
-            let reason = if self.unreadable.contains_key(&id) {
-                "unreadable symbols"
-            } else {
+            let readable = self
+                .sources
+                .get(&id)
+                .is_none_or(|sources| sources.symbols.is_some());
+            let reason = if readable {
                 "no symbol"
+            } else {
+                "unreadable symbols"
             };
             frames.push(Frame {
                 module: module.clone(),
@@ -149,84 +207,91 @@ impl NativeNames {
 
     /// One entry per offset, or none at all.
     fn look_up(&mut self, module: &Module, offsets: &[u64]) -> Vec<Box<[Function]>> {
-        let elf = Elf::new(readable_path(module));
-        // Debug information that does not fit (a stale debug link) must not cost the names that the file itself has.
-        let plain = Elf {
-            debug_syms: false,
-            ..elf.clone()
-        };
-        let mut found = symbolize(&self.symbolizer, &elf, offsets);
-        if found
-            .as_ref()
-            .is_ok_and(|found| found.iter().all(|functions| functions.is_empty()))
-            || found.is_err()
-        {
-            found = symbolize(&self.symbolizer, &plain, offsets);
-        }
-        found.unwrap_or_else(|why| {
-            self.unreadable
-                .insert(module.id, clean::name(&why).into_owned());
-            Vec::new()
+        self.freeze_one(module);
+        let troubles = self.troubles.entry(module.id).or_default();
+        let separate = self.separate.get(&module.id).and_then(Option::as_ref);
+        let sources = self
+            .sources
+            .entry(module.id)
+            .or_insert_with(|| ModuleNames::of(module, separate, troubles));
+        let places: Vec<Option<u64>> = offsets
+            .iter()
+            .map(|offset| elf::stated_address(&sources.segments, *offset))
+            .collect();
+        let addresses: Vec<u64> = places.iter().copied().flatten().collect();
+        let mut known = sources.known(&addresses, troubles).into_iter();
+        let mut symbols = sources
+            .symbols(&self.symbolizer, &addresses, troubles)
+            .into_iter();
+        troubles.dedup();
+        places
+            .into_iter()
+            .map(|place| match place {
+                Some(_) => functions(known.next().flatten(), symbols.next().flatten()),
+                None => Box::default(),
+            })
+            .collect()
+    }
+
+    fn freeze_one(&mut self, module: &Module) {
+        let roots = &self.roots;
+        self.separate
+            .entry(module.id)
+            .or_insert_with(|| separate(roots, module));
+    }
+}
+
+/// Gives freed memory back: the pieces of debug information that were just read, which glibc would keep for the next.
+fn give_back() {
+    // SAFETY: takes a number, and locks what it changes.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Names are demangled here, within bounds, and only those that are mangled: blazesym takes a C function `f` for the C++
+/// type `float`.
+pub(super) fn symbolizer() -> Symbolizer {
+    Symbolizer::builder().enable_demangling(false).build()
+}
+
+fn separate(roots: &Roots, module: &Module) -> Option<Separate> {
+    let sections = super::sections::Sections::of(&module.file)?;
+    if sections.has(".debug_info") {
+        return None;
+    }
+    roots.find(module, &sections)
+}
+
+/// The frames of one place. Debug information knows functions better than the symbol table, but not all of them.
+fn functions(known: Option<Known>, symbol: Option<String>) -> Box<[Function]> {
+    let known = known.unwrap_or_default();
+    let function = |name: Option<&str>, inlined, place: dwarf::Place| {
+        Some(Function {
+            name: clean::name(without_parameters(&demangle(name?))).into_owned(),
+            inlined,
+            file: place.file.map(|file| clean::name(&file).into_owned()),
+            line: place.line,
         })
-    }
-}
-
-/// One entry per offset, empty where there is no symbol.
-///
-/// # Errors
-/// The file has no entry for any offset, because it cannot be read.
-fn symbolize(
-    symbolizer: &Symbolizer,
-    elf: &Elf,
-    offsets: &[u64],
-) -> Result<Vec<Box<[Function]>>, String> {
-    let source = Source::Elf(elf.clone());
-    // The file is the target's: a parser that gives up on it by panicking costs its names and not the report.
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        let found = symbolizer.symbolize(&source, Input::FileOffset(offsets))?;
-        let found: Vec<_> = found.iter().map(functions).collect();
-        // A batch hides errors; where nothing was found, ask one offset why.
-        if let Some(&first) = offsets.first()
-            && found.iter().all(|functions| functions.is_empty())
-        {
-            symbolizer.symbolize_single(&source, Input::FileOffset(first))?;
-        }
-        Ok::<_, blazesym::Error>(found)
-    }));
-    match result {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(_) => Err("its symbol tables are malformed".to_owned()),
-    }
-}
-
-/// blazesym gives the outermost function first, and for each the place within it.
-fn functions(found: &Symbolized<'_>) -> Box<[Function]> {
-    let Symbolized::Sym(Sym {
-        name,
-        code_info,
-        inlined,
-        ..
-    }) = found
-    else {
-        return Box::default();
     };
-    let inner = inlined
-        .iter()
-        .rev()
-        .map(|f| function(&f.name, f.code_info.as_ref(), true));
-    inner
-        .chain([function(name, code_info.as_deref(), false)])
-        .collect()
-}
-
-fn function(name: &str, place: Option<&CodeInfo<'_>>, inlined: bool) -> Function {
-    Function {
-        name: clean::name(without_parameters(name)).into_owned(),
-        inlined,
-        file: place.map(|place| clean::name(&place.to_path().to_string_lossy()).into_owned()),
-        line: place.and_then(|place| place.line),
+    if known.functions.is_empty() {
+        return function(symbol.as_deref(), false, known.place)
+            .into_iter()
+            .collect();
     }
+    let symbol = symbol.as_deref();
+    let all = known.functions.into_iter().map(|f| {
+        // The symbol is that of the function that the linker sees.
+        let name = f.name.as_deref();
+        let name = if f.inlined {
+            name.or(Some("[unnamed]"))
+        } else {
+            name.or(symbol).or(Some("[unnamed]"))
+        };
+        function(name, f.inlined, f.place)
+    });
+    all.flatten().collect()
 }
 
 /// Cuts the parameter list off a demangled C++ name: `os::malloc(unsigned long, MEMFLAGS)` becomes `os::malloc`.
@@ -255,18 +320,6 @@ fn without_parameters(name: &str) -> &str {
         }
     }
     name
-}
-
-/// The path by which blazesym opens the file: the real one where it is the same file, since debug links and separate
-/// debug files are found beside it; else the open descriptor, which is right in any namespace and after a deletion.
-fn readable_path(module: &Module) -> PathBuf {
-    let same = |ours: &std::fs::Metadata, theirs: &std::fs::Metadata| {
-        (ours.dev(), ours.ino(), ours.size()) == (theirs.dev(), theirs.ino(), theirs.size())
-    };
-    match (std::fs::metadata(&module.path), module.file.metadata()) {
-        (Ok(ours), Ok(theirs)) if same(&ours, &theirs) => module.path.clone(),
-        _ => PathBuf::from(format!("/proc/self/fd/{}", module.file.as_raw_fd())),
-    }
 }
 
 fn file_name(module: &Module) -> String {

@@ -14,6 +14,10 @@ use crate::report::clean;
 
 /// Most bytes read of one file; what follows is left out and said so.
 const MAX_BYTES: u64 = 64 << 20;
+/// Most memory that the names of one file take: the shortest lines would take ten times their length.
+const MAX_HELD: usize = 48 << 20;
+/// What a range takes besides its name's bytes: two addresses, the string, and what maps and allocators add.
+const RANGE: usize = 96;
 /// Longest line that is looked at.
 const MAX_LINE: u64 = 4096;
 
@@ -23,7 +27,9 @@ pub struct PerfMap {
     file_name: String,
     /// By start: end and name. Ranges do not overlap.
     ranges: BTreeMap<u64, (u64, String)>,
-    /// The file was longer than what is read.
+    /// Bytes that the ranges take.
+    held: usize,
+    /// The file was longer than what is read or kept.
     pub truncated: bool,
 }
 
@@ -65,10 +71,15 @@ impl PerfMap {
     /// # Errors
     /// Those of the reader.
     pub fn parse(file_name: &str, reader: impl Read) -> io::Result<Self> {
-        Self::parse_up_to(MAX_BYTES, file_name, reader)
+        Self::parse_up_to(MAX_BYTES, MAX_HELD, file_name, reader)
     }
 
-    fn parse_up_to(max_bytes: u64, file_name: &str, reader: impl Read) -> io::Result<Self> {
+    fn parse_up_to(
+        max_bytes: u64,
+        max_held: usize,
+        file_name: &str,
+        reader: impl Read,
+    ) -> io::Result<Self> {
         let mut map = PerfMap {
             file_name: file_name.to_owned(),
             ..PerfMap::default()
@@ -85,6 +96,10 @@ impl PerfMap {
                 Some(b'\n') => map.insert_line(&line),
                 Some(_) if read == MAX_LINE => reader.skip_until(b'\n').map(drop)?,
                 _ => break,
+            }
+            if map.held > max_held {
+                map.truncated = true;
+                return Ok(map);
             }
         }
         map.truncated = reader.limit() == 0;
@@ -121,9 +136,16 @@ impl PerfMap {
             *before_end = start.min(*before_end);
         }
         while let Some((&covered, _)) = self.ranges.range(start..end).next() {
-            self.ranges.remove(&covered);
+            self.remove(covered);
         }
+        self.held += RANGE + name.len();
         self.ranges.insert(start, (end, name));
+    }
+
+    fn remove(&mut self, start: u64) {
+        if let Some((_, name)) = self.ranges.remove(&start) {
+            self.held -= RANGE + name.len();
+        }
     }
 }
 
@@ -186,9 +208,27 @@ mod tests {
     /// Proves that a file that never ends is read up to the bound only.
     #[test]
     fn reading_is_bounded() {
-        let map = PerfMap::parse_up_to(100_000, "perf-1.map", io::repeat(b'\n'))
+        let map = PerfMap::parse_up_to(100_000, MAX_HELD, "perf-1.map", io::repeat(b'\n'))
             .expect("reading from memory");
         assert!(map.truncated && map.ranges.is_empty());
+    }
+
+    /// Proves that what is kept is bounded where lines are short, and that replaced code does not count.
+    #[test]
+    fn keeping_is_bounded() {
+        let distinct: String = (0..1000).map(|at| format!("{at:x} 1 x\n")).collect();
+        let kept = |text: &str| {
+            PerfMap::parse_up_to(MAX_BYTES, 100 * RANGE, "perf-1.map", text.as_bytes())
+                .expect("reading from memory")
+        };
+        let map = kept(&distinct);
+        assert!(
+            map.truncated && map.ranges.len() <= 100,
+            "{}",
+            map.ranges.len()
+        );
+        let map = kept(&"10 8 again\n".repeat(1000));
+        assert!(!map.truncated && map.ranges.len() == 1);
     }
 
     /// Proves that a process's own map is read, that links and pipes in its place are refused without blocking, and

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::capture::Owner;
 use crate::stack::{Frame, JavaMethod, MethodId, ModuleId, StackEnd};
-use crate::target::modules::Module;
+use crate::target::modules::{MappedRange, Module};
 
 /// A function to look for: never inlined, so that its address is in its own code.
 #[inline(never)]
@@ -135,6 +135,48 @@ fn inlined_native_functions_are_frames() {
     assert_eq!((stack.symbolized, stack.total), (2, 2));
 }
 
+/// Proves that the kernel's own library, which is in memory only, gives its functions their names.
+#[test]
+fn the_vdso_has_names() {
+    let mut modules = ModuleTable::default();
+    modules
+        .refresh(std::process::id())
+        .expect("our own mappings");
+    let vdso = modules
+        .modules
+        .iter()
+        .find(|module| module.path.as_os_str() == "[vdso]");
+    let vdso = vdso.expect("every process has one");
+    let symbol = crate::target::modules::elf::visit(&vdso.file, |elf| {
+        use object::{Object, ObjectSymbol};
+        let mut symbols = elf.dynamic_symbols();
+        let symbol = symbols.find(|symbol| symbol.name().is_ok_and(|name| name.starts_with("__")));
+        symbol.map(|symbol| {
+            (
+                symbol.name().unwrap_or_default().to_owned(),
+                symbol.address(),
+            )
+        })
+    });
+    let (name, address) = symbol.flatten().expect("functions of the vdso");
+    // The file is mapped as it is, from its beginning.
+    let frame = Frame::Native {
+        module: vdso.id,
+        offset: address + 1,
+    };
+    let stack = named(vec![frame], modules.modules.clone(), Vec::new());
+    let frame = &stack.frames[0];
+    let seen = frame
+        .name
+        .trim_start_matches('_')
+        .trim_start_matches("vdso_");
+    assert_eq!(
+        seen,
+        name.trim_start_matches('_').trim_start_matches("vdso_")
+    );
+    assert_eq!(frame.module.as_deref(), Some("[vdso]"));
+}
+
 /// Proves that a place without a symbol, a file that is no ELF file and a module that is not there have reasons.
 #[test]
 fn nameless_places_have_reasons() {
@@ -187,9 +229,49 @@ fn nameless_places_have_reasons() {
     assert_eq!((stack.symbolized, stack.total), (0, 3));
     let notes = native.notes(&modules);
     assert!(
-        notes.len() == 1 && notes[0].starts_with("no symbols from /etc/notes_.txt: "),
+        notes == ["/etc/notes_.txt: no symbols, since it is no ELF file that can be read"],
         "{notes:?}"
     );
+}
+
+/// Proves that a big file without debug information is named once, with what its names come from, and a small one not.
+#[test]
+fn missing_debug_information_is_said_once() {
+    let bytes = image::elf(&[]);
+    let file = crate::target::modules::open::in_memory(c"test", &bytes).expect("memory");
+    let module = |id, path: &str, code: u64| Module {
+        id: ModuleId(id),
+        path: path.into(),
+        file: Arc::new(file.try_clone().expect("a descriptor")),
+        ranges: vec![MappedRange {
+            start: 0x1000,
+            end: 0x1000 + code,
+            file_offset: 0,
+            executable: true,
+        }],
+        ..own_module(PathBuf::new(), a_function_to_look_for as *const () as u64).0
+    };
+    let modules = vec![
+        module(0, "/usr/lib/jvm/libjvm.so", 16 << 20),
+        module(1, "/usr/lib/libsmall.so", 64 << 10),
+    ];
+    let modules = ModuleTable::from_modules(modules);
+    let frames = [0, 1].map(|module| Frame::Native {
+        module: ModuleId(module),
+        offset: 0x10,
+    });
+    let stack = Stack {
+        frames: frames.to_vec(),
+        end: StackEnd::Root,
+    };
+    let mut native = NativeNames::default();
+    for _ in 0..2 {
+        native.resolve([&stack], &modules);
+    }
+    let notes = native.notes(&modules);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    let start = "no debug information for libjvm.so (exported functions only): ";
+    assert!(notes[0].starts_with(start), "{notes:?}");
 }
 
 fn own_file() -> Arc<File> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use crate::stack::ModuleId;
 
 pub mod elf;
 pub mod maps;
-mod open;
+pub(crate) mod open;
 mod refresh;
 
 /// A file mapped by the target, executable at least in part.
@@ -163,6 +164,28 @@ impl ModuleTable {
     /// Where the kernel lets probed functions return to, once it has mapped that page.
     pub fn return_probe(&self) -> Option<u64> {
         self.return_probes.first().map(|&(start, _)| start)
+    }
+
+    /// Whether something else is mapped by now where the table says that a module's code is. False also where the kernel
+    /// does not let us know (`/proc/PID/map_files` takes CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE).
+    pub fn is_outdated(&self, pid: u32, id: ModuleId) -> bool {
+        let Some(module) = self.get(id).filter(|module| module.inode != 0) else {
+            return false;
+        };
+        let Ok(ours) = module.file.metadata() else {
+            return false;
+        };
+        let mut code = module.ranges.iter().filter(|range| range.executable);
+        code.any(|range| {
+            let link = format!("/proc/{pid}/map_files/{:x}-{:x}", range.start, range.end);
+            match std::fs::metadata(&link) {
+                // A file that could not be opened is not told by its number.
+                Ok(theirs) => {
+                    ours.is_file() && (theirs.dev(), theirs.ino()) != (ours.dev(), ours.ino())
+                }
+                Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+            }
+        })
     }
 
     pub fn get(&self, id: ModuleId) -> Option<&Module> {

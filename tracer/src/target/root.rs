@@ -7,17 +7,33 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+/// The target's own root folder. It stays what it is when the target ends.
+///
+/// # Errors
+/// Of the kernel: the target has ended, or may not be read.
+pub fn of(process: &procfs::process::Process) -> io::Result<File> {
+    let root = process
+        .open_relative("root")
+        .map_err(super::process::into_io)?;
+    Ok(File::from(std::os::fd::OwnedFd::from(root)))
+}
+
 /// Opens a regular file under the target's own root for reading.
+///
+/// # Errors
+/// Those of [`of`] and [`open_in`].
+pub fn open(process: &procfs::process::Process, path: &Path) -> io::Result<File> {
+    open_in(&of(process)?, path)
+}
+
+/// Opens a regular file under a root folder for reading.
 ///
 /// Symbolic links are resolved inside that root, never in ours, so that a target can't make us open a file of the
 /// host. Devices and pipes are refused, and opening them does not block.
 ///
 /// # Errors
 /// Of the kernel; `EINVAL` for anything but a regular file.
-pub fn open(process: &procfs::process::Process, path: &Path) -> io::Result<File> {
-    let root = process
-        .open_relative("root")
-        .map_err(super::process::into_io)?;
+pub fn open_in(root: &File, path: &Path) -> io::Result<File> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: open_how is plain data; its documentation asks for unused fields to be zero.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };

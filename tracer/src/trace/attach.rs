@@ -9,16 +9,19 @@ use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use tracer_common::config::{Config, MAX_POINTS};
 
+use super::govern::Keeper;
 use super::{Cost, Start, Trace, mappings, open_memory};
 use crate::exit::TargetEnded;
 use crate::functions::Group;
 use crate::functions::resolve::resolve;
-use crate::probes::{self, Capacities, Point, Probes, Setup, Work};
+use crate::probes::{self, Calibration, Capacities, Point, Probes, Setup, Work};
 use crate::settings::{Settings, Verbosity};
 use crate::stack::ModuleId;
 use crate::symbolize::NativeNames;
+use crate::target::CpuClock;
 use crate::target::modules::{Module, ModuleTable};
 use crate::target::process::Process;
+use crate::target::root;
 
 /// Streams that can be open at once. When the map is full, userspace keeps the rest.
 const STREAMS: u32 = 1 << 18;
@@ -43,7 +46,7 @@ impl Start {
 }
 
 impl Trace {
-    /// Attaches to `process`. Must be called within a tokio runtime.
+    /// Attaches to `process`.
     ///
     /// # Errors
     /// [`TargetEnded`] when it ended meanwhile, or why the kernel would not take the probes.
@@ -61,6 +64,7 @@ impl Trace {
             capacities: capacities(settings),
             verbosity: verbosity(settings),
             links: None,
+            sample_interval: settings.sampling.bytes(),
             work: Work::Trace,
         };
         let probes = Probes::load(pid, config(pid, settings), setup)?;
@@ -69,18 +73,30 @@ impl Trace {
             rss: start.rss,
             start,
             modules,
-            probes,
             accounts,
             memory,
-            names: NativeNames::default(),
+            names: NativeNames::of(root::of(process.directory()).ok()),
             settings: settings.clone(),
             inner_tids: HashMap::new(),
             high_water: Default::default(),
             outstanding_before: Vec::new(),
-            cost: Cost::default(),
+            pages: None,
+            cost: Cost {
+                calibration: Calibration::begin(probes.link_kind()).ok(),
+                ..Cost::default()
+            },
+            keeper: Keeper::new(
+                settings.budget,
+                CpuClock::of(process.pid),
+                &settings.hooks.groups(),
+            ),
             trampoline: None,
             refreshed: begin,
+            refreshed_at: 0,
+            extra_refreshes: 0,
+            seen_mapped: HashMap::new(),
             notes: Vec::new(),
+            probes,
             process,
         };
         trace.hook_first()?;
@@ -89,22 +105,27 @@ impl Trace {
 
     /// Hooks everything that is mapped now.
     fn hook_first(&mut self) -> Result<()> {
+        self.hold_back()?;
         let all: Vec<ModuleId> = self
             .modules
             .modules
             .iter()
             .map(|module| module.id)
             .collect();
-        self.hook(&all);
+        let hooked = self.keeper.active();
+        self.hook(&all, &hooked);
+        if hooked.contains(&Group::Growth) {
+            self.watch_faults();
+        }
         if self.live_points() == 0 {
             self.explain_nothing_live()?;
         }
+        self.preflight()?;
         self.start.all_probes_ms = milliseconds(self.start.instant);
         // What takes time and can wait: events wait in the ring meanwhile.
+        self.names.freeze(&all, &self.modules);
         self.accounts.unwinder.modules_changed(&self.modules);
         self.find_cleaners();
-        let kind = self.probes.link_kind();
-        self.cost.measuring = Some(tokio::task::spawn_blocking(move || probes::calibrate(kind)));
         Ok(())
     }
 
@@ -131,7 +152,8 @@ impl Trace {
     /// Hooks what was mapped later, and says since when.
     pub(super) fn hook_later(&mut self, new: &[ModuleId]) {
         let before = self.probes.points.len();
-        self.hook(new);
+        let active = self.keeper.active();
+        self.hook(new, &active);
         let after = self.start.instant.elapsed().as_secs_f64() - self.start.all_probes_ms / 1000.0;
         let mut files: HashMap<ModuleId, usize> = HashMap::new();
         for point in &mut self.probes.points[before..] {
@@ -151,7 +173,7 @@ impl Trace {
         }
     }
 
-    fn hook(&mut self, modules: &[ModuleId]) {
+    pub(super) fn hook(&mut self, modules: &[ModuleId], groups: &[Group]) {
         let mut modules: Vec<&Module> = modules
             .iter()
             .filter_map(|id| self.modules.get(*id))
@@ -165,7 +187,7 @@ impl Trace {
                 .sum::<u64>()
         });
         for module in modules {
-            let points = points_of(module, &self.settings);
+            let points = points_of(module, groups);
             if points.is_empty() {
                 continue;
             }
@@ -215,14 +237,10 @@ impl Trace {
     }
 }
 
-fn points_of(module: &Module, settings: &Settings) -> Vec<Point> {
+fn points_of(module: &Module, groups: &[Group]) -> Vec<Point> {
     let found = resolve(&module.file).into_iter();
     found
-        .filter(|found| match found.function.group {
-            Group::Zlib => settings.hooks.zlib,
-            Group::Mmap => settings.hooks.mmap,
-            Group::Malloc => settings.hooks.malloc,
-        })
+        .filter(|found| groups.contains(&found.function.group))
         .map(|found| Point::new(module.id, found))
         .collect()
 }
@@ -239,7 +257,6 @@ fn config(pid: u32, settings: &Settings) -> Config {
         wakeup_bytes: settings.capacity.ring_bytes / 4,
         block_bytes: settings.capacity.ring_bytes / 4 * 3,
         offsets: probes::kernel_offsets(),
-        sample_interval: settings.sampling.bytes(),
         min_size: settings.sizes.min.unwrap_or(0),
         max_size: settings.sizes.max.unwrap_or(u64::MAX),
     }

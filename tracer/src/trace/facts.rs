@@ -57,6 +57,8 @@ impl Trace {
                 Outcome::Untracked,
             ]),
             in_flight,
+            returns: point.traps(counts, self.probes.link_kind()).returns,
+            counted: counts.get(Outcome::Counted),
             attached_after_seconds: point.attached_after,
             error: point.error.clone(),
         }
@@ -76,6 +78,7 @@ impl Trace {
             );
         }
         add("record without sense", self.accounts.malformed);
+        add("page not kept: too many", self.accounts.forgotten_pages);
         let refused = self
             .probes
             .points
@@ -105,20 +108,18 @@ impl Trace {
 
     pub(super) fn tracer(&self, tally: &Tally) -> Tracer {
         let (cpu_seconds, max_rss) = own_usage();
-        let hits = self
-            .probes
-            .points
-            .iter()
-            .zip(&tally.counts)
-            .map(|(point, counts)| {
-                let traps = if point.function.shape.returns() { 2 } else { 1 };
-                counts.get(Outcome::Seen) * traps
-            });
+        let links = self.probes.link_kind();
+        let points = self.probes.points.iter().zip(&tally.counts);
+        let hits = points.map(|(point, counts)| {
+            let traps = point.traps(counts, links);
+            traps.entries + traps.returns
+        });
         Tracer {
             cpu_seconds,
             max_rss,
             probe_hits: hits.sum(),
             trap_ns: self.cost.trap,
+            budget: self.keeper.budget(),
             high_water: self
                 .high_water
                 .iter()

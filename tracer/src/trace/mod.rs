@@ -1,6 +1,7 @@
 //! A running trace: the target, its probes, and the accounts of what they see.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,29 +10,40 @@ use jiff::Timestamp;
 
 use crate::accounts::{Accounts, Rules, Scene};
 use crate::capture::{Capture, Fill, TrapCost};
+use crate::clock;
 use crate::events::{self, Allocation};
-use crate::probes::{self, Probes};
+use crate::ledger::Intervals;
+use crate::probes::{Calibration, Probes};
 use crate::settings::{Grouping, Settings};
 use crate::snapshot::Mapped;
-use crate::stack::{Frame, Stack, UnknownReason};
+use crate::stack::{Frame, ModuleId, Stack, UnknownReason};
 use crate::symbolize::NativeNames;
-use crate::target::Tid;
 use crate::target::modules::{ModuleTable, maps};
 use crate::target::process::Process;
+use crate::target::{Pages, Tid};
 use crate::unwind::memory::ProcessMemory;
-use crate::unwind::{Jvm, Unwinder, hotspot::UnsupportedJvm};
+use crate::unwind::{Jvm, Unwinder};
+
+use govern::Keeper;
 
 mod attach;
 mod facts;
+mod govern;
+mod growth;
 mod merge;
 mod present;
 mod tally;
 
-/// The target's mappings are read no more often than this, however many stacks lead into unknown code.
+/// The target's mappings are read no more often than this, however many stacks lead into unknown code; but for some at
+/// the beginning of each drain, since a library may be mapped right after the last look.
 const MIN_REFRESH: Duration = Duration::from_millis(20);
+const MAX_REFRESHES: u32 = 4;
 
 /// Bytes of records that are copied out of the ring before they are booked.
 const BATCH: u64 = 1 << 20;
+
+/// How long the end of a very short run waits for the calibration.
+const LAST_CALIBRATION: Duration = Duration::from_secs(2);
 
 /// Attached probes and everything that is known through them. Dropping it detaches.
 pub struct Trace {
@@ -49,10 +61,19 @@ pub struct Trace {
     rss: u64,
     /// Outstanding bytes of each site at the snapshot before.
     outstanding_before: Vec<i64>,
+    /// Which pages are resident, where growth is watched.
+    pages: Option<Pages>,
     cost: Cost,
+    keeper: Keeper,
     trampoline: Option<u64>,
     /// When the target's mappings were last looked at.
     refreshed: Instant,
+    /// The same by the clock of events, in nanoseconds.
+    refreshed_at: u64,
+    /// Looks at the mappings in this drain that stacks asked for.
+    extra_refreshes: u32,
+    /// When each module was last seen where the table says, by the clock of events.
+    seen_mapped: HashMap<ModuleId, u64>,
     /// What the reader has to know that no number says.
     notes: Vec<String>,
 }
@@ -60,9 +81,10 @@ pub struct Trace {
 /// What tracing costs, as far as it is known yet.
 #[derive(Default)]
 struct Cost {
-    /// The calibration, while it is under way.
-    measuring: Option<tokio::task::JoinHandle<Result<TrapCost>>>,
+    calibration: Option<Calibration>,
     trap: Option<TrapCost>,
+    /// Why there is no calibration.
+    unmeasured: Option<String>,
     detach_ms: Option<f64>,
 }
 
@@ -90,6 +112,7 @@ impl Trace {
     pub fn drain(&mut self) -> Result<()> {
         let capacity = u64::from(self.probes.capacities().ring_bytes);
         let mut drained = 0;
+        self.extra_refreshes = 0;
         while drained < capacity {
             let mut records: Vec<Bytes> = Vec::new();
             let bytes = self
@@ -117,6 +140,7 @@ impl Trace {
             self.accounts.malformed += 1;
             return Ok(());
         };
+        let event = self.sized(event);
         let stack = match event.made() {
             Some(made) => Some(self.unwind(made)?),
             None => None,
@@ -135,15 +159,41 @@ impl Trace {
             self.learn_inner_tid(made.tid);
         }
         let mut stack = self.unwind_once(made);
-        // Code of a library that was mapped a moment ago.
-        if leads_nowhere(&stack)
-            && self.refreshed.elapsed() >= MIN_REFRESH
-            && self.refresh()? == Target::Alive
-        {
+        // Code of a library that was mapped a moment ago, or that took the place of another.
+        let time = made.key.time;
+        let outdated =
+            leads_nowhere(&stack) && self.may_refresh(time) || self.is_outdated(&stack, time);
+        if outdated && self.refresh()? == Target::Alive {
             stack = self.unwind_once(made);
         }
         self.accounts.stacks.count(stack.end);
         Ok(stack)
+    }
+
+    /// Whether a look at the mappings may tell more than the last did: something happened since. Stacks that lead nowhere
+    /// may come one after the other, so there is a limit.
+    fn may_refresh(&mut self, made: u64) -> bool {
+        if made <= self.refreshed_at {
+            return false;
+        }
+        self.extra_refreshes += 1;
+        self.extra_refreshes <= MAX_REFRESHES || self.refreshed.elapsed() >= MIN_REFRESH
+    }
+
+    /// Whether the stack, made at that time, goes through a file that is not mapped any more where it was. One that was
+    /// there later was there then.
+    fn is_outdated(&mut self, stack: &Stack, made: u64) -> bool {
+        let pid = self.process.pid.0;
+        let (seen, modules) = (&mut self.seen_mapped, &self.modules);
+        stack.frames.iter().any(|frame| match frame {
+            Frame::Native { module, .. } => {
+                seen.get(module).is_none_or(|seen| *seen < made) && {
+                    seen.insert(*module, clock::monotonic());
+                    modules.is_outdated(pid, *module)
+                }
+            }
+            _ => false,
+        })
     }
 
     fn unwind_once(&mut self, made: &Allocation) -> Stack {
@@ -166,12 +216,16 @@ impl Trace {
     /// Looks at what the target has mapped since, and hooks it.
     pub fn refresh(&mut self) -> Result<Target> {
         self.refreshed = Instant::now();
+        self.refreshed_at = clock::monotonic();
         if let Ok(rss) = self.process.rss() {
             self.rss = rss;
         }
         let new = match self.modules.refresh(self.process.pid.0) {
             Ok(new) => new,
-            Err(_) if self.process.ended() => return Ok(Target::Ended),
+            // Its memory goes before it has ended.
+            Err(error) if error.kind() == ErrorKind::NotFound || self.process.ended() => {
+                return Ok(Target::Ended);
+            }
             Err(error) => {
                 return Err(error).context(format!(
                     "cannot read the mappings of process {}",
@@ -179,14 +233,10 @@ impl Trace {
                 ));
             }
         };
-        let starting = matches!(
-            self.accounts.unwinder.jvm(),
-            Jvm::Unsupported(UnsupportedJvm::Starting)
-        );
-        if !new.is_empty() || starting {
-            self.accounts.unwinder.modules_changed(&self.modules);
-        }
+        // Also when something was only unmapped: what takes its place is no part of it.
+        self.accounts.unwinder.modules_changed(&self.modules);
         self.hook_later(&new);
+        self.names.freeze(&new, &self.modules);
         self.tell_trampoline()?;
         if self.accounts.cleaners.is_empty() {
             self.find_cleaners();
@@ -237,21 +287,23 @@ impl Trace {
     /// Detaches: what is counted from here on is final, no call is under way in it.
     pub fn stop(&mut self) -> Result<()> {
         self.refresh()?;
+        self.govern()?;
         self.cost.detach_ms = Some(self.probes.detach().as_secs_f64() * 1000.0);
         Ok(())
     }
 
     /// The last capture, after [`Trace::stop`].
-    pub async fn finish(mut self) -> Result<Capture> {
-        if let Some(measured) = self.cost.measuring.take() {
-            self.cost.trap = measured.await.ok().and_then(Result::ok);
+    pub fn finish(mut self) -> Result<Capture> {
+        self.measure_traps(LAST_CALIBRATION);
+        if let Some(calibration) = self.cost.calibration.take() {
+            calibration.end();
         }
         self.capture()
     }
 
     fn rules(settings: &Settings) -> Rules {
         Rules {
-            interval: settings.sampling.bytes(),
+            intervals: Intervals::new(settings.sampling.bytes()),
             by_thread: settings.grouping == Grouping::StackAndThread,
         }
     }
@@ -288,5 +340,3 @@ fn mappings(process: &Process) -> Option<Vec<Mapped>> {
     });
     Some(mapped.collect())
 }
-
-pub use probes::Point;

@@ -121,7 +121,9 @@ fn capture_site(
     let allocated = match site.kind {
         SiteKind::Deflate | SiteKind::Inflate => held.bytes,
         // Where the events were lost, what is outstanding is all that is known to have been allocated.
-        SiteKind::Malloc | SiteKind::Mmap => site.totals.allocated_bytes.max(held.bytes),
+        SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault => {
+            site.totals.allocated_bytes.max(held.bytes)
+        }
     };
     capture::Site {
         kind: site.kind,

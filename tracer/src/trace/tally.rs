@@ -44,7 +44,7 @@ impl Trace {
             mappings: mappings.as_deref(),
             baseline: lost_mappings.then_some(self.start.mappings.as_slice()),
             memory: alive.then_some(&self.memory),
-            interval: self.settings.sampling.bytes(),
+            pages: self.pages.as_ref().filter(|_| alive),
             malloc: self.settings.hooks.malloc,
             made_before,
         };

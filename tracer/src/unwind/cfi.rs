@@ -14,6 +14,8 @@ use crate::target::modules::elf::{self, Segment};
 
 /// FDEs that are indexed in a file without `.eh_frame_hdr`.
 const MAX_FDES: usize = 1 << 20;
+/// Bytes of an entry in `.eh_frame_hdr`: two numbers of at least 16 bits.
+const MIN_ENTRY: usize = 4;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -37,8 +39,7 @@ pub mod registers {
 use registers::{BX, FP, RA, SP};
 
 /// How the caller's registers are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Rule {
     Row(Row),
     /// The kernel called here to deliver a signal; all registers were saved on the stack.
@@ -46,8 +47,7 @@ pub enum Rule {
 }
 
 /// One row of a CFI table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Row {
     pub cfa: Cfa,
     pub ra: Place,
@@ -56,19 +56,17 @@ pub struct Row {
 }
 
 /// The canonical frame address: the stack pointer before the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Cfa {
     Sp(i64),
     Fp(i64),
     Bx(i64),
-    #[cfg_attr(test, serde(skip))]
+    #[serde(skip)]
     Expression(UnwindExpression<usize>),
 }
 
 /// Where the caller's value of a register is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Place {
     /// Nowhere. For the return address: this is the thread's first frame.
     Undefined,
@@ -76,7 +74,7 @@ pub enum Place {
     /// In memory, so many bytes from the CFA.
     AtCfa(i64),
     /// In memory, at the address that the expression computes.
-    #[cfg_attr(test, serde(skip))]
+    #[serde(skip)]
     AtExpression(UnwindExpression<usize>),
     /// A form that no compiler has been seen to use for this register.
     Unsupported,
@@ -168,9 +166,13 @@ impl CfiTables {
                 let header = EhFrameHdr::new(header, LittleEndian)
                     .parse(&self.bases, 8)
                     .ok()?;
-                header
-                    .table()?
-                    .fde_for_address(eh_frame, &self.bases, address, EhFrame::cie_from_offset)
+                let begin = header.eh_frame_ptr().direct().ok()?;
+                let found = header.table()?.lookup(address, &self.bases).ok()?;
+                // Not by `fde_for_address`, whose subtraction overflows where a table points below the section.
+                let offset = found.direct().ok()?.checked_sub(begin)?;
+                let offset = usize::try_from(offset).ok()?;
+                eh_frame
+                    .fde_from_offset(&self.bases, offset.into(), EhFrame::cie_from_offset)
                     .ok()?
             }
             None => {
@@ -205,10 +207,14 @@ impl CfiTables {
     }
 }
 
+/// Whether `header` has a table to search in, which is not said to be longer than the header.
 fn has_table(header: &[u8], bases: &BaseAddresses) -> bool {
     EhFrameHdr::new(header, LittleEndian)
         .parse(bases, 8)
-        .is_ok_and(|header| header.table().is_some())
+        .is_ok_and(|parsed| {
+            let entries = parsed.table().map(|table| table.iter(bases).size_hint().0);
+            entries.is_some_and(|entries| entries <= header.len() / MIN_ENTRY)
+        })
 }
 
 fn place(register: Register, rule: Option<RegisterRule<usize>>) -> Place {

@@ -3,6 +3,7 @@
 use crate::stack::StackEnd;
 
 use super::StackCapture;
+use super::arch::Arch;
 
 /// The registers of one frame, as far as a walk follows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +46,16 @@ impl Cursor {
 /// The copied part of a stack: never read from the live target, which goes on using it.
 #[derive(Clone, Copy, Debug)]
 pub struct CapturedStack<'a> {
+    pub arch: Arch,
     start: u64,
     bytes: &'a [u8],
     truncated: bool,
 }
 
 impl<'a> CapturedStack<'a> {
-    pub fn new(capture: &StackCapture<'a>) -> Self {
+    pub fn new(capture: &StackCapture<'a>, arch: Arch) -> Self {
         CapturedStack {
+            arch,
             start: capture.registers.sp,
             bytes: capture.bytes,
             truncated: capture.truncated,
@@ -73,6 +76,14 @@ impl<'a> CapturedStack<'a> {
         bytes
             .map(|bytes| u64::from_le_bytes(*bytes))
             .ok_or(self.beyond())
+    }
+
+    /// The return address in the word at `address`, which may be signed.
+    ///
+    /// # Errors
+    /// Those of [`CapturedStack::word`].
+    pub fn return_address(&self, address: u64) -> Result<u64, StackEnd> {
+        self.word(address).map(|word| self.arch.strip(word))
     }
 
     /// Why there is nothing above the copied bytes.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -157,40 +158,32 @@ impl<M: Memory> Memory for PageCache<M> {
         if self.pages.borrow().len() >= self.limit {
             return self.memory.read(address, buf);
         }
-        read_pages(address, buf, |page| {
-            if let Some(found) = self.pages.borrow().get(&page) {
-                return Some(found.clone());
-            }
-            let bytes = self
-                .memory
-                .read_vec(page.checked_mul(PAGE)?, PAGE as usize)
-                .ok()?;
-            self.pages.borrow_mut().insert(page, bytes.clone());
-            Some(bytes)
-        })
+        let mut at = address;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let from = (at % PAGE) as usize;
+            let len = rest.len().min(PAGE as usize - from);
+            let (part, behind) = std::mem::take(&mut rest).split_at_mut(len);
+            self.copy(at / PAGE, from, part)?;
+            rest = behind;
+            at = at.checked_add(len as u64).ok_or(Unreadable)?;
+        }
+        Ok(())
     }
 }
 
-fn read_pages(
-    address: u64,
-    buf: &mut [u8],
-    page: impl Fn(u64) -> Option<Vec<u8>>,
-) -> Result<(), Unreadable> {
-    let mut at = address;
-    let mut rest = buf;
-    while !rest.is_empty() {
-        let bytes = page(at / PAGE).ok_or(Unreadable)?;
-        let from = bytes.get((at % PAGE) as usize..).ok_or(Unreadable)?;
-        let len = from.len().min(rest.len());
-        if len == 0 {
-            return Err(Unreadable);
-        }
-        let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
-        head.copy_from_slice(&from[..len]);
-        rest = tail;
-        at = at.checked_add(len as u64).ok_or(Unreadable)?;
+impl<M: Memory> PageCache<M> {
+    /// Fills `part` with what begins at `from` in `page`, and ends in it.
+    fn copy(&self, page: u64, from: usize, part: &mut [u8]) -> Result<(), Unreadable> {
+        let mut pages = self.pages.borrow_mut();
+        let bytes = match pages.entry(page) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(self.memory.read_vec(page * PAGE, PAGE as usize)?),
+        };
+        let bytes = bytes.get(from..from + part.len()).ok_or(Unreadable)?;
+        part.copy_from_slice(bytes);
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

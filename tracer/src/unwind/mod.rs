@@ -9,19 +9,22 @@ use std::time::{Duration, Instant};
 use crate::stack::{MethodTable, Stack};
 use crate::target::modules::{Module, ModuleTable};
 
-mod cfi;
-mod cursor;
+pub(crate) mod arch;
+pub(crate) mod cfi;
+pub(crate) mod cursor;
 mod expression;
+pub(crate) mod fixture;
 pub mod hotspot;
 pub mod memory;
 mod native;
 mod return_probe;
-mod rule;
-mod walk;
+pub(crate) mod rule;
+pub(crate) mod walk;
 
 #[cfg(test)]
 mod tests;
 
+use arch::Arch;
 use hotspot::{HotSpot, JvmVersion, Moment, UnsupportedJvm};
 use memory::Memory;
 use native::NativeUnwinder;
@@ -77,6 +80,7 @@ pub enum Jvm<'a> {
 
 /// Turns captures of one process into stacks, and remembers what it learns on the way.
 pub struct Unwinder<M> {
+    arch: Arch,
     memory: M,
     native: NativeUnwinder,
     jvm: Option<Result<HotSpot, UnsupportedJvm>>,
@@ -89,6 +93,7 @@ impl<M: Memory> Unwinder<M> {
     /// An unwinder that knows no modules yet: call [`Unwinder::modules_changed`] before the first walk.
     pub fn new(memory: M) -> Self {
         Unwinder {
+            arch: Arch::HOST,
             memory,
             native: NativeUnwinder::default(),
             jvm: None,
@@ -122,7 +127,7 @@ impl<M: Memory> Unwinder<M> {
     /// target. Where the last frame is [`UnknownReason::NotMapped`](crate::stack::UnknownReason::NotMapped), the table
     /// may be older than the capture: refresh it and walk again.
     pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
-        let (cursor, stack) = walk::first(capture);
+        let (cursor, stack) = walk::first(capture, self.arch);
         let mut frames = Vec::with_capacity(64);
         let java = hotspot::Walk {
             memory: &self.memory,

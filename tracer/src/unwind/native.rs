@@ -100,7 +100,6 @@ impl NativeUnwinder {
     }
 
     /// An unwinder that has looked up `known` before, and no more than that.
-    #[cfg(test)]
     pub fn from_known(known: Vec<(u64, Frame, Option<Rule>)>) -> Self {
         let mut unwinder = NativeUnwinder::default();
         for (address, frame, rule) in known {

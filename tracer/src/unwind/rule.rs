@@ -2,6 +2,7 @@
 
 use crate::stack::StackEnd;
 
+use super::arch::Arch;
 use super::cfi::{Cfa, CfiTables, Place, Row, Rule};
 use super::cursor::{CapturedStack, Cursor};
 use super::expression::evaluate;
@@ -62,7 +63,7 @@ fn apply_row(
         return Ok(Step::Root);
     }
     let (pc, slot) = restore(row.ra, now.lr)?;
-    let pc = strip_authentication(pc.ok_or(StackEnd::NoUnwindInfo)?);
+    let pc = stack.arch.strip(pc.ok_or(StackEnd::NoUnwindInfo)?);
     // A frame pointer that was not saved where CFI says (a damaged stack) matters only if a later rule needs it.
     let fp = restore(row.fp, Some(now.fp)).map_or(0, |(fp, _)| fp.unwrap_or(0));
     let bx = restore(row.bx, now.bx).map_or(None, |(bx, _)| bx);
@@ -84,16 +85,15 @@ fn slot(
 /// The registers that the kernel saved when it delivered a signal: `struct rt_sigframe` with its `ucontext`, an ABI of
 /// each architecture. The interrupted instruction was about to run: it is no return address.
 fn signal_frame(now: &Cursor, stack: &CapturedStack<'_>) -> Result<Step, StackEnd> {
-    #[cfg(target_arch = "x86_64")]
-    const SAVED: (u64, u64, u64, u64) = (168, 160, 120, 128);
-    #[cfg(target_arch = "aarch64")]
-    const SAVED: (u64, u64, u64, u64) = (568, 560, 544, 464);
-    let (pc, sp, fp, bx) = SAVED;
+    let (pc, sp, fp, bx) = match stack.arch {
+        Arch::X86_64 => (168, 160, 120, 128),
+        Arch::Aarch64 => (568, 560, 544, 464),
+    };
     let word = |offset: u64| stack.word(now.sp.checked_add(offset).ok_or(StackEnd::NoProgress)?);
-    #[cfg(target_arch = "aarch64")]
-    let lr = Some(word(552)?);
-    #[cfg(not(target_arch = "aarch64"))]
-    let lr = None;
+    let lr = match stack.arch {
+        Arch::X86_64 => None,
+        Arch::Aarch64 => Some(word(552)?),
+    };
     let cursor = Cursor {
         pc: word(pc)?,
         sp: word(sp)?,
@@ -107,13 +107,4 @@ fn signal_frame(now: &Cursor, stack: &CapturedStack<'_>) -> Result<Step, StackEn
         return Err(StackEnd::Truncated);
     }
     Ok(Step::Caller { cursor, slot: None })
-}
-
-/// Return addresses may be signed in their upper bits on aarch64 (pointer authentication).
-fn strip_authentication(address: u64) -> u64 {
-    if cfg!(target_arch = "aarch64") {
-        address & 0x0000_ffff_ffff_ffff
-    } else {
-        address
-    }
 }

@@ -3,6 +3,7 @@
 use crate::stack::{Frame, Marker, Stack, StackEnd};
 
 use super::StackCapture;
+use super::arch::Arch;
 use super::cursor::{CapturedStack, Cursor};
 use super::hotspot::{HotSpot, Walk};
 use super::memory::Memory;
@@ -43,10 +44,12 @@ impl<M: Memory> Walker<'_, M> {
                 Ok(None) => return StackEnd::Root,
                 Err(end) => Err(end),
             };
-            cursor = match next.or_else(|end| self.resume(&cursor, end)) {
+            let next = match next.or_else(|end| self.resume(&cursor, end)) {
                 Ok(next) => next,
                 Err(end) => return end,
             };
+            debug_assert!(next.sp > cursor.sp || next.sp == cursor.sp && cursor.lr.is_some());
+            cursor = next;
         }
         StackEnd::FrameLimit
     }
@@ -58,6 +61,9 @@ impl<M: Memory> Walker<'_, M> {
             .as_mut()
             .filter(|hotspot| hotspot.contains(cursor.pc))
         {
+            if !cursor.is_return_address {
+                return Err(hotspot.running(&mut self.java, cursor));
+            }
             let step = hotspot.step(&mut self.java, cursor)?;
             self.passed_java = true;
             self.call_wrapper = step.call_wrapper;
@@ -96,7 +102,7 @@ impl<M: Memory> Walker<'_, M> {
             return Err(StackEnd::NoUnwindInfo);
         }
         let slot = cursor.fp.checked_add(8).ok_or(StackEnd::NoUnwindInfo)?;
-        let (pc, fp) = (word(slot)?, word(cursor.fp)?);
+        let (pc, fp) = (self.java.stack.return_address(slot)?, word(cursor.fp)?);
         let sp = cursor.fp.checked_add(16).ok_or(StackEnd::NoUnwindInfo)?;
         let pc = self
             .probes
@@ -142,9 +148,9 @@ pub fn finish(mut frames: Vec<Frame>, end: StackEnd) -> Stack {
 }
 
 /// Where a walk of `capture` begins.
-pub fn first<'a>(capture: &StackCapture<'a>) -> (Cursor, CapturedStack<'a>) {
+pub fn first<'a>(capture: &StackCapture<'a>, arch: Arch) -> (Cursor, CapturedStack<'a>) {
     let registers = capture.registers;
-    let lr = cfg!(target_arch = "aarch64").then_some(registers.lr);
+    let lr = (arch == Arch::Aarch64).then_some(registers.lr);
     let cursor = Cursor {
         pc: registers.ip,
         sp: registers.sp,
@@ -153,5 +159,5 @@ pub fn first<'a>(capture: &StackCapture<'a>) -> (Cursor, CapturedStack<'a>) {
         lr,
         is_return_address: capture.ip_is_return_address,
     };
-    (cursor, CapturedStack::new(capture))
+    (cursor, CapturedStack::new(capture, arch))
 }

@@ -78,7 +78,7 @@ fn attach_points(target: &Target) -> Vec<Instruction> {
 impl Results {
     fn measure(&mut self, target: &Target, points: &[Instruction]) -> Result<()> {
         let start = Instant::now();
-        let tool = Tool::capture_unawaited(target.pid(), &[]);
+        let tool = Tool::capture_unawaited(target.pid(), &["--max-overhead", "5"]);
         tool.await_live();
         self.line.push(milliseconds(start));
         // What begins after the attach, such as measuring the traps, is over.

@@ -19,6 +19,7 @@ pub fn attach(pid: u32) -> Result<Probes> {
         points: MAX_POINTS,
     };
     let setup = Setup {
+        sample_interval: 0,
         capacities,
         verbosity: 0,
         links: None,

@@ -201,6 +201,7 @@ pub fn server() -> Capture {
         trap_ns: Some(TrapCost {
             emulated: 560.0,
             single_step: 9_800.0,
+            at_return: 310.0,
         }),
         high_water: BTreeMap::from([(
             "LIVE".to_owned(),
@@ -212,6 +213,17 @@ pub fn server() -> Capture {
         first_probe_ms: 120.0,
         all_probes_ms: 310.0,
         detach_ms: Some(57.0),
+        budget: Budget {
+            percent: Some(5.0),
+            peak_percent: 3.2,
+            program_seconds: 0.25,
+            watched: vec![Watched {
+                group: "malloc".to_owned(),
+                from_seconds: 0.0,
+                until_seconds: None,
+            }],
+            steps: Vec::new(),
+        },
     };
     capture.notes = vec![
         "libnetty_tcnative.so was mapped 4 s after the attach; what it did before is missing"

@@ -26,6 +26,7 @@ fn each_byte_is_folded_once() {
         capture.sites.retain(|site| match site.kind {
             SiteKind::Malloc => hooked("malloc"),
             SiteKind::Mmap => hooked("mmap"),
+            SiteKind::Fault => hooked("growth"),
             SiteKind::Deflate | SiteKind::Inflate => hooked("zlib"),
         });
         let folded: u64 = folded::stacks(&capture, &Filter::default()).values().sum();

@@ -212,6 +212,27 @@ fn what_limits_the_answer_is_said() {
     );
 }
 
+/// Proves that what the budget left unrecorded is said before anything else.
+#[test]
+fn what_was_not_recorded_comes_first() {
+    let mut capture = empty();
+    capture.tracer.budget.watched = vec![Watched {
+        group: "malloc".to_owned(),
+        from_seconds: 0.2,
+        until_seconds: Some(0.2),
+    }];
+    let told = sentences(&capture);
+    assert!(told[0].starts_with("malloc was not recorded, "), "{told:?}");
+    capture.tracer.budget.watched[0].until_seconds = Some(12.7);
+    let told = sentences(&capture);
+    assert!(
+        told[0].starts_with("malloc was recorded for the first 12.5 s only, "),
+        "{told:?}"
+    );
+    capture.tracer.budget.watched[0].until_seconds = None;
+    assert_eq!(sentences(&capture).len(), 1);
+}
+
 /// Proves that a site without any name is said to be so.
 #[test]
 fn unknown_callers_have_a_reason() {

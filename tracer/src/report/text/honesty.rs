@@ -46,6 +46,7 @@ fn lines(capture: &Capture) -> Vec<(&'static str, String)> {
         ("memory", memory(capture)),
         ("", difference(capture)),
         ("cost", cost(capture)),
+        ("budget", budget(capture)),
         ("tracer", tracer(capture)),
     ]
 }
@@ -247,26 +248,37 @@ fn cost(capture: &Capture) -> String {
     let Some(trap) = tracer.trap_ns else {
         return format!("{hits}; the cost of a hit was not measured");
     };
-    let stepped = |f: &&Function| !f.emulated;
-    let stepped = capture
-        .functions
+    let sum = |traps: &dyn Fn(&Function) -> u64| {
+        capture
+            .functions
+            .iter()
+            .fold(0u64, |sum, f| sum.saturating_add(traps(f)))
+    };
+    let entries = |f: &Function| f.seen.saturating_add(f.counted);
+    let parts = [
+        (
+            sum(&|f| u64::from(f.emulated) * entries(f)),
+            "emulated",
+            trap.emulated,
+        ),
+        (
+            sum(&|f| u64::from(!f.emulated) * entries(f)),
+            "single-stepped",
+            trap.single_step,
+        ),
+        (sum(&|f| f.returns), "at returns", trap.at_return),
+    ];
+    let texts: Vec<String> = parts
         .iter()
-        .filter(stepped)
-        .fold(0u64, |sum, f| sum.saturating_add(f.seen));
-    let stepped = stepped.min(tracer.probe_hits);
-    let emulated = tracer.probe_hits - stepped;
-    let seconds = (emulated as f64 * trap.emulated + stepped as f64 * trap.single_step) / 1e9;
-    let mut text = format!(
-        "{hits}: {} emulated × {:.0} ns",
-        Count(emulated),
-        trap.emulated
-    );
-    if stepped > 0 {
-        text += &format!(
-            " + {} single-stepped × {:.0} ns",
-            Count(stepped),
-            trap.single_step
-        );
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, what, cost)| format!("{} {what} × {cost:.0} ns", Count(*count)))
+        .collect();
+    let programs = tracer.budget.program_seconds;
+    let traps = parts.iter().map(|(count, _, cost)| *count as f64 * cost);
+    let seconds = traps.sum::<f64>() / 1e9 + programs;
+    let mut text = format!("{hits}: {}", texts.join(" + "));
+    if programs > 0.0 {
+        text += &format!(" + {} in programs", Seconds(programs));
     }
     let share = Share {
         part: seconds,
@@ -276,6 +288,37 @@ fn cost(capture: &Capture) -> String {
         " = ~{} of the target's CPU time (~{share} of one core)",
         Seconds(seconds)
     )
+}
+
+/// What tracing was allowed to cost, the most that it did, and what had to be given up for that.
+fn budget(capture: &Capture) -> String {
+    let budget = &capture.tracer.budget;
+    let Some(percent) = budget.percent else {
+        return "no limit".to_owned();
+    };
+    let mut text = format!(
+        "{percent} % of the target's CPU time (of one CPU at least); at most {:.1} % in any quarter of a second",
+        budget.peak_percent
+    );
+    for watched in &budget.watched {
+        if let Some(until) = watched.until_seconds {
+            let group = clean::name(&watched.group);
+            text += &match until - watched.from_seconds {
+                recorded if recorded > 0.0 => format!(
+                    "; {group} was recorded until second {until:.1}: what was freed later still counts"
+                ),
+                _ => format!("; {group} was not recorded"),
+            };
+        }
+    }
+    for step in &budget.steps {
+        text += &format!(
+            "; second {:.1}: {}",
+            step.at_seconds,
+            clean::name(&step.what)
+        );
+    }
+    text
 }
 
 fn tracer(capture: &Capture) -> String {

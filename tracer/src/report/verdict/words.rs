@@ -27,6 +27,7 @@ pub fn unit(kind: SiteKind) -> &'static str {
         SiteKind::Deflate | SiteKind::Inflate => "stream",
         SiteKind::Malloc => "block",
         SiteKind::Mmap => "region",
+        SiteKind::Fault => "page",
     }
 }
 
@@ -77,6 +78,17 @@ impl fmt::Display for Finding {
                 mostly,
             } => incomplete(out, *stacks, *complete, mostly.as_deref()),
             Finding::NoJavaFrames { reason } => write!(out, "Java frames are missing: {reason}"),
+            Finding::NotRecorded { group, seconds } if *seconds > 0.0 => write!(
+                out,
+                "{group} was recorded for the first {} only, since more would have cost the target more than allowed; \
+                 blocks freed later still count (--max-overhead sets the limit)",
+                Seconds(*seconds)
+            ),
+            Finding::NotRecorded { group, .. } => write!(
+                out,
+                "{group} was not recorded, since that would have cost the target more than allowed: what follows says \
+                 nothing of it (--max-overhead sets the limit)"
+            ),
             Finding::TargetEnded => {
                 out.write_str("The target ended in the window: this is what was outstanding then")
             }
@@ -140,15 +152,15 @@ fn ended_by_cleaner(
 }
 
 fn largest(out: &mut fmt::Formatter<'_>, site: &Largest) -> fmt::Result {
-    let what = if site.kind == SiteKind::Malloc {
-        "malloc"
-    } else {
-        "mmap"
+    let what = match site.kind {
+        SiteKind::Malloc => "of malloc by",
+        SiteKind::Fault => "touched first by",
+        SiteKind::Mmap | SiteKind::Deflate | SiteKind::Inflate => "of mmap by",
     };
     let (mark, blocks) = (mark(site.estimated), counted(site.count, unit(site.kind)));
     write!(
         out,
-        "{mark}{} in {mark}{blocks} of {what} by {}",
+        "{mark}{} in {mark}{blocks} {what} {}",
         Bytes(site.bytes),
         site.caller
     )?;
@@ -156,7 +168,11 @@ fn largest(out: &mut fmt::Formatter<'_>, site: &Largest) -> fmt::Result {
         write!(out, " (via {via})")?;
     }
     let verb = if site.count == 1 { "is" } else { "are" };
-    write!(out, " {verb} outstanding: {mark}{} of all", site.share)
+    let state = match site.kind {
+        SiteKind::Fault => "resident",
+        _ => "outstanding",
+    };
+    write!(out, " {verb} {state}: {mark}{} of all", site.share)
 }
 
 fn incomplete(

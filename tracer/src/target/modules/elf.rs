@@ -16,21 +16,29 @@ use object::{Object, ObjectSection, ReadRef};
 /// The largest piece of a file that is read at once.
 const MAX_READ: u64 = 64 << 20;
 /// All that is read from one file in one visit.
-const MAX_TOTAL: u64 = 256 << 20;
+pub const MAX_TOTAL: u64 = 256 << 20;
+/// What a cached piece takes besides its bytes.
+const PIECE: u64 = 64;
 
 /// A 64-bit little-endian ELF file, read in bounds.
 pub type Elf<'a> = ElfFile64<'a, LittleEndian, Bounded<'a>>;
 
 /// Parses `file` and hands it to `visit`; `None` where it is not a 64-bit little-endian ELF file or can't be read.
 pub fn visit<T>(file: &File, visit: impl FnOnce(&Elf<'_>) -> T) -> Option<T> {
+    read(file, MAX_READ, |data| {
+        Elf::parse(data).ok().map(|elf| visit(&elf))
+    })
+}
+
+/// Hands the bytes of `file` to `read`, in pieces of at most `max_piece` bytes.
+pub fn read<T>(file: &File, max_piece: u64, read: impl FnOnce(Bounded<'_>) -> T) -> T {
     let cache = ReadCache::new(Pread { file, position: 0 });
     let budget = Cell::new(MAX_TOTAL);
-    let elf = Elf::parse(Bounded {
+    read(Bounded {
         cache: &cache,
         budget: &budget,
+        max_piece,
     })
-    .ok()?;
-    Some(visit(&elf))
 }
 
 /// The GNU build id of `file`, in hexadecimal.
@@ -98,15 +106,17 @@ pub fn stated_address(segments: &[Segment], file_offset: u64) -> Option<u64> {
 pub struct Bounded<'a> {
     cache: &'a ReadCache<Pread<'a>>,
     budget: &'a Cell<u64>,
+    max_piece: u64,
 }
 
 impl Bounded<'_> {
     fn spend(self, size: u64) -> Result<(), ()> {
-        if size > MAX_READ {
+        if size > self.max_piece {
             return Err(());
         }
+        let spent = size.checked_add(PIECE).ok_or(())?;
         self.budget
-            .set(self.budget.get().checked_sub(size).ok_or(())?);
+            .set(self.budget.get().checked_sub(spent).ok_or(())?);
         Ok(())
     }
 }

@@ -34,7 +34,10 @@ pub fn read(pid: u32) -> io::Result<Vec<u8>> {
     File::open(format!("/proc/{pid}/maps"))?
         .take(MAX_BYTES)
         .read_to_end(&mut text)?;
-    if text.is_empty() {
+    // The kernel writes page by page: a process that ends meanwhile leaves us with the beginning. One that still has
+    // memory had it all the time.
+    let lives = File::open(format!("/proc/{pid}/maps"))?.read(&mut [0])? > 0;
+    if text.is_empty() || !lives {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
             format!("process {pid} has ended: it has no memory"),

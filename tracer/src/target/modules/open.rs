@@ -1,5 +1,6 @@
 //! Opening what a mapping maps, and nothing else.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::FromRawFd;
@@ -82,13 +83,21 @@ pub fn vdso(pid: u32, mapping: &Mapping<'_>) -> io::Result<File> {
     let size = (mapping.end - mapping.start).min(MAX_VDSO);
     let mut bytes = vec![0; size as usize];
     File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut bytes, mapping.start)?;
-    // SAFETY: the name is a NUL-terminated constant; the call has no other memory effects.
-    let fd = unsafe { libc::memfd_create(c"offheap-vdso".as_ptr(), libc::MFD_CLOEXEC) };
+    in_memory(c"offheap-vdso", &bytes)
+}
+
+/// A file in memory that holds `bytes`.
+///
+/// # Errors
+/// There is no memory, or the kernel makes no memory files.
+pub fn in_memory(name: &CStr, bytes: &[u8]) -> io::Result<File> {
+    // SAFETY: the name is NUL-terminated and outlives the call, which has no other memory effects.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: `fd` is a new descriptor that nothing else owns.
     let mut file = unsafe { File::from_raw_fd(fd) };
-    file.write_all(&bytes)?;
+    file.write_all(bytes)?;
     Ok(file)
 }

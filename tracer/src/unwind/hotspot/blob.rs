@@ -123,6 +123,9 @@ impl Blob {
         }
         let name_pointer = record.u64(layout.blob.name)?;
         let name = memory.read_name(name_pointer, MAX_NAME)?;
+        if name.is_empty() {
+            return Err(Unreadable);
+        }
         let kind = BlobKind::of(&name);
         let nmethod = match kind {
             BlobKind::Compiled | BlobKind::NativeWrapper => {

@@ -22,8 +22,7 @@ const MAX_HOPS: usize = 64;
 const FREE: u8 = 0xff;
 
 /// The heaps of the code cache, as they are reserved: that does not change while the process lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CodeCache {
     heaps: Vec<CodeHeap>,
     low: u64,
@@ -32,8 +31,7 @@ pub struct CodeCache {
     block_used: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct CodeHeap {
     /// Where the first block begins.
     low: u64,
@@ -83,6 +81,11 @@ impl CodeCache {
     pub fn used(&self, blob: u64) -> Result<u64, Unreadable> {
         let block = blob.checked_sub(self.block_size).ok_or(Unreadable)?;
         block.checked_add(self.block_used).ok_or(Unreadable)
+    }
+
+    /// The lowest address that is reserved for code.
+    pub fn low(&self) -> u64 {
+        self.low
     }
 
     /// The address of the blob that `address` lies in; `None` where no block is in use.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::stack::{Frame, Marker, MethodTable, StackEnd, UnknownReason};
+use crate::unwind::arch::Arch;
 use crate::unwind::cursor::{CapturedStack, Cursor};
 use crate::unwind::memory::Memory;
 
@@ -21,15 +22,16 @@ const ENTRY_BARRIER: u64 = u64::MAX;
 /// Slots of an interpreter frame, in bytes below the frame pointer.
 const SENDER_SP: u64 = 8;
 const METHOD: u64 = 24;
-#[cfg(target_arch = "x86_64")]
-const BCP: u64 = 64;
-#[cfg(target_arch = "aarch64")]
-const BCP: u64 = 72;
-/// JDK 8 has no mirror slot and one less.
-#[cfg(target_arch = "x86_64")]
-const BCP_8: u64 = 56;
-#[cfg(target_arch = "aarch64")]
-const BCP_8: u64 = 56;
+
+/// Where the interpreter keeps the bytecode pointer.
+fn bytecode_pointer(arch: Arch, release: u32) -> u64 {
+    match arch {
+        // JDK 8 has no mirror slot and one less.
+        _ if release < 9 => 56,
+        Arch::X86_64 => 64,
+        Arch::Aarch64 => 72,
+    }
+}
 
 /// What a walk lends to the JVM's unwinder.
 pub struct Walk<'a, M> {
@@ -106,7 +108,7 @@ impl HotSpot {
     fn either<M: Memory>(&self, walk: &Walk<'_, M>, now: &Cursor) -> Option<Arc<JavaCode>> {
         let leads = |code: &Arc<JavaCode>| {
             let top = now.sp.checked_add(code.rule.bytes()?)?;
-            let pc = walk.stack.word(top.checked_sub(8)?).ok()?;
+            let pc = walk.stack.return_address(top.checked_sub(8)?).ok()?;
             Some(self.contains(pc))
         };
         let [code, before] = self.known.candidates(now.pc)?;
@@ -124,6 +126,20 @@ impl HotSpot {
         (before.rule.bytes() == Some(bytes)).then_some(bytes)
     }
 
+    /// Adds the method that `now` interrupted, as at a page fault. Where its frame stands between two calls nothing tells,
+    /// least of all in a prologue: the walk ends here.
+    pub fn running<M: Memory>(&mut self, walk: &mut Walk<'_, M>, now: &Cursor) -> StackEnd {
+        let frame = match self.code(walk.memory, walk.methods, walk.moment, now.pc) {
+            Ok(code) => code.frames.last().cloned(),
+            Err(reason) => Some(Frame::Unknown {
+                address: now.pc,
+                reason,
+            }),
+        };
+        walk.frames.extend(frame);
+        StackEnd::InJava
+    }
+
     /// Callers of compiled code are generated code, too (the interpreter, compiled code, the call stub): by that the
     /// return address is recognised where the code has pushed something.
     fn fixed_size<M: Memory>(
@@ -134,14 +150,14 @@ impl HotSpot {
     ) -> Result<Cursor, StackEnd> {
         let top = now.sp.checked_add(bytes).ok_or(StackEnd::NoProgress)?;
         // A caller whose code is gone is still the caller: the next step says what it lacks.
-        let first = walk.stack.word(top.wrapping_sub(8))?;
+        let first = walk.stack.return_address(top.wrapping_sub(8))?;
         if self.contains(first) {
             let fp = walk.stack.word(top.wrapping_sub(16))?;
             return Ok(Cursor::caller(first, top, fp));
         }
         for pushed in 1..=MAX_PUSHED {
             let sp = top.checked_add(8 * pushed).ok_or(StackEnd::NoProgress)?;
-            let Ok(pc) = walk.stack.word(sp.wrapping_sub(8)) else {
+            let Ok(pc) = walk.stack.return_address(sp.wrapping_sub(8)) else {
                 break;
             };
             if self.is_code(walk, pc) {
@@ -206,7 +222,7 @@ impl HotSpot {
             return Err(StackEnd::BadCodeBlob);
         }
         let slot = |below: u64| walk.stack.word(now.fp.wrapping_sub(below));
-        let bcp = if self.layout.release < 9 { BCP_8 } else { BCP };
+        let bcp = bytecode_pointer(walk.stack.arch, self.layout.release);
         let (method, bcp) = (slot(METHOD), slot(bcp));
         let frame = match (method, bcp) {
             (Ok(method), Ok(bcp)) => self.resolver(walk).interpreted(method, bcp, now.pc),
@@ -218,7 +234,7 @@ impl HotSpot {
         // The caller's stack pointer is not above this frame's: locals and adapters extend the caller.
         let sender = walk.stack.word(now.fp.wrapping_sub(SENDER_SP));
         let (pc, fp) = (
-            walk.stack.word(now.fp.wrapping_add(8)),
+            walk.stack.return_address(now.fp.wrapping_add(8)),
             walk.stack.word(now.fp),
         );
         walk.frames.push(frame);
@@ -245,7 +261,11 @@ fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, S
         slot = slot.checked_add(8).ok_or(StackEnd::NoProgress)?;
     }
     let sp = slot.checked_add(8).ok_or(StackEnd::NoProgress)?;
-    Ok(Cursor::caller(stack.word(slot)?, sp, stack.word(now.fp)?))
+    Ok(Cursor::caller(
+        stack.return_address(slot)?,
+        sp,
+        stack.word(now.fp)?,
+    ))
 }
 
 #[cfg(test)]
@@ -266,7 +286,7 @@ mod tests {
                 fp: 0x1000,
                 ..Registers::default()
             };
-            let stack = CapturedStack::new(&StackCapture {
+            let capture = StackCapture {
                 registers,
                 ip_is_return_address: true,
                 bytes: &bytes,
@@ -274,7 +294,8 @@ mod tests {
                 age: Duration::ZERO,
                 tid: 1,
                 replaced: &[],
-            });
+            };
+            let stack = CapturedStack::new(&capture, Arch::HOST);
             let now = Cursor::caller(0xface, 0x1000, 0x1000);
             let caller = by_frame_pointer(&stack, &now);
             assert_eq!(caller, Ok(Cursor::caller(0xbeef, sp, 0x2000)));

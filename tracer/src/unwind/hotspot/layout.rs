@@ -10,8 +10,7 @@ mod detect;
 pub const MAX_STRUCT: u64 = 4096;
 
 /// All of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct VmLayout {
     /// The feature release: 8, 11, 17 …
     pub release: u32,
@@ -33,15 +32,13 @@ pub struct VmLayout {
 }
 
 /// Where a virtual thread's frames meet those of its carrier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ContinuationLayout {
     /// Where the return address in the frame that enters virtual threads is stored; 0 until the first one runs.
     pub return_pc: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CodeCacheLayout {
     pub heaps: Heaps,
     pub memory: u64,
@@ -55,8 +52,7 @@ pub struct CodeCacheLayout {
 }
 
 /// Where the list of code heaps begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Heaps {
     /// JDK 8: address of the one `CodeHeap*`.
     One(u64),
@@ -64,8 +60,7 @@ pub enum Heaps {
     Array { address: u64, len: u64, data: u64 },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BlobLayout {
     pub name: u64,
     pub size: u64,
@@ -76,8 +71,7 @@ pub struct BlobLayout {
     pub header_len: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum CodeRange {
     /// Up to JDK 22: two pointers.
     Pointers { begin: u64, end: u64 },
@@ -85,8 +79,7 @@ pub enum CodeRange {
     Offsets { code: u64, data: u64 },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NmethodLayout {
     pub method: u64,
     pub compile_id: u64,
@@ -98,8 +91,7 @@ pub struct NmethodLayout {
     pub header_len: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum DeoptHandler {
     Pointer(u64),
     /// From the blob.
@@ -107,15 +99,13 @@ pub enum DeoptHandler {
 }
 
 /// Where debug information of compiled code is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ScopesLayout {
     pub pcs: ScopesPlace,
     pub metadata: MetadataPlace,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ScopesPlace {
     /// Up to JDK 22, in the blob: PcDescs from one offset to another, scopes by pointer or by offset (8).
     Blob {
@@ -128,8 +118,7 @@ pub enum ScopesPlace {
     Immutable { base: u64, pcs: u64, data: u64 },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum MetadataPlace {
     /// Up to 22: offset from the blob, 32 bits.
     Blob(u64),
@@ -139,8 +128,7 @@ pub enum MetadataPlace {
     Mutable { base: u64, relocation_size: u64 },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MethodLayout {
     pub const_method: u64,
     pub access_flags: u64,
@@ -163,8 +151,7 @@ pub struct MethodLayout {
 }
 
 /// Where the index of a class's source file name is (16 bits).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum SourceFile {
     /// Since 15.
     ConstantPool(u64),
@@ -172,8 +159,7 @@ pub enum SourceFile {
     Unknown,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ThreadsLayout {
     pub list: ThreadList,
     pub os_thread: u64,
@@ -184,8 +170,7 @@ pub struct ThreadsLayout {
     pub anchor_fp: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ThreadList {
     /// Since 10: address of the `ThreadsList*`, and its layout.
     Array {

@@ -96,6 +96,13 @@ pub struct HotSpot {
     threads: anchor::Threads,
 }
 
+impl HotSpot {
+    /// Where this JVM keeps what a walk needs.
+    pub fn layout(&self) -> &VmLayout {
+        &self.layout
+    }
+}
+
 #[cfg(test)]
 impl HotSpot {
     /// Address and compile id of the lowest compiled method that is remembered.
@@ -106,6 +113,19 @@ impl HotSpot {
             (blob.kind == blob::BlobKind::Compiled).then_some((blob.address, nmethod.compile_id))
         };
         self.known.codes().filter_map(compiled).min()
+    }
+
+    /// Addresses of the names of all code that is remembered.
+    pub fn blob_names(&self) -> Vec<u64> {
+        let names = self.known.codes().map(|code| code.blob.name_pointer);
+        names.collect()
+    }
+
+    /// Whether a deoptimised frame has been met.
+    pub fn met_deoptimized(&self) -> bool {
+        let is_deoptimized =
+            |code: &Arc<JavaCode>| matches!(code.rule, code::FrameRule::Deoptimized { .. });
+        self.known.codes().any(is_deoptimized)
     }
 
     /// What a recorded stack needs besides memory.
@@ -319,7 +339,7 @@ pub fn load_bias(module: &Module) -> Option<u64> {
     )
 }
 
-fn version(structs: &VmStructs, memory: &impl Memory, release: u32) -> JvmVersion {
+pub(super) fn version(structs: &VmStructs, memory: &impl Memory, release: u32) -> JvmVersion {
     let text = |field| {
         let place = structs.field(&[("Abstract_VM_Version", field)])?;
         let pointer = memory.read_u64(place.address).ok()?;

@@ -111,6 +111,29 @@ mod tests {
             ("a/App$$Lambda$14/0x0000000840060840", "a.App$$Lambda$14"),
             ("a/App$$Lambda+0x00007f1234567890", "a.App$$Lambda"),
             ("a/App$$Lambda$14/1234567", "a.App$$Lambda$14"),
+            (
+                "java/lang/invoke/LambdaForm$MH/0x0000000800c02400",
+                "java.lang.invoke.LambdaForm$MH",
+            ),
+            (
+                "java/lang/invoke/LambdaForm$DMH+0x000000001a002000",
+                "java.lang.invoke.LambdaForm$DMH",
+            ),
+            // What is numbered or hashed without being hidden is a class of its own, and keeps its name.
+            (
+                "jdk/internal/reflect/GeneratedMethodAccessor12",
+                "jdk.internal.reflect.GeneratedMethodAccessor12",
+            ),
+            ("jdk/proxy1/$Proxy7", "jdk.proxy1.$Proxy7"),
+            (
+                "a/B$$EnhancerBySpringCGLIB$$1a2b3c4d",
+                "a.B$$EnhancerBySpringCGLIB$$1a2b3c4d",
+            ),
+            ("a/B$ByteBuddy$Kd82ja0x", "a.B$ByteBuddy$Kd82ja0x"),
+            (
+                "a/B$HibernateProxy$0x12345678",
+                "a.B$HibernateProxy$0x12345678",
+            ),
             ("a/0xcafe", "a.0xcafe"),
             ("a/0xnothexatall", "a.0xnothexatall"),
             ("Ünïcödé/Ä", "Ünïcödé.Ä"),

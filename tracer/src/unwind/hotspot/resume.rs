@@ -28,14 +28,15 @@ impl HotSpot {
         let mut fp = walk.stack.word(now.sp)?;
         for word in 1..=MAX_ENTRY_WORDS {
             let slot = now.sp.checked_add(8 * word).ok_or(StackEnd::NoProgress)?;
-            let pc = walk.stack.word(slot)?;
+            let word = walk.stack.word(slot)?;
+            let pc = walk.stack.arch.strip(word);
             let caller = Cursor::caller(pc, slot.saturating_add(8), fp);
             if self.runs_continuation(walk, &caller) {
                 let entry = self.enter_special(walk);
                 walk.frames.extend(entry);
                 return Ok(caller);
             }
-            fp = pc;
+            fp = word;
         }
         Err(StackEnd::NoUnwindInfo)
     }
@@ -113,7 +114,7 @@ impl HotSpot {
         };
         for words in 0..3 {
             let sp = anchor.sp.checked_sub(8 * words)?;
-            let Ok(pc) = walk.stack.word(sp.checked_sub(8)?) else {
+            let Ok(pc) = walk.stack.return_address(sp.checked_sub(8)?) else {
                 continue;
             };
             let found = blob(pc);

@@ -33,9 +33,9 @@ pub struct Field {
 /// The fields, type sizes and constants of one JVM.
 #[derive(Clone, Debug, Default)]
 pub struct VmStructs {
-    fields: HashMap<(String, String), Field>,
-    sizes: HashMap<String, u64>,
-    constants: HashMap<String, i32>,
+    pub(crate) fields: HashMap<(String, String), Field>,
+    pub(crate) sizes: HashMap<String, u64>,
+    pub(crate) constants: HashMap<String, i32>,
 }
 
 impl VmStructs {

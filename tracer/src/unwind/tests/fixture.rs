@@ -1,75 +1,27 @@
-//! Stacks of a JVM, recorded with all that a walk reads: replayed on any machine, without a JVM and without root.
+//! Recording stacks of a live JVM, and replaying them.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
-use crate::stack::{Frame, MethodTable, ModuleId};
-use crate::target::modules::{MappedRange, Module, ModuleTable};
-use crate::unwind::cfi::Rule;
-use crate::unwind::hotspot::code_cache::CodeCache;
-use crate::unwind::hotspot::layout::VmLayout;
-use crate::unwind::hotspot::{HotSpot, JvmVersion};
-use crate::unwind::memory::{ProcessMemory, RecordedMemory, Recorder};
+use crate::stack::{Frame, MethodTable};
+use crate::target::modules::{Module, ModuleTable};
+use crate::unwind::fixture::files::FILES;
+use crate::unwind::fixture::{Description, Fixture, Recorded, RecordedStack, to_hex};
+use crate::unwind::hotspot::HotSpot;
+use crate::unwind::memory::{Memory, ProcessMemory, RecordedMemory, Recorder};
 use crate::unwind::native::NativeUnwinder;
 use crate::unwind::{Registers, StackCapture, Unwinder};
 
 use super::describe;
 
-/// A mapped range: start, end, file offset, executable.
-type Range = (u64, u64, u64, bool);
-/// Look-up address, module and file offset of native code, and the rule that its CFI states.
-type NativeCode = (u64, u32, u64, Option<Rule>);
-
-/// A recorded JVM and some stacks of it.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Fixture {
-    pub jvm: (String, String),
-    pub layout: VmLayout,
-    pub code_cache: CodeCache,
-    /// By their paths.
-    modules: Vec<(String, Vec<Range>)>,
-    native: Vec<NativeCode>,
-    /// What was read of the JVM's memory, in hexadecimal.
-    memory: BTreeMap<u64, String>,
-    pub stacks: Vec<RecordedStack>,
-}
-
-/// One capture, and the frames that were seen to be right.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct RecordedStack {
-    pub ip: u64,
-    pub sp: u64,
-    pub fp: u64,
-    pub tid: u32,
-    pub bytes: String,
-    pub frames: Vec<String>,
-}
-
-impl RecordedStack {
-    pub fn bytes(&self) -> Vec<u8> {
-        from_hex(&self.bytes)
-    }
-
-    pub fn capture<'a>(&self, bytes: &'a [u8]) -> StackCapture<'a> {
-        StackCapture {
-            registers: Registers {
-                ip: self.ip,
-                sp: self.sp,
-                fp: self.fp,
-                lr: 0,
-            },
-            ip_is_return_address: false,
-            bytes,
-            age: std::time::Duration::ZERO,
-            truncated: false,
-            tid: self.tid,
-            replaced: &[],
-        }
-    }
+/// A stack that was looked at, and what the JVM said about it, if it was asked.
+#[cfg(target_arch = "x86_64")]
+pub struct Seen {
+    pub way: String,
+    pub told: Vec<String>,
+    pub copy: super::stops::Copy,
 }
 
 impl Fixture {
@@ -78,7 +30,8 @@ impl Fixture {
     pub fn record(
         modules: &ModuleTable,
         unwinder: &mut Unwinder<Recorder<ProcessMemory>>,
-        stacks: &[super::stops::Copy],
+        seen: &[Seen],
+        description: Option<Description>,
     ) -> Self {
         let (version, layout, code_cache) =
             unwinder.jvm.as_ref().unwrap().as_ref().unwrap().parts();
@@ -90,9 +43,12 @@ impl Fixture {
         )));
         unwinder.native = NativeUnwinder::default();
         unwinder.methods = MethodTable::default();
-        let stacks = stacks.iter().map(|stack| {
+        let stacks = seen.iter().map(|seen| {
+            let stack = &seen.copy;
             let walked = unwinder.unwind(modules, &stack.capture());
             RecordedStack {
+                way: seen.way.clone(),
+                told: seen.told.clone(),
                 ip: stack.registers.ip,
                 sp: stack.registers.sp,
                 fp: stack.registers.fp,
@@ -117,121 +73,134 @@ impl Fixture {
                 .ranges
                 .iter()
                 .map(|range| (range.start, range.end, range.file_offset, range.executable));
-            (module.path.display().to_string(), ranges.collect())
+            // Where a JDK was installed is nobody's affair.
+            let name = module.path.file_name().unwrap_or_default();
+            (name.to_string_lossy().into_owned(), ranges.collect())
         };
         Fixture {
             jvm: (version.name, version.version),
             layout,
             code_cache,
+            description,
             modules: modules.modules.iter().map(ranges).collect(),
             native,
-            memory: unwinder
-                .memory
-                .recorded()
-                .ranges
-                .iter()
-                .map(|(&at, bytes)| (at, to_hex(bytes)))
-                .collect(),
+            memory: super::record::hexadecimal(&unwinder.memory),
             stacks,
         }
     }
 
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap() + "\n"
+    /// The fixture as a file.
+    pub fn to_file(&self) -> Vec<u8> {
+        let mut file = GzEncoder::new(Vec::new(), Compression::best());
+        serde_json::to_writer(&mut file, self).unwrap();
+        file.finish().unwrap()
+    }
+}
+
+impl RecordedStack {
+    pub fn capture<'a>(&self, bytes: &'a [u8]) -> StackCapture<'a> {
+        StackCapture {
+            registers: Registers {
+                ip: self.ip,
+                sp: self.sp,
+                fp: self.fp,
+                lr: 0,
+            },
+            ip_is_return_address: false,
+            bytes,
+            age: std::time::Duration::ZERO,
+            truncated: false,
+            tid: self.tid,
+            replaced: &[],
+        }
+    }
+}
+
+impl Recorded {
+    /// An unwinder of this JVM that has walked nothing yet and reads `memory`.
+    pub fn unwinder<M: Memory>(&self, memory: M) -> Unwinder<M> {
+        self.unwinder_of(memory, self.hotspot())
     }
 
     /// The JVM as it was recorded: what was not read then can't be read.
-    pub fn replay(&self) -> (ModuleTable, Unwinder<RecordedMemory>) {
-        let modules = self
-            .modules
-            .iter()
-            .enumerate()
-            .map(|(index, (path, ranges))| Module {
-                id: ModuleId(index as u32),
-                path: PathBuf::from(path),
-                deleted: false,
-                device: (0, 0),
-                inode: 0,
-                build_id: None,
-                file: Arc::new(File::open("/dev/null").unwrap()),
-                ranges: ranges
-                    .iter()
-                    .map(|&(start, end, file_offset, executable)| MappedRange {
-                        start,
-                        end,
-                        file_offset,
-                        executable,
-                    })
-                    .collect(),
-            });
-        let modules = ModuleTable::from_modules(modules.collect());
-        let mut memory = RecordedMemory::default();
-        for (&address, bytes) in &self.memory {
-            memory.put(address, &from_hex(bytes));
-        }
-        let mut unwinder = Unwinder::new(memory);
-        let known = self.native.iter().map(|&(address, module, offset, rule)| {
-            (
-                address,
-                Frame::Native {
-                    module: ModuleId(module),
-                    offset,
-                },
-                rule,
-            )
-        });
-        unwinder.native = NativeUnwinder::from_known(known.collect());
-        let version = JvmVersion {
-            name: self.jvm.0.clone(),
-            version: self.jvm.1.clone(),
-        };
-        unwinder.jvm = Some(Ok(HotSpot::new(
-            version,
-            self.layout.clone(),
-            self.code_cache.clone(),
-        )));
-        (modules, unwinder)
+    pub fn replay(&self) -> (&ModuleTable, Unwinder<RecordedMemory>) {
+        (&self.modules, self.unwinder(self.memory.clone()))
     }
 }
 
 /// The golden files.
-pub fn fixtures() -> Vec<Fixture> {
-    [
-        include_str!("jvm-17-cold.json"),
-        include_str!("jvm-17-warm.json"),
-        include_str!("jvm-17-server.json"),
-        include_str!("jvm-21-parked.json"),
-        include_str!("jvm-25-server.json"),
-    ]
-    .into_iter()
-    .map(|json| serde_json::from_str(json).unwrap())
-    .collect()
+pub fn fixtures() -> &'static [Recorded] {
+    static RECORDED: LazyLock<Vec<Recorded>> = LazyLock::new(|| {
+        let recorded = |(name, file): &(&str, &[u8])| match Recorded::parse(file) {
+            Ok(recorded) => recorded,
+            Err(error) => panic!("{name}: {error:#}"),
+        };
+        FILES.iter().map(recorded).collect()
+    });
+    &RECORDED
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
-
-/// Recorded stacks of JVMs 17, 21 and 25 give the frames that were recorded, cold and from the caches;
-/// among them those of virtual threads with parked frames.
+/// Recorded stacks of each JVM give the frames that were recorded, cold and from the caches; among them those of virtual
+/// threads with parked frames.
 #[test]
 fn golden() {
-    for fixture in fixtures() {
-        let (modules, mut unwinder) = fixture.replay();
-        for stack in fixture.stacks.iter().chain(&fixture.stacks) {
-            let bytes = stack.bytes();
-            let walked = unwinder.unwind(&modules, &stack.capture(&bytes));
+    for (recorded, (name, _)) in fixtures().iter().zip(FILES) {
+        let mut unwinder = recorded.unwinder(&recorded.memory);
+        for (stack, bytes) in recorded.stacks.iter().chain(&recorded.stacks) {
+            let walked = unwinder.unwind(&recorded.modules, &stack.capture(bytes));
             assert_eq!(
-                describe(&walked, unwinder.methods(), &modules),
-                stack.frames
+                describe(&walked, unwinder.methods(), &recorded.modules),
+                stack.frames,
+                "{name} {}",
+                stack.way
+            );
+            let told = super::record::java_frames(&walked, unwinder.methods());
+            assert!(
+                stack.told.is_empty() || super::record::agrees(&stack.told, &told),
+                "{name} {}",
+                stack.way
             );
         }
     }
+}
+
+/// Recorded stacks of compiled code on each JVM have a deoptimised frame among them.
+#[test]
+fn deoptimized() {
+    let compiled = fixtures().iter().zip(FILES);
+    let compiled = compiled.filter(|(_, (name, _))| name.ends_with("-compiled"));
+    for (recorded, (name, _)) in compiled {
+        let mut unwinder = recorded.unwinder(&recorded.memory);
+        let way = recorded
+            .stacks
+            .iter()
+            .find(|(stack, _)| stack.way == "deoptimized");
+        let (stack, bytes) = way.unwrap();
+        unwinder.unwind(&recorded.modules, &stack.capture(bytes));
+        let Some(Ok(hotspot)) = &unwinder.jvm else {
+            panic!("{name} has no JVM")
+        };
+        assert!(hotspot.met_deoptimized(), "{name}");
+    }
+}
+
+/// The JVM's own description of each recorded release leads to the layout that the stacks were walked with.
+#[test]
+fn detection() {
+    let mut releases = std::collections::BTreeSet::new();
+    for (recorded, (name, _)) in fixtures().iter().zip(FILES) {
+        let Some(described) = &recorded.described else {
+            continue;
+        };
+        let hotspot = HotSpot::detect(&described.memory, &described.libjvm, 0).unwrap();
+        let (version, layout, code_cache) = hotspot.parts();
+        let (known, ..) = recorded.hotspot().parts();
+        assert_eq!(
+            (version, &layout, &code_cache),
+            (known, &recorded.layout, &recorded.code_cache),
+            "{name}"
+        );
+        releases.insert(layout.release);
+    }
+    assert_eq!(Vec::from_iter(releases), [11, 17, 21, 25]);
 }

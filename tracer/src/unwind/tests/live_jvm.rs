@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use object::{Object, ObjectSymbol};
 
@@ -16,13 +16,17 @@ use crate::target::modules::{ModuleTable, elf};
 use crate::unwind::memory::{ProcessMemory, Recorder};
 use crate::unwind::{Jvm, Unwinder, hotspot};
 
-use super::fixture::Fixture;
+use super::fixture::Seen;
 use super::stops::{self, Stops};
+use crate::unwind::fixture::Fixture;
 
 mod parked;
 
 /// ptrace and wait are per thread and process: one JVM at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+pub fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 /// The JVM, killed at the end of the test.
 struct Target {
@@ -93,7 +97,7 @@ fn installed() -> PathBuf {
     tool("java")
 }
 
-fn malloc(modules: &ModuleTable) -> u64 {
+pub fn malloc(modules: &ModuleTable) -> u64 {
     let libc = modules
         .modules
         .iter()
@@ -164,9 +168,7 @@ fn check(
     count: usize,
     way: &Way,
 ) -> Option<Vec<JavaKind>> {
-    let _one = ONE_AT_A_TIME
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _one = one_at_a_time();
     let mut target = Target::start(options, warm_up, way)?;
     let pid = target.child.id();
     let mut modules = ModuleTable::default();
@@ -250,11 +252,19 @@ fn bless(
     };
     let release = version.version.split('.').next().unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(format!("src/unwind/tests/jvm-{release}-{name}.json"));
+        .join(format!("src/unwind/tests/jvm-{release}-{name}.json.gz"));
     // Others than those that tests include are not kept.
     if path.exists() {
-        let golden = Fixture::record(modules, unwinder, &stacks[stacks.len().saturating_sub(3)..]);
-        std::fs::write(path, golden.to_json()).unwrap();
+        let seen = stacks[stacks.len().saturating_sub(3)..]
+            .iter()
+            .map(|copy| Seen {
+                way: String::new(),
+                told: Vec::new(),
+                copy: copy.clone(),
+            });
+        let seen: Vec<_> = seen.collect();
+        let golden = Fixture::record(modules, unwinder, &seen, None);
+        std::fs::write(path, golden.to_file()).unwrap();
     }
 }
 

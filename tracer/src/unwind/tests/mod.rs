@@ -1,5 +1,6 @@
 //! Walks over stacks of this process, of a stopped JVM, of recorded JVMs, and over nonsense.
 
+mod aarch64;
 mod fixture;
 #[cfg(target_arch = "x86_64")]
 mod hostile;
@@ -8,7 +9,11 @@ mod live_jvm;
 #[cfg(target_arch = "x86_64")]
 mod own_stack;
 #[cfg(target_arch = "x86_64")]
+mod record;
+#[cfg(target_arch = "x86_64")]
 mod stops;
+#[cfg(target_arch = "x86_64")]
+mod witness;
 
 use crate::stack::{Frame, MethodTable, Stack};
 use crate::target::modules::ModuleTable;

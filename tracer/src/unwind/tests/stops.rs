@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::ffi::c_void;
 use std::io;
+use std::ops::RangeInclusive;
 
 use crate::target::modules::maps;
 use crate::unwind::memory::{Memory, ProcessMemory};
@@ -20,7 +21,12 @@ pub struct Stops {
     pid: i32,
     threads: HashSet<i32>,
     breakpoint: Option<u64>,
+    /// The calls that are shown: by their first argument.
+    wanted: RangeInclusive<u64>,
 }
+
+/// Sent to the process, it ends the wait for a stop; nobody else sees it.
+pub const WAKE: libc::c_int = libc::SIGURG;
 
 /// A stopped thread, as a capture.
 pub struct Stop {
@@ -33,11 +39,12 @@ pub struct Stop {
 }
 
 /// A capture that outlives the stop.
+#[derive(Clone)]
 pub struct Copy {
     pub tid: i32,
     pub registers: Registers,
     pub bytes: Vec<u8>,
-    truncated: bool,
+    pub truncated: bool,
 }
 
 impl Copy {
@@ -62,6 +69,11 @@ impl Stop {
             bytes: self.bytes.clone(),
             truncated: self.truncated,
         }
+    }
+
+    /// The first argument of the call.
+    pub fn argument(&self) -> u64 {
+        self.raw.rdi
     }
 
     /// The process that the thread belongs to.
@@ -89,6 +101,7 @@ impl Stops {
             pid: pid as i32,
             threads: HashSet::new(),
             breakpoint: None,
+            wanted: 0..=u64::MAX,
         };
         // Threads that are born in between are found in the next round.
         loop {
@@ -142,7 +155,12 @@ impl Stops {
         Ok(true)
     }
 
-    /// Waits until a thread runs into the breakpoint; None when the process has ended.
+    /// Shows only calls whose first argument is one of these.
+    pub fn only(&mut self, wanted: RangeInclusive<u64>) {
+        self.wanted = wanted;
+    }
+
+    /// Waits until a thread runs into the breakpoint; None when the process has ended, or has got [`WAKE`].
     pub fn next(&mut self) -> io::Result<Option<Stop>> {
         let Some(breakpoint) = self.breakpoint else {
             return Ok(None);
@@ -158,11 +176,20 @@ impl Stops {
             self.threads.insert(tid);
             let signal = libc::WSTOPSIG(status);
             if signal == libc::SIGTRAP && status >> 16 == 0 {
-                let mut stop = self.stop(tid)?;
-                if stop.raw.rip == breakpoint + 1 {
+                let raw = registers(tid)?;
+                if raw.rip == breakpoint + 1 && !self.wanted.contains(&raw.rdi) {
+                    self.pass(tid, raw)?;
+                    continue;
+                }
+                if raw.rip == breakpoint + 1 {
+                    let mut stop = self.stop(tid)?;
                     stop.registers.ip = breakpoint;
                     return Ok(Some(stop));
                 }
+            }
+            if signal == WAKE && status >> 16 == 0 {
+                ptrace(libc::PTRACE_CONT, tid, 0, 0)?;
+                return Ok(None);
             }
             // Group stops and new threads' first stops carry an event; other signals are the program's own.
             let forward = if status >> 16 == 0 { signal } else { 0 };
@@ -172,7 +199,10 @@ impl Stops {
 
     /// Lets a thread go on from the breakpoint: does what the replaced `push` would have done.
     pub fn resume(&mut self, stop: Stop) -> io::Result<()> {
-        let mut raw = stop.raw;
+        self.pass(stop.tid, stop.raw)
+    }
+
+    fn pass(&self, tid: i32, mut raw: libc::user_regs_struct) -> io::Result<()> {
         let breakpoint = self
             .breakpoint
             .ok_or_else(|| io::Error::other("no breakpoint"))?;
@@ -187,12 +217,12 @@ impl Stops {
         };
         raw.rsp -= 8;
         raw.rip = breakpoint + 2;
-        ptrace_at(libc::PTRACE_POKEDATA, stop.tid, raw.rsp, value as usize)?;
+        ptrace_at(libc::PTRACE_POKEDATA, tid, raw.rsp, value as usize)?;
         // SAFETY: the thread is stopped and traced by us, and `raw` is the structure that the call reads.
         let set = unsafe {
             libc::ptrace(
                 libc::PTRACE_SETREGS,
-                stop.tid,
+                tid,
                 std::ptr::null_mut::<c_void>(),
                 &raw const raw,
             )
@@ -200,24 +230,11 @@ impl Stops {
         if set < 0 {
             return Err(io::Error::last_os_error());
         }
-        ptrace(libc::PTRACE_CONT, stop.tid, 0, 0)
+        ptrace(libc::PTRACE_CONT, tid, 0, 0)
     }
 
     fn stop(&self, tid: i32) -> io::Result<Stop> {
-        // SAFETY: plain integers, for which zero is a value; the call below fills it.
-        let mut raw: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-        // SAFETY: the thread is stopped and traced by us, and `raw` is the structure that the call fills.
-        let got = unsafe {
-            libc::ptrace(
-                libc::PTRACE_GETREGS,
-                tid,
-                std::ptr::null_mut::<c_void>(),
-                &raw mut raw,
-            )
-        };
-        if got < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let raw = registers(tid)?;
         let text = maps::read(self.pid as u32)?;
         let end = maps::parse(&text)
             .find(|mapping| (mapping.start..mapping.end).contains(&raw.rsp))
@@ -250,6 +267,24 @@ impl Stops {
             .open(format!("/proc/{}/mem", self.pid))?;
         memory.write_all_at(&[byte], address)
     }
+}
+
+fn registers(tid: i32) -> io::Result<libc::user_regs_struct> {
+    // SAFETY: plain integers, for which zero is a value; the call below fills it.
+    let mut raw: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+    // SAFETY: the thread is stopped and traced by us, and `raw` is the structure that the call fills.
+    let got = unsafe {
+        libc::ptrace(
+            libc::PTRACE_GETREGS,
+            tid,
+            std::ptr::null_mut::<c_void>(),
+            &raw mut raw,
+        )
+    };
+    if got < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(raw)
 }
 
 fn ptrace(request: libc::c_uint, tid: i32, address: u64, data: usize) -> io::Result<()> {

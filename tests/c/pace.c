@@ -1,0 +1,103 @@
+// Allocates at a pace that is told line by line: `calm` does nothing, `storm` allocates without a pause, `big` allocates
+// some big blocks from a deep stack every millisecond, `keep` keeps as many of these as the line says, `touch` also writes
+// to them. Each line is answered by `count N`, the allocations of the storm so far.
+
+#include <pthread.h>
+#include <time.h>
+
+#include "target.h"
+
+SITE_OF("malloc", at_kept);
+
+#define SMALL 97
+#define BIG 1048583
+#define BIG_PER_MILLISECOND 40
+#define DEEP 57344
+
+enum pace { CALM, STORM, BIGS };
+
+static volatile int pace;
+static unsigned long count;
+
+SITE static void at_storm(size_t size) {
+    void *block = malloc(size);
+    SINK(block);
+    free(block);
+}
+
+SITE static void at_kept(void) {
+    void *block = malloc(BIG);
+    SINK(block);
+    opened(&at_kept_site, BIG);
+}
+
+// As at_kept, with every page written.
+SITE static void at_touched(void) {
+    char *block = malloc(BIG);
+    memset(block, 1, BIG);
+    SINK(block);
+}
+
+// Copying its stack costs several times what the traps do.
+SITE static void at_deep(void) {
+    char stack[DEEP];
+    SINK(stack);
+    at_storm(BIG);
+    SINK(stack);
+}
+
+static void *work(void *unused) {
+    const struct timespec millisecond = {0, 1000000};
+    for (;;) {
+        if (pace == STORM) {
+            at_storm(SMALL);
+            __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED);
+            continue;
+        }
+        for (int i = 0; pace == BIGS && i < BIG_PER_MILLISECOND; i++)
+            at_deep();
+        nanosleep(&millisecond, NULL);
+    }
+    return unused;
+}
+
+// One line without its end; the end of the input ends the target.
+static void read_line(char *line, size_t room) {
+    size_t length = 0;
+    for (;;) {
+        char byte;
+        if (read(0, &byte, 1) != 1)
+            _exit(0);
+        if (byte == '\n')
+            break;
+        if (length + 1 < room)
+            line[length++] = byte;
+    }
+    line[length] = 0;
+}
+
+int main(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, work, NULL);
+    say("ready");
+    for (;;) {
+        char line[64];
+        read_line(line, sizeof line);
+        if (!strcmp(line, "end"))
+            break;
+        if (!strncmp(line, "keep ", 5))
+            for (int blocks = atoi(line + 5); blocks > 0; blocks--)
+                at_kept();
+        else if (!strncmp(line, "touch ", 6))
+            for (int blocks = atoi(line + 6); blocks > 0; blocks--)
+                at_touched();
+        else if (!strcmp(line, "calm"))
+            pace = CALM;
+        else if (!strcmp(line, "storm"))
+            pace = STORM;
+        else if (!strcmp(line, "big"))
+            pace = BIGS;
+        say("count %lu", __atomic_load_n(&count, __ATOMIC_RELAXED));
+    }
+    return done();
+}

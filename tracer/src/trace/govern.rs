@@ -1,0 +1,333 @@
+//! Keeps the cost of a running trace within its budget, and the record of what was done for that.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Trace;
+use crate::budget::{self, Budget, Governor, Reading, Spent, Step};
+use crate::capture::{self, TrapCost};
+use crate::functions::Group;
+use crate::probes::{Counts, LinkKind, Point};
+use crate::report::units::{Bytes, Count};
+use crate::target::CpuClock;
+
+/// How long calls are only counted before some are recorded.
+const PREFLIGHT: Duration = Duration::from_millis(50);
+/// The least time that a cost is measured over.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// For the calibration, which runs beside the attach: it is waited for only where there is a budget to be kept.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What the trace has cost, and who sees to it.
+pub(super) struct Keeper {
+    governor: Option<Governor>,
+    clock: Option<CpuClock>,
+    last: Sample,
+    /// Groups that are recorded, with the seconds since the attach at which that began.
+    watched: Vec<capture::Watched>,
+    steps: Vec<capture::BudgetStep>,
+    spent: BTreeMap<Group, Spent>,
+    peak: f64,
+    news: Vec<String>,
+}
+
+/// The clocks and counters at one moment.
+struct Sample {
+    taken: Instant,
+    cpu: Option<Duration>,
+    counts: Vec<Counts>,
+    run_time: BTreeMap<Group, f64>,
+}
+
+impl Sample {
+    fn at_start() -> Sample {
+        Sample {
+            taken: Instant::now(),
+            cpu: None,
+            counts: Vec::new(),
+            run_time: BTreeMap::new(),
+        }
+    }
+}
+
+impl Keeper {
+    pub fn new(budget: Budget, clock: Option<CpuClock>, hooked: &[Group]) -> Keeper {
+        let watched = hooked.iter().map(|group| capture::Watched {
+            group: group.as_str().to_owned(),
+            from_seconds: 0.0,
+            until_seconds: None,
+        });
+        Keeper {
+            governor: match budget {
+                Budget::Unlimited => None,
+                Budget::Percent(percent) => Some(Governor::new(percent)),
+            },
+            clock,
+            last: Sample::at_start(),
+            watched: watched.collect(),
+            steps: Vec::new(),
+            spent: BTreeMap::new(),
+            peak: 0.0,
+            news: Vec::new(),
+        }
+    }
+
+    /// Groups that are recorded.
+    pub fn active(&self) -> Vec<Group> {
+        let is_on = |group: &Group| {
+            self.watched
+                .iter()
+                .any(|watched| watched.group == group.as_str() && watched.until_seconds.is_none())
+        };
+        Group::ALL.into_iter().filter(is_on).collect()
+    }
+
+    /// From now on the group is recorded.
+    pub fn begin(&mut self, group: Group, now: f64) {
+        self.watched.push(capture::Watched {
+            group: group.as_str().to_owned(),
+            from_seconds: now,
+            until_seconds: None,
+        });
+    }
+
+    /// Malloc was only counted before `now`.
+    fn held_back_until(&mut self, now: f64) {
+        for watched in &mut self.watched {
+            if watched.group == Group::Malloc.as_str() {
+                watched.from_seconds = watched.until_seconds.unwrap_or(now);
+            }
+        }
+    }
+
+    /// For the report.
+    pub fn budget(&self) -> capture::Budget {
+        capture::Budget {
+            percent: self.governor.map(|governor| governor.percent()),
+            peak_percent: self.peak,
+            program_seconds: self.spent.values().map(|spent| spent.programs).sum(),
+            watched: self.watched.clone(),
+            steps: self.steps.clone(),
+        }
+    }
+}
+
+impl Trace {
+    /// Where there is a budget, malloc is only counted at first; the others cost little and are recorded at once.
+    pub(super) fn hold_back(&mut self) -> Result<()> {
+        match self.keeper.governor {
+            Some(_) => {
+                let mut groups = self.keeper.active();
+                groups.retain(|group| *group != Group::Malloc);
+                self.probes.record(&groups)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Counts calls for a moment, projects what it would cost to record them, and leaves off what would break the budget.
+    pub(super) fn preflight(&mut self) -> Result<()> {
+        let Some(governor) = self.keeper.governor else {
+            return Ok(());
+        };
+        self.measure_traps(PATIENCE);
+        self.read_cost()?;
+        std::thread::sleep(PREFLIGHT);
+        let counted = self.read_cost()?;
+        let active = self.keeper.active();
+        self.keeper
+            .news
+            .push(projection(&counted, governor.percent(), &active));
+        let dear = budget::too_dear(governor.percent(), &counted, &active);
+        for &group in &dear {
+            let why = format!(
+                "{} calls/s would cost ~{:.1} % of a CPU, the budget is {:.1} %",
+                Count(rate(&counted, group)),
+                counted.cost_of(group) * 100.0,
+                counted.allowed(governor.percent()) * 100.0
+            );
+            self.give_up(
+                group,
+                format!("{group} is left off: {why}; --max-overhead none forces it"),
+            )?;
+        }
+        self.probes.record(&self.keeper.active())?;
+        let now = self.seconds();
+        self.keeper.held_back_until(now);
+        Ok(())
+    }
+
+    /// To be called a few times a second: does what the budget asks for.
+    pub fn govern(&mut self) -> Result<()> {
+        self.measure_traps(Duration::ZERO);
+        // Of a moment nothing can be said: one call in it would be a storm.
+        if self.keeper.last.taken.elapsed() < SHORTEST {
+            return Ok(());
+        }
+        let reading = self.read_cost()?;
+        let Some(mut governor) = self.keeper.governor else {
+            return Ok(());
+        };
+        let percent = governor.percent();
+        self.keeper.peak = self
+            .keeper
+            .peak
+            .max(reading.cost() / reading.allowed(percent) * percent);
+        let interval = self.accounts.rules.intervals.last();
+        let step = governor.judge(&reading, &self.keeper.active(), interval);
+        self.keeper.governor = Some(governor);
+        let why = format!(
+            "tracing cost {:.1} % of a CPU, the budget is {:.1} %",
+            reading.cost() * 100.0,
+            reading.allowed(percent) * 100.0
+        );
+        match step {
+            None => Ok(()),
+            Some(Step::Widen(wider)) => self.widen(wider, &why),
+            Some(Step::GiveUp(group)) => self.give_up(group, format!("{group} is given up: {why}")),
+        }
+    }
+
+    fn widen(&mut self, interval: u64, why: &str) -> Result<()> {
+        let level = self.accounts.rules.intervals.push(interval);
+        self.probes.sample(interval, level)?;
+        self.note_step(format!(
+            "malloc is sampled every {} now: {why}",
+            Bytes(interval)
+        ));
+        Ok(())
+    }
+
+    fn give_up(&mut self, group: Group, what: String) -> Result<()> {
+        self.probes.give_up(group)?;
+        let now = self.seconds();
+        for watched in &mut self.keeper.watched {
+            if watched.group == group.as_str() {
+                watched.until_seconds = Some(now);
+            }
+        }
+        self.note_step(what);
+        match group {
+            Group::Malloc => self.fall_back_to_growth(),
+            Group::Zlib | Group::Mmap | Group::Growth => Ok(()),
+        }
+    }
+
+    fn note_step(&mut self, what: String) {
+        self.keeper.news.push(what.clone());
+        let at_seconds = self.seconds();
+        self.keeper
+            .steps
+            .push(capture::BudgetStep { at_seconds, what });
+    }
+
+    /// What there is to tell since it was last asked: the projection, and steps as they are taken.
+    pub fn news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.keeper.news)
+    }
+
+    /// Seconds since the first probes were live.
+    pub(super) fn seconds(&self) -> f64 {
+        (self.start.instant.elapsed().as_secs_f64() - self.start.first_probe_ms / 1000.0).max(0.0)
+    }
+
+    pub(super) fn measure_traps(&mut self, patience: Duration) {
+        if self.cost.trap.is_some() {
+            return;
+        }
+        let measured = self
+            .cost
+            .calibration
+            .as_ref()
+            .and_then(|running| running.wait(patience));
+        match measured {
+            Some(Ok(cost)) => self.cost.trap = Some(cost),
+            Some(Err(error)) if self.cost.unmeasured.is_none() => {
+                self.cost.unmeasured = Some(format!("{error:#}"));
+            }
+            Some(Err(_)) | None => {}
+        }
+    }
+
+    /// What was spent since it was last asked.
+    fn read_cost(&mut self) -> Result<Reading> {
+        let now = Sample {
+            taken: Instant::now(),
+            cpu: self.keeper.clock.and_then(|clock| clock.now()),
+            counts: self.probes.counts()?,
+            run_time: self.probes.run_time(),
+        };
+        let before = std::mem::replace(&mut self.keeper.last, now);
+        let now = &self.keeper.last;
+        let links = self.probes.link_kind();
+        let mut spent: BTreeMap<Group, Spent> = BTreeMap::new();
+        for (index, (point, counts)) in self.probes.points.iter().zip(&now.counts).enumerate() {
+            let before = before.counts.get(index).copied().unwrap_or_default();
+            let of_group = spent.entry(point.function.group).or_default();
+            add_traps(of_group, point, counts, &before, links, self.cost.trap);
+        }
+        for (group, seconds) in &now.run_time {
+            let before = before.run_time.get(group).copied().unwrap_or(*seconds);
+            spent.entry(*group).or_default().programs += (seconds - before).max(0.0);
+        }
+        let cpu = now
+            .cpu
+            .zip(before.cpu)
+            .map(|(now, before)| now.saturating_sub(before));
+        let reading = Reading {
+            seconds: now.taken.duration_since(before.taken).as_secs_f64(),
+            cpu: cpu.unwrap_or_default().as_secs_f64(),
+            spent,
+        };
+        for (group, spent) in &reading.spent {
+            let total = self.keeper.spent.entry(*group).or_default();
+            total.calls += spent.calls;
+            total.traps += spent.traps;
+            total.programs += spent.programs;
+        }
+        Ok(reading)
+    }
+}
+
+fn add_traps(
+    spent: &mut Spent,
+    point: &Point,
+    now: &Counts,
+    before: &Counts,
+    links: LinkKind,
+    trap: Option<TrapCost>,
+) {
+    let (now, before) = (point.traps(now, links), point.traps(before, links));
+    let (entries, returns) = (
+        now.entries.saturating_sub(before.entries),
+        now.returns.saturating_sub(before.returns),
+    );
+    let trap = trap.unwrap_or_default();
+    let entry = if point.placement.emulated {
+        trap.emulated
+    } else {
+        trap.single_step
+    };
+    spent.calls += entries;
+    spent.traps += (entries as f64 * entry + returns as f64 * trap.at_return) / 1e9;
+}
+
+fn projection(counted: &Reading, percent: f64, active: &[Group]) -> String {
+    let rates: Vec<String> = active
+        .iter()
+        .map(|&group| format!("{} {group}", Count(rate(counted, group))))
+        .collect();
+    format!(
+        "preflight: {} calls/s would cost ~{:.1} % of a CPU; the budget is {:.1} %",
+        rates.join(", "),
+        counted.cost() * 100.0,
+        counted.allowed(percent) * 100.0
+    )
+}
+
+fn rate(reading: &Reading, group: Group) -> u64 {
+    let calls = reading.spent.get(&group).map_or(0, |spent| spent.calls);
+    (calls as f64 / reading.seconds.max(1e-9)) as u64
+}
