@@ -358,37 +358,30 @@ impl<M: Memory> Accounts<M> {
             .site(kind, stack, self.rules.by_thread.then_some(made.tid))
     }
 
-    /// The stack of an allocation, from the hooked function on.
-    pub fn unwind(&mut self, made: &Allocation, scene: Scene<'_>) -> Stack {
-        let raw = &made.stack;
-        let replaced = replaced_returns(raw);
-        let capture = StackCapture {
-            registers: Registers {
-                ip: raw.ip,
-                sp: raw.sp,
-                fp: raw.fp,
-                lr: raw.lr,
-            },
-            ip_is_return_address: raw.at_return,
-            bytes: &raw.bytes,
-            truncated: raw.truncated,
-            age: age(made.key.time),
-            tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
-            replaced: &replaced,
-        };
-        let mut stack = self.unwinder.unwind(scene.modules, &capture);
-        if raw.at_return
-            && let Some(point) = scene.points.get(made.point as usize)
-        {
-            stack.frames.insert(
-                0,
-                Frame::Native {
+    /// The stacks of allocations, each from the hooked function on.
+    pub fn unwind_all(&mut self, made: &[&Allocation], scene: Scene<'_>) -> Vec<Stack> {
+        let replaced: Vec<_> = made
+            .iter()
+            .map(|made| replaced_returns(&made.stack))
+            .collect();
+        let captures: Vec<_> = made
+            .iter()
+            .zip(&replaced)
+            .map(|(made, replaced)| capture(made, replaced, scene))
+            .collect();
+        let mut stacks = self.unwinder.unwind_all(scene.modules, &captures);
+        for (stack, made) in stacks.iter_mut().zip(made) {
+            if made.stack.at_return
+                && let Some(point) = scene.points.get(made.point as usize)
+            {
+                let leaf = Frame::Native {
                     module: point.module,
                     offset: point.entry,
-                },
-            );
+                };
+                stack.frames.insert(0, leaf);
+            }
         }
-        stack
+        stacks
     }
 
     /// The site of allocations whose stack never arrived.
@@ -409,6 +402,28 @@ impl<M: Memory> Accounts<M> {
             },
             None,
         )
+    }
+}
+
+fn capture<'a>(
+    made: &'a Allocation,
+    replaced: &'a [ReplacedReturn],
+    scene: Scene<'_>,
+) -> StackCapture<'a> {
+    let raw = &made.stack;
+    StackCapture {
+        registers: Registers {
+            ip: raw.ip,
+            sp: raw.sp,
+            fp: raw.fp,
+            lr: raw.lr,
+        },
+        ip_is_return_address: raw.at_return,
+        bytes: &raw.bytes,
+        truncated: raw.truncated,
+        age: age(made.key.time),
+        tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
+        replaced,
     }
 }
 

@@ -4,13 +4,13 @@
 //! what was allocated and freed in all, and the few allocations that the kernel's maps had no room for.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use tracer_common::sampling;
 
 use crate::capture::SiteKind;
 use crate::events::AllocationKey;
+use crate::fast_map::FastMap;
 use crate::stack::Stack;
 
 /// Index of a stack in the ledger.
@@ -110,10 +110,10 @@ pub enum Space {
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub stacks: Vec<Arc<Stack>>,
-    stack_ids: HashMap<Arc<Stack>, StackId>,
+    stack_ids: FastMap<Arc<Stack>, StackId>,
     pub sites: Vec<(SiteKey, Totals)>,
-    site_ids: HashMap<SiteKey, SiteId>,
-    open: HashMap<AllocationKey, SiteId>,
+    site_ids: FastMap<SiteKey, SiteId>,
+    open: FastMap<AllocationKey, SiteId>,
     pub spilled: HashMap<(Space, u64), Spilled>,
 }
 
@@ -129,14 +129,15 @@ impl Ledger {
     }
 
     fn intern(&mut self, stack: Stack) -> StackId {
-        match self.stack_ids.entry(Arc::new(stack)) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) => {
-                let id = StackId(self.stacks.len() as u32);
-                self.stacks.push(new.key().clone());
-                *new.insert(id)
-            }
+        // Most stacks are known.
+        if let Some(&known) = self.stack_ids.get(&stack) {
+            return known;
         }
+        let id = StackId(self.stacks.len() as u32);
+        let stack = Arc::new(stack);
+        self.stacks.push(Arc::clone(&stack));
+        self.stack_ids.insert(stack, id);
+        id
     }
 
     /// An allocation was made.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod doctor;
 pub mod events;
 pub mod exit;
+mod fast_map;
 pub mod functions;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use crate::stack::{Frame, Marker, MethodTable, Stack, StackEnd};
+use crate::stack::{Frame, Marker, MethodTable, Stack, StackEnd, UnknownReason};
 use crate::target::modules::ModuleTable;
 use crate::unwind::fixture::Recorded;
 use crate::unwind::fixture::files::FILES;
@@ -61,12 +62,27 @@ pub fn walk(data: &[u8]) {
     }
     let first = check(&recorded.modules, &mut unwinder, &case, &memory);
     let again = check(&recorded.modules, &mut unwinder, &case, &memory);
-    assert_eq!(first, again, "a walk from the caches differs");
+    // Blobs that lie over each other are found to replace each other all the time.
+    if !is_doubtful(&first) && !is_doubtful(&again) {
+        assert_eq!(first, again, "a walk from the caches differs");
+    }
+}
+
+fn is_doubtful(stack: &Stack) -> bool {
+    let replaced = |frame: &Frame| {
+        let reason = UnknownReason::Replaced;
+        matches!(frame, Frame::Unknown { reason: other, .. } if *other == reason)
+    };
+    stack.frames.iter().any(replaced)
 }
 
 /// The capture was cut off.
 const TRUNCATED: u8 = 1;
 const AT_RETURN: u8 = 2;
+/// The stack is younger than anything that was read of the JVM: the unwinder looks at everything again.
+const YOUNG: u8 = 4;
+/// Older than any read.
+const OLD: Duration = Duration::from_secs(3600);
 /// The stack is the rest of the input.
 const RAW: u8 = 8;
 
@@ -183,7 +199,10 @@ impl Case {
             registers: self.registers,
             ip_is_return_address: self.flags & AT_RETURN != 0,
             bytes: &self.bytes,
-            age: std::time::Duration::ZERO,
+            age: match self.flags & YOUNG {
+                0 => OLD,
+                _ => Duration::ZERO,
+            },
             truncated: self.flags & TRUNCATED != 0,
             tid: self.tid,
             replaced: &self.replaced,

@@ -49,7 +49,10 @@ pub struct NamedStack {
 /// Names a stack, leaf first. Native functions that were inlined get frames of their own.
 pub fn name_stack(stack: &Stack, sources: &Sources<'_>, native: &mut NativeNames) -> NamedStack {
     native.resolve([stack], sources.modules);
-    let mut named = NamedStack::default();
+    let mut named = NamedStack {
+        frames: Vec::with_capacity(stack.frames.len()),
+        ..NamedStack::default()
+    };
     for frame in &stack.frames {
         let before = named.frames.len();
         push_frame(frame, sources, native, &mut named.frames);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 
 use blazesym::symbolize::Symbolizer;
 
@@ -15,6 +16,7 @@ use super::dwarf::{self, Known};
 use super::module_names::ModuleNames;
 use super::separate::{Roots, Separate};
 use crate::capture::{Frame, FrameKind};
+use crate::fast_map::FastMap;
 use crate::report::clean;
 use crate::stack::{self, ModuleId, Stack};
 use crate::target::modules::{Module, ModuleTable, elf};
@@ -27,7 +29,7 @@ pub struct NativeNames {
     roots: Roots,
     symbolizer: Symbolizer,
     /// Leaf first: functions inlined at the place, then the function that the place is in; empty without a symbol.
-    known: HashMap<(ModuleId, u64), Box<[Function]>>,
+    known: FastMap<(ModuleId, u64), Box<[Function]>>,
     /// Debug files, opened when their module was first seen.
     separate: HashMap<ModuleId, Option<Separate>>,
     /// What was read of each module that a frame was in.
@@ -65,7 +67,7 @@ impl NativeNames {
         NativeNames {
             roots: Roots::of(target_root),
             symbolizer: symbolizer(),
-            known: HashMap::new(),
+            known: FastMap::default(),
             separate: HashMap::new(),
             sources: HashMap::new(),
             troubles: BTreeMap::new(),
@@ -323,8 +325,10 @@ fn without_parameters(name: &str) -> &str {
 }
 
 fn file_name(module: &Module) -> String {
-    let name = module.path.file_name().unwrap_or(module.path.as_os_str());
-    clean::name(&name.to_string_lossy()).into_owned()
+    // `Path::file_name` takes the path apart from its beginning on, and this is done for each frame.
+    let path = module.path.as_os_str().as_bytes();
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+    clean::name(&String::from_utf8_lossy(name)).into_owned()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::accounts::{Accounts, Rules, Scene};
 use crate::capture::{Capture, Fill, TrapCost};
 use crate::clock;
-use crate::events::{self, Allocation};
+use crate::events::{self, Allocation, Event};
 use crate::ledger::Intervals;
 use crate::probes::{Calibration, Probes};
 use crate::settings::{Grouping, Settings};
@@ -118,9 +118,7 @@ impl Trace {
             let bytes = self
                 .probes
                 .drain(BATCH, |record| records.push(events::copy_used(record)));
-            for record in records {
-                self.book(record)?;
-            }
+            self.book_all(records)?;
             drained += bytes;
             if bytes < BATCH {
                 break;
@@ -135,15 +133,26 @@ impl Trace {
         self.probes.ring().context("cannot watch the ring")
     }
 
-    fn book(&mut self, record: Bytes) -> Result<()> {
-        let Some(event) = events::parse(record) else {
-            self.accounts.malformed += 1;
-            return Ok(());
-        };
-        let event = self.sized(event);
-        let stack = match event.made() {
-            Some(made) => Some(self.unwind(made)?),
-            None => None,
+    /// Walks the stacks of all records, then books one after the other.
+    fn book_all(&mut self, records: Vec<Bytes>) -> Result<()> {
+        let count = records.len();
+        let events: Vec<Event> = records.into_iter().filter_map(events::parse).collect();
+        self.accounts.malformed += (count - events.len()) as u64;
+        let made: Vec<&Allocation> = events.iter().filter_map(Event::made).collect();
+        let generation = self.modules.generation;
+        let mut stacks = self.unwind_all(&made).into_iter();
+        for event in events {
+            let event = self.sized(event);
+            let stack = event.made().and_then(|_| stacks.next());
+            self.book(event, stack, generation)?;
+        }
+        Ok(())
+    }
+
+    fn book(&mut self, event: Event, walked: Option<Stack>, generation: u64) -> Result<()> {
+        let stack = match (event.made(), walked) {
+            (Some(made), Some(walked)) => Some(self.checked(made, walked, generation)?),
+            _ => None,
         };
         let scene = Scene {
             modules: &self.modules,
@@ -154,17 +163,33 @@ impl Trace {
         Ok(())
     }
 
-    fn unwind(&mut self, made: &Allocation) -> Result<Stack> {
+    fn unwind_all(&mut self, made: &[&Allocation]) -> Vec<Stack> {
         if self.process.namespaces.other_pid != Some(false) {
-            self.learn_inner_tid(made.tid);
+            for made in made {
+                self.learn_inner_tid(made.tid);
+            }
         }
-        let mut stack = self.unwind_once(made);
+        let scene = Scene {
+            modules: &self.modules,
+            points: &self.probes.points,
+            inner_tids: &self.inner_tids,
+        };
+        self.accounts.unwind_all(made, scene)
+    }
+
+    /// The stack that was walked when the mappings were of that generation; walked again where they say more now.
+    fn checked(&mut self, made: &Allocation, walked: Stack, generation: u64) -> Result<Stack> {
+        let mut stack = walked;
+        // A stack before it in the ring has led to another look.
+        if self.modules.generation != generation {
+            stack = self.unwind_all(&[made]).pop().unwrap_or(stack);
+        }
         // Code of a library that was mapped a moment ago, or that took the place of another.
         let time = made.key.time;
         let outdated =
             leads_nowhere(&stack) && self.may_refresh(time) || self.is_outdated(&stack, time);
         if outdated && self.refresh()? == Target::Alive {
-            stack = self.unwind_once(made);
+            stack = self.unwind_all(&[made]).pop().unwrap_or(stack);
         }
         self.accounts.stacks.count(stack.end);
         Ok(stack)
@@ -194,15 +219,6 @@ impl Trace {
             }
             _ => false,
         })
-    }
-
-    fn unwind_once(&mut self, made: &Allocation) -> Stack {
-        let scene = Scene {
-            modules: &self.modules,
-            points: &self.probes.points,
-            inner_tids: &self.inner_tids,
-        };
-        self.accounts.unwind(made, scene)
     }
 
     fn learn_inner_tid(&mut self, tid: u32) {

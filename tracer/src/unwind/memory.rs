@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 
+mod batch;
+mod process;
 mod recorded;
 
+pub use batch::{Batch, Noted};
+pub use process::ProcessMemory;
 pub use recorded::{RecordedMemory, Recorder};
 
 /// The bytes asked for are not (all) there.
@@ -18,10 +19,23 @@ pub struct Unreadable;
 /// Memory is recorded and cached in pieces of this many bytes.
 pub const PAGE: u64 = 4096;
 
+/// Address and length of some memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Piece {
+    pub address: u64,
+    pub len: usize,
+}
+
 /// Memory of the target. Everything that comes from it is hostile.
 pub trait Memory {
     /// Fills `buf` from `address` or fails as a whole.
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable>;
+
+    /// Fills `buf` with the bytes of `pieces`, one behind the other, and says of each whether it could be read as a whole.
+    /// Where the memory is that of another process this is one system call, unless something can't be read.
+    fn read_many(&self, pieces: &[Piece], buf: &mut [u8]) -> Vec<bool> {
+        one_by_one(self, pieces, buf)
+    }
 
     fn read_u8(&self, address: u64) -> Result<u8, Unreadable> {
         let mut buf = [0; 1];
@@ -74,64 +88,20 @@ impl<M: Memory + ?Sized> Memory for &M {
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
         (**self).read(address, buf)
     }
-}
 
-/// The memory of a live process. Nothing in it is stopped or changed by a read.
-#[derive(Debug)]
-pub struct ProcessMemory {
-    pid: libc::pid_t,
-    /// Opened only when the kernel refuses `process_vm_readv`.
-    file: Option<File>,
-}
-
-impl ProcessMemory {
-    /// The memory of `pid`, which has to be readable for us at all.
-    ///
-    /// # Errors
-    /// There is no such process, or neither `process_vm_readv` nor `/proc/PID/mem` may be used on it: that needs
-    /// CAP_SYS_PTRACE or the same user.
-    pub fn open(pid: u32) -> io::Result<Self> {
-        let id =
-            libc::pid_t::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let file = match vm_read(id, PAGE, &mut [0]) {
-            // The page is not there; that the kernel looked is enough.
-            Ok(()) => None,
-            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => None,
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(error),
-            Err(_) => Some(File::open(format!("/proc/{pid}/mem"))?),
-        };
-        Ok(ProcessMemory { pid: id, file })
+    fn read_many(&self, pieces: &[Piece], buf: &mut [u8]) -> Vec<bool> {
+        (**self).read_many(pieces, buf)
     }
 }
 
-impl Memory for ProcessMemory {
-    fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
-        match &self.file {
-            None => vm_read(self.pid, address, buf).map_err(|_| Unreadable),
-            Some(file) => file.read_exact_at(buf, address).map_err(|_| Unreadable),
-        }
-    }
-}
-
-fn vm_read(pid: libc::pid_t, address: u64, buf: &mut [u8]) -> io::Result<()> {
-    let fault = || io::Error::from_raw_os_error(libc::EFAULT);
-    let local = libc::iovec {
-        iov_base: buf.as_mut_ptr().cast(),
-        iov_len: buf.len(),
+fn one_by_one<M: Memory + ?Sized>(memory: &M, pieces: &[Piece], buf: &mut [u8]) -> Vec<bool> {
+    let mut rest = buf;
+    let mut read = |piece: &Piece| {
+        let (bytes, behind) = std::mem::take(&mut rest).split_at_mut_checked(piece.len)?;
+        rest = behind;
+        memory.read(piece.address, bytes).ok()
     };
-    let base = usize::try_from(address).map_err(|_| fault())? as *mut libc::c_void;
-    let remote = libc::iovec {
-        iov_base: base,
-        iov_len: buf.len(),
-    };
-    // SAFETY: `local` describes `buf`, which is borrowed mutably for the whole call; the remote side is only an
-    // address that the kernel checks.
-    let read = unsafe { libc::process_vm_readv(pid, &local, 1, &remote, 1, 0) };
-    match usize::try_from(read) {
-        Ok(read) if read == buf.len() => Ok(()),
-        Ok(_) => Err(fault()),
-        Err(_) => Err(io::Error::last_os_error()),
-    }
+    pieces.iter().map(|piece| read(piece).is_some()).collect()
 }
 
 /// Reads whole pages once and remembers them. For a short time only: the target goes on, and the copy grows old.
@@ -190,29 +160,6 @@ impl<M: Memory> PageCache<M> {
 mod tests {
     use super::*;
 
-    /// A live process is read, an address that is not mapped fails, and so does a read that runs into a hole.
-    #[test]
-    fn own_memory() {
-        let memory = ProcessMemory::open(std::process::id()).unwrap();
-        let value = Box::new(0x1234_5678_9abc_def0_u64);
-        assert_eq!(memory.read_u64(&raw const *value as u64), Ok(*value));
-        assert_eq!(memory.read_u64(8), Err(Unreadable));
-        assert_eq!(memory.read_u64(u64::MAX - 3), Err(Unreadable));
-    }
-
-    /// The way through `/proc/PID/mem` reads the same.
-    #[test]
-    fn through_proc() {
-        let file = Some(File::open("/proc/self/mem").unwrap());
-        let memory = ProcessMemory {
-            pid: std::process::id() as i32,
-            file,
-        };
-        let value = Box::new(7_u64);
-        assert_eq!(memory.read_u64(&raw const *value as u64), Ok(7));
-        assert_eq!(memory.read_u64(8), Err(Unreadable));
-    }
-
     /// A recorder gives back exactly what was read; a page cache reads each page once and beyond its limit directly.
     #[test]
     fn wrappers() {
@@ -229,14 +176,5 @@ mod tests {
         assert_eq!(cache.read_vec(PAGE, 8).unwrap(), [7; 8]);
         assert_eq!(cache.read_vec(2 * PAGE, 8).unwrap(), [7; 8]);
         assert_eq!(cache.pages.borrow().len(), 1);
-    }
-
-    /// A process that is not there can't be opened.
-    #[test]
-    fn ended() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        child.wait().unwrap();
-        assert!(ProcessMemory::open(pid).is_err());
     }
 }

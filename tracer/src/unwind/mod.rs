@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::stack::{MethodTable, Stack};
+use crate::stack::{Frame, MethodTable, Stack};
 use crate::target::modules::{Module, ModuleTable};
 
 pub(crate) mod arch;
@@ -25,10 +25,13 @@ pub(crate) mod walk;
 mod tests;
 
 use arch::Arch;
-use hotspot::{HotSpot, JvmVersion, Moment, UnsupportedJvm};
+use hotspot::{HotSpot, JvmVersion, Look, Moment, UnsupportedJvm};
 use memory::Memory;
 use native::NativeUnwinder;
 use return_probe::ReturnProbes;
+
+/// Walks of one stack, each begun anew because code that it passed had gone. After that each is looked at when it is met.
+const MAX_WALKS: usize = 4;
 
 /// The registers that a walk starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,6 +88,8 @@ pub struct Unwinder<M> {
     native: NativeUnwinder,
     jvm: Option<Result<HotSpot, UnsupportedJvm>>,
     methods: MethodTable,
+    /// Of the walk under way.
+    frames: Vec<Frame>,
     /// Of the module table that the caches belong to.
     generation: Option<u64>,
 }
@@ -98,6 +103,7 @@ impl<M: Memory> Unwinder<M> {
             native: NativeUnwinder::default(),
             jvm: None,
             methods: MethodTable::default(),
+            frames: Vec::new(),
             generation: None,
         }
     }
@@ -127,14 +133,54 @@ impl<M: Memory> Unwinder<M> {
     /// target. Where the last frame is [`UnknownReason::NotMapped`](crate::stack::UnknownReason::NotMapped), the table
     /// may be older than the capture: refresh it and walk again.
     pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
+        let moment = Moment::of(capture.age, Instant::now());
+        for _ in 0..MAX_WALKS {
+            let stack = self.walk(modules, capture, moment);
+            if self.wrong(moment.now).is_empty() {
+                return stack;
+            }
+        }
+        let look = Look::Now;
+        self.walk(modules, capture, Moment { look, ..moment })
+    }
+
+    /// As [`Unwinder::unwind`], for several captures: what has to be looked at again in the target is read once for all.
+    pub fn unwind_all(
+        &mut self,
+        modules: &ModuleTable,
+        captures: &[StackCapture<'_>],
+    ) -> Vec<Stack> {
+        let now = Instant::now();
+        let mut stacks = Vec::with_capacity(captures.len());
+        for (stack, capture) in (0..).zip(captures) {
+            let moment = Moment::of(capture.age, now);
+            stacks.push(self.walk(modules, capture, Moment { stack, ..moment }));
+        }
+        for wrong in self.wrong(now) {
+            let index = wrong as usize;
+            if let (Some(stack), Some(capture)) = (stacks.get_mut(index), captures.get(index)) {
+                *stack = self.unwind(modules, capture);
+            }
+        }
+        stacks
+    }
+
+    fn wrong(&mut self, now: Instant) -> Vec<u32> {
+        match &mut self.jvm {
+            Some(Ok(hotspot)) => hotspot.wrong(&self.memory, now),
+            _ => Vec::new(),
+        }
+    }
+
+    fn walk(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>, moment: Moment) -> Stack {
         let (cursor, stack) = walk::first(capture, self.arch);
-        let mut frames = Vec::with_capacity(64);
+        self.frames.clear();
         let java = hotspot::Walk {
             memory: &self.memory,
             methods: &mut self.methods,
             stack,
-            frames: &mut frames,
-            moment: moment(capture.age),
+            frames: &mut self.frames,
+            moment,
             tid: capture.tid,
         };
         let mut walker = walk::Walker {
@@ -148,7 +194,7 @@ impl<M: Memory> Unwinder<M> {
             passed_java: false,
         };
         let end = walker.walk(cursor);
-        walk::finish(frames, end)
+        walk::finish(&mut self.frames, end)
     }
 
     /// The Java methods of all stacks so far.
@@ -162,14 +208,6 @@ impl<M: Memory> Unwinder<M> {
             Some(Ok(hotspot)) => Jvm::Supported(&hotspot.version),
             Some(Err(reason)) => Jvm::Unsupported(reason),
         }
-    }
-}
-
-fn moment(age: Duration) -> Moment {
-    let now = Instant::now();
-    Moment {
-        taken: now.checked_sub(age).unwrap_or(now),
-        now,
     }
 }
 

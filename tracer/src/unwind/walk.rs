@@ -7,7 +7,7 @@ use super::arch::Arch;
 use super::cursor::{CapturedStack, Cursor};
 use super::hotspot::{HotSpot, Walk};
 use super::memory::Memory;
-use super::native::{CodeKind, NativeCode, NativeUnwinder};
+use super::native::{NativeCode, NativeUnwinder};
 use super::return_probe::ReturnProbes;
 use super::rule::Step;
 use crate::target::modules::ModuleTable;
@@ -70,17 +70,17 @@ impl<M: Memory> Walker<'_, M> {
             return Ok(Some(step.cursor));
         }
         let code = self.native.code(self.modules, self.java.memory, cursor);
-        self.java.frames.push(code.frame.clone());
-        match code.kind {
-            CodeKind::File => self.native_step(&code, cursor),
-            CodeKind::Anonymous if self.is_foreign => self.foreign_jit(cursor).map(Some),
-            CodeKind::Anonymous | CodeKind::NotMapped => Err(StackEnd::NoUnwindInfo),
+        self.java.frames.push(code.frame(cursor.lookup_address()));
+        match code {
+            NativeCode::File { .. } => self.native_step(code, cursor),
+            NativeCode::Anonymous if self.is_foreign => self.foreign_jit(cursor).map(Some),
+            NativeCode::Anonymous | NativeCode::NotMapped => Err(StackEnd::NoUnwindInfo),
         }
     }
 
     fn native_step(
         &mut self,
-        code: &NativeCode,
+        code: NativeCode,
         cursor: &Cursor,
     ) -> Result<Option<Cursor>, StackEnd> {
         let (mut next, slot) = match self.native.step(code, cursor, &self.java.stack)? {
@@ -109,9 +109,9 @@ impl<M: Memory> Walker<'_, M> {
             .original(pc, Some(slot))
             .ok_or(StackEnd::ReturnProbe)?;
         let next = Cursor::caller(pc, sp, fp);
-        match self.native.code(self.modules, self.java.memory, &next).kind {
-            CodeKind::NotMapped => Err(StackEnd::NoUnwindInfo),
-            CodeKind::File | CodeKind::Anonymous => Ok(next),
+        match self.native.code(self.modules, self.java.memory, &next) {
+            NativeCode::NotMapped => Err(StackEnd::NoUnwindInfo),
+            NativeCode::File { .. } | NativeCode::Anonymous => Ok(next),
         }
     }
 
@@ -140,10 +140,13 @@ impl<M: Memory> Walker<'_, M> {
 }
 
 /// The stack as reports get it: where frames are missing at the end, a marker says so.
-pub fn finish(mut frames: Vec<Frame>, end: StackEnd) -> Stack {
+pub fn finish(walked: &mut Vec<Frame>, end: StackEnd) -> Stack {
     if end == StackEnd::Truncated {
-        frames.push(Frame::Marker(Marker::Truncated));
+        walked.push(Frame::Marker(Marker::Truncated));
     }
+    // Most stacks are kept for long: no larger than they are, with room for the probed function.
+    let mut frames = Vec::with_capacity(walked.len() + 1);
+    frames.append(walked);
     Stack { frames, end }
 }
 

@@ -4,6 +4,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use offheap::functions::Function;
 use offheap::functions::resolve::resolve;
 use offheap::probes::{Capacities, Point, Probes, Setup, Work};
 use offheap::target::modules::ModuleTable;
@@ -30,9 +31,22 @@ pub fn attach(pid: u32) -> Result<Probes> {
     modules
         .refresh(pid)
         .context("cannot read the target's mappings")?;
+    hook(&mut probes, &modules, |_| true)?;
+    Ok(probes)
+}
+
+/// Attaches to the functions of all modules that are `wanted`.
+pub fn hook(
+    probes: &mut Probes,
+    modules: &ModuleTable,
+    wanted: impl Fn(&Function) -> bool,
+) -> Result<()> {
     for module in &modules.modules {
         let found = resolve(&module.file).into_iter();
-        let points = found.map(|found| Point::new(module.id, found)).collect();
+        let points = found
+            .filter(|found| wanted(found.function))
+            .map(|found| Point::new(module.id, found))
+            .collect();
         let path = format!("/proc/self/fd/{}", module.file.as_raw_fd());
         probes.attach(points, &PathBuf::from(path));
     }
@@ -41,6 +55,6 @@ pub fn attach(pid: u32) -> Result<Probes> {
         .iter()
         .filter(|point| point.error.is_none())
         .count();
-    ensure!(live > 0, "no empty probe could be attached");
-    Ok(probes)
+    ensure!(live > 0, "no probe could be attached");
+    Ok(())
 }

@@ -12,6 +12,7 @@ mod stacks;
 mod stats;
 mod table;
 mod tracer;
+mod unwind;
 
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ struct Bench {
     run: fn(usize) -> Result<()>,
 }
 
-const ALL: [Bench; 5] = [
+const ALL: [Bench; 6] = [
     Bench {
         name: "pairs",
         rounds: 9,
@@ -45,6 +46,11 @@ const ALL: [Bench; 5] = [
         name: "tracer",
         rounds: 3,
         run: tracer::run,
+    },
+    Bench {
+        name: "unwind",
+        rounds: 25,
+        run: unwind::run,
     },
     Bench {
         name: "attach",

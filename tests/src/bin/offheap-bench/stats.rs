@@ -33,6 +33,11 @@ impl Series {
         )
     }
 
+    pub fn plus(&self, more: &Series) -> Series {
+        let pairs = self.0.iter().zip(&more.0);
+        Series(pairs.map(|(value, more)| value + more).collect())
+    }
+
     pub fn minus(&self, base: &Series) -> Series {
         Series(
             self.0

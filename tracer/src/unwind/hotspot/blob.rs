@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::unwind::memory::{Memory, Unreadable};
+use crate::unwind::memory::{Memory, Piece, Unreadable};
 
 use super::code_cache::CodeCache;
 use super::layout::{CodeRange, DeoptHandler, MetadataPlace, ScopesPlace, VmLayout};
@@ -87,8 +87,7 @@ impl Blob {
         let Ok(used) = used.and_then(|used| memory.read_u8(used)) else {
             return Life::Unreadable;
         };
-        let nmethod = self.nmethod.as_ref();
-        let len = nmethod.map_or(layout.blob.header_len, |_| layout.nmethod.header_len);
+        let len = self.header_len(layout);
         let Ok(record) = memory.read_vec(self.address, len).map(Record) else {
             return Life::Unreadable;
         };
@@ -96,7 +95,7 @@ impl Blob {
             |nmethod: &Nmethod| record.u32(layout.nmethod.compile_id) == Ok(nmethod.compile_id);
         let same = used != 0
             && record.u64(layout.blob.name) == Ok(self.name_pointer)
-            && nmethod.is_none_or(id)
+            && self.nmethod.as_ref().is_none_or(id)
             && code_range(&record, layout.blob.code, self.address).as_ref() == Ok(&self.code);
         if same { Life::Alive } else { Life::Gone }
     }
@@ -143,6 +142,27 @@ impl Blob {
             frame_bytes,
             nmethod,
         })
+    }
+
+    /// What [`Blob::life`] reads.
+    pub fn pieces(&self, layout: &VmLayout, cache: &CodeCache) -> [Piece; 2] {
+        let used = Piece {
+            // Where no blob can be there is nothing to be read either.
+            address: cache.used(self.address).unwrap_or(0),
+            len: 1,
+        };
+        let header = Piece {
+            address: self.address,
+            len: self.header_len(layout),
+        };
+        [used, header]
+    }
+
+    fn header_len(&self, layout: &VmLayout) -> usize {
+        match self.nmethod {
+            Some(_) => layout.nmethod.header_len,
+            None => layout.blob.header_len,
+        }
     }
 }
 

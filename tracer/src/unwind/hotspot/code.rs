@@ -9,7 +9,7 @@ use crate::unwind::memory::Memory;
 use super::blob::{Blob, BlobKind, Nmethod};
 use super::layout::VmLayout;
 use super::method::{Method, MethodCache};
-use super::moment::Moment;
+use super::moment::{Look, Moment};
 use super::scopes;
 
 /// The highest tier of C1.
@@ -162,7 +162,8 @@ impl<M: Memory> Resolver<'_, M> {
         pc: u64,
         line: impl Fn(&Method) -> u32,
     ) -> Frame {
-        match self.method(method, |_| true) {
+        // What is found here is remembered with the code: it can't be doubted later.
+        match self.method(method, Look::Now, |_| true) {
             Ok(method) => Frame::Java {
                 kind,
                 method: method.id,
@@ -179,7 +180,7 @@ impl<M: Memory> Resolver<'_, M> {
     pub fn interpreted(&mut self, method: u64, bcp: u64, pc: u64) -> Frame {
         // Where a method has been replaced, the frame points to another one's bytecode.
         let fits = |method: &Method| method.is_native || method.bci(bcp).is_some();
-        match self.method(method, fits) {
+        match self.method(method, self.moment.look, fits) {
             Ok(method) if method.is_native => Frame::Java {
                 kind: JavaKind::Native,
                 method: method.id,
@@ -200,10 +201,15 @@ impl<M: Memory> Resolver<'_, M> {
     fn method(
         &mut self,
         address: u64,
+        look: Look,
         fits: impl Fn(&Method) -> bool,
     ) -> Result<Arc<Method>, UnknownReason> {
         let (memory, layout) = (self.memory, self.layout);
+        let moment = Moment {
+            look,
+            ..self.moment
+        };
         self.methods
-            .get(memory, layout, self.table, address, self.moment, fits)
+            .get(memory, layout, self.table, address, moment, fits)
     }
 }

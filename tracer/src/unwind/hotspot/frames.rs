@@ -169,10 +169,12 @@ impl HotSpot {
     }
 
     fn is_code<M: Memory>(&mut self, walk: &mut Walk<'_, M>, pc: u64) -> bool {
-        self.contains(pc)
-            && self
-                .code(walk.memory, walk.methods, walk.moment, pc)
-                .is_ok()
+        if !self.contains(pc) {
+            return false;
+        }
+        let code = self.code(walk.memory, walk.methods, walk.moment, pc).ok();
+        self.next = code.map(|code| (walk.moment, pc, code));
+        self.next.is_some()
     }
 
     fn deoptimized<M: Memory>(

@@ -1,16 +1,28 @@
 //! What is known of generated code, and of which stacks it is true.
+//!
+//! A stack is walked some milliseconds after it was copied, and a JVM under load frees code and puts other code in its
+//! place all the time. Of a stack it is known what a return address in it meant if that had been read before the stack
+//! was taken and nothing has changed since: a compiled method has an id that no other one gets. So each blob is looked
+//! at again for the first stack that is younger than the last look, and never on the strength of time alone.
+//!
+//! Looking while a walk goes on would take two reads of the target for each frame. So a walk believes what is remembered
+//! and notes what of it has to be looked at; when it is over all of that is read at once ([`HotSpot::wrong`]). Where
+//! something has changed the walk is worth nothing, and is begun anew without it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::unwind::memory::Memory;
+use crate::fast_map::FastMap;
+use crate::unwind::memory::{Batch, Memory, Piece};
 
+use super::HotSpot;
 use super::blob::{Blob, Life};
 use super::code::JavaCode;
 use super::code_cache::CodeCache;
+use super::doubts::Doubts;
 use super::layout::VmLayout;
-use super::moment::{Changes, Moment, Span};
+use super::moment::{Changes, Look, Moment, Span};
 
 /// Return addresses and blobs that are remembered. When full it starts anew.
 const MAX_CACHED: usize = 1 << 16;
@@ -18,8 +30,12 @@ const MAX_CACHED: usize = 1 << 16;
 /// Code by return addresses, and until when each blob is known to have been there.
 #[derive(Debug, Default)]
 pub struct KnownCode {
-    codes: HashMap<u64, Meaning>,
-    blobs: BTreeMap<u64, Known>,
+    codes: FastMap<u64, Meaning>,
+    blobs: FastMap<u64, Known>,
+    /// Where the code of each blob ends, by the blob's address.
+    ends: BTreeMap<u64, u64>,
+    /// About blobs.
+    doubts: Doubts,
     changes: Changes,
 }
 
@@ -34,6 +50,8 @@ struct Meaning {
 struct Known {
     blob: Arc<Blob>,
     span: Span,
+    /// The last look has not found it any more.
+    has_gone: bool,
 }
 
 /// What is known of a return address.
@@ -49,7 +67,7 @@ pub enum Recalled {
 }
 
 impl KnownCode {
-    /// What `pc` meant when a stack was taken, as far as that is known.
+    /// What `pc` meant at the moment that a stack was taken, as far as that is known.
     pub fn recall(
         &mut self,
         memory: &impl Memory,
@@ -65,9 +83,12 @@ impl KnownCode {
         let Some(known) = known.filter(|known| Arc::ptr_eq(&known.blob, &code.blob)) else {
             return Recalled::Nothing;
         };
-        if moment.taken > known.span.last {
+        let is_younger = moment.taken > known.span.last;
+        if is_younger && moment.look == Look::Later && !known.has_gone {
+            self.doubts.believe(code.blob.address, moment.stack);
+        } else if is_younger {
             match known.blob.life(memory, layout, cache) {
-                Life::Alive => known.span.last = moment.now,
+                Life::Alive => (known.span.last, known.has_gone) = (moment.now, false),
                 // Of a process that has ended: what was known stays true.
                 Life::Unreadable => {}
                 Life::Gone => {
@@ -81,6 +102,31 @@ impl KnownCode {
         } else {
             Recalled::Doubtful
         }
+    }
+
+    fn pieces(&self, layout: &VmLayout, cache: &CodeCache, address: u64) -> Vec<Piece> {
+        let known = self.blobs.get(&address);
+        known.map_or(Vec::new(), |known| known.blob.pieces(layout, cache).into())
+    }
+
+    /// Looks at the blob at `address`.
+    fn holds(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        cache: &CodeCache,
+        now: Instant,
+        address: u64,
+    ) -> bool {
+        let Some(known) = self.blobs.get_mut(&address) else {
+            return false;
+        };
+        let life = known.blob.life(memory, layout, cache);
+        known.has_gone = life == Life::Gone;
+        if life == Life::Alive {
+            known.span.last = now;
+        }
+        !known.has_gone
     }
 
     /// The blob that was found at an address, as it is remembered if it is the same.
@@ -101,8 +147,7 @@ impl KnownCode {
         other: Option<Instant>,
     ) -> bool {
         if self.codes.len() >= MAX_CACHED || self.blobs.len() >= MAX_CACHED {
-            self.codes.clear();
-            self.blobs.clear();
+            self.forget();
         }
         let before = self.codes.remove(&pc);
         let before = before.and_then(|before| {
@@ -118,32 +163,47 @@ impl KnownCode {
             before,
         };
         self.codes.insert(pc, meaning);
-        let address = code.blob.address;
-        let span = match self.blobs.get(&address) {
+        let span = match self.blobs.get(&code.blob.address) {
             Some(known) if Arc::ptr_eq(&known.blob, &code.blob) => Span {
                 last: moment.now,
                 ..known.span
             },
             _ => Span::new(moment, other.max(self.displace(&code.blob, moment))),
         };
-        let blob = Arc::clone(&code.blob);
-        self.blobs.insert(address, Known { blob, span });
+        let known = Known {
+            blob: Arc::clone(&code.blob),
+            span,
+            has_gone: false,
+        };
+        self.ends.insert(code.blob.address, code.blob.code.end);
+        self.blobs.insert(code.blob.address, known);
         is_permanent(&code.blob) || self.changes.believes(&span, moment)
+    }
+
+    fn forget(&mut self) {
+        self.codes.clear();
+        self.blobs.clear();
+        self.ends.clear();
+        self.doubts.replace_all();
     }
 
     /// Forgets the blobs that were where `blob` is now. Gives when the last of them was seen.
     fn displace(&mut self, blob: &Blob, moment: Moment) -> Option<Instant> {
-        let before = self.blobs.range(..blob.address).next_back();
-        let before = before.filter(|(_, known)| known.blob.code.end > blob.address);
-        let inside = self.blobs.range(blob.address..blob.code.end);
+        let before = self.ends.range(..blob.address).next_back();
+        let before = before.filter(|&(_, &end)| end > blob.address);
+        let inside = self
+            .ends
+            .range(blob.address..blob.code.end.max(blob.address));
         let gone: Vec<u64> = before
             .into_iter()
             .chain(inside)
             .map(|(&at, _)| at)
             .collect();
-        let known = gone.iter().filter_map(|at| self.blobs.remove(at));
-        let last = known.map(|known| known.span.last).max();
-        if last.is_some() {
+        let mut last = None;
+        for at in gone {
+            self.ends.remove(&at);
+            last = last.max(self.blobs.remove(&at).map(|known| known.span.last));
+            self.doubts.replace(at);
             self.changes.note(moment.now);
         }
         last
@@ -167,4 +227,35 @@ impl KnownCode {
 /// Whether code is never freed: nearly all that is not made of a method.
 fn is_permanent(blob: &Blob) -> bool {
     blob.nmethod.is_none()
+}
+
+impl HotSpot {
+    /// Looks at everything that walks have believed since the last call: with one batched read of the target, or none.
+    /// Returns the stacks that have believed something wrong. `now` is from before the walks.
+    pub fn wrong(&mut self, memory: &impl Memory, now: Instant) -> Vec<u32> {
+        self.next = None;
+        let (layout, cache) = (&self.layout, &self.code_cache);
+        let (known, methods) = (&mut self.known, &mut self.methods);
+        let mut blobs = std::mem::take(&mut known.doubts);
+        let mut doubted = std::mem::take(&mut methods.doubts);
+        if blobs.is_empty() && doubted.is_empty() {
+            return Vec::new();
+        }
+        let mut wanted = Vec::new();
+        for blob in blobs.addresses() {
+            wanted.extend(known.pieces(layout, cache, blob));
+        }
+        for method in doubted.addresses() {
+            wanted.extend_from_slice(methods.pieces(method));
+        }
+        let batch = Batch::read(memory, wanted, std::mem::take(&mut self.room));
+        let mut wrong = blobs.settle(|blob| known.holds(&batch, layout, cache, now, blob));
+        wrong.extend(doubted.settle(|method| methods.holds(&batch, layout, method, now)));
+        self.room = batch.into_bytes();
+        // Their room is used again.
+        (known.doubts, methods.doubts) = (blobs, doubted);
+        wrong.sort_unstable();
+        wrong.dedup();
+        wrong
+    }
 }

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::fast_map::FastMap;
 use crate::stack::{JavaMethod, MethodId, MethodTable, UnknownReason};
-use crate::unwind::memory::{Memory, Unreadable};
+use crate::unwind::memory::{Memory, Noted, Piece, Unreadable};
 
 use super::blob::Record;
+use super::doubts::Doubts;
 use super::layout::{MethodLayout, SourceFile, VmLayout};
 use super::lines::LineTable;
-use super::moment::{Changes, Moment, Span};
+use super::moment::{Changes, Look, Moment, Span};
 use super::names;
 
 /// Methods whose metadata is remembered. When full it starts anew.
@@ -34,6 +37,8 @@ pub struct Method {
     lines: LineTable,
     /// To see that the JVM has not given the memory to another method.
     identity: Identity,
+    /// What has to be read to see that.
+    pieces: Vec<Piece>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -56,6 +61,13 @@ impl Method {
         }
     }
 
+    /// Whether this is what is at `address` now.
+    fn is_still(&self, memory: &impl Memory, layout: &VmLayout, address: u64) -> bool {
+        // A stack that names the method is older than the memory's loss: what was known then is true for it.
+        Identity::read(memory, &layout.method, address)
+            .map_or(true, |identity| identity == self.identity)
+    }
+
     /// The index of the bytecode at address `bcp`; None where it is not one of this method's.
     pub fn bci(&self, bcp: u64) -> Option<u16> {
         let bci = u16::try_from(bcp.checked_sub(self.bytecode)?).ok()?;
@@ -67,8 +79,10 @@ impl Method {
 /// that is younger than the last look.
 #[derive(Debug, Default)]
 pub struct MethodCache {
-    methods: HashMap<u64, Known>,
+    methods: FastMap<u64, Known>,
     ids: HashMap<JavaMethod, MethodId>,
+    /// About methods.
+    pub doubts: Doubts,
     changes: Changes,
 }
 
@@ -79,6 +93,8 @@ struct Known {
     span: Span,
     /// What was there before, until `span.other`.
     before: Option<Arc<Method>>,
+    /// The last look has found something else.
+    has_changed: bool,
 }
 
 impl MethodCache {
@@ -95,6 +111,9 @@ impl MethodCache {
         moment: Moment,
         fits: impl Fn(&Method) -> bool,
     ) -> Result<Arc<Method>, UnknownReason> {
+        if let Some(method) = self.believed(address, moment, &fits) {
+            return Ok(method);
+        }
         if !self.is_known(memory, layout, address, moment) {
             self.learn(memory, layout, table, address, moment);
         }
@@ -113,6 +132,23 @@ impl MethodCache {
         }
     }
 
+    /// What is remembered of `address`, to be looked at later.
+    fn believed(
+        &mut self,
+        address: u64,
+        moment: Moment,
+        fits: impl Fn(&Method) -> bool,
+    ) -> Option<Arc<Method>> {
+        let known = self.methods.get(&address)?;
+        let is_younger = moment.taken > known.span.last;
+        if !is_younger || moment.look == Look::Now || known.has_changed {
+            return None;
+        }
+        let method = known.method.clone().filter(|method| fits(method))?;
+        self.doubts.believe(address, moment.stack);
+        Some(method)
+    }
+
     /// Whether what is known of `address` is younger than the stack, or still so.
     fn is_known(
         &mut self,
@@ -127,13 +163,10 @@ impl MethodCache {
         if moment.taken <= known.span.last {
             return true;
         }
-        // A stack that names the method is older than the memory's loss: what was known then is true for it.
-        let is_same = known.method.as_ref().is_some_and(|method| {
-            Identity::read(memory, &layout.method, address)
-                .map_or(true, |identity| identity == method.identity)
-        });
+        let method = known.method.as_ref();
+        let is_same = method.is_some_and(|method| method.is_still(memory, layout, address));
         if is_same {
-            known.span.last = moment.now;
+            (known.span.last, known.has_changed) = (moment.now, false);
         } else {
             self.changes.note(moment.now);
         }
@@ -152,15 +185,46 @@ impl MethodCache {
         let method = self.read(memory, layout, table, address).ok().map(Arc::new);
         if self.methods.len() >= MAX_CACHED {
             self.methods.clear();
+            self.doubts.replace_all();
         }
         let before = self.methods.remove(&address);
+        if before.is_some() {
+            self.doubts.replace(address);
+        }
         let other = before.as_ref().map(|before| before.span.last);
         let known = Known {
             method,
             span: Span::new(moment, other),
             before: before.and_then(|before| before.method.or(before.before)),
+            has_changed: false,
         };
         self.methods.insert(address, known);
+    }
+
+    /// What [`MethodCache::holds`] reads.
+    pub fn pieces(&self, address: u64) -> &[Piece] {
+        let entry = self.methods.get(&address);
+        let method = entry.and_then(|entry| entry.method.as_ref());
+        method.map_or(&[], |method| &method.pieces)
+    }
+
+    /// Whether the method at `address` is still the one that is remembered.
+    pub fn holds(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        address: u64,
+        now: Instant,
+    ) -> bool {
+        let Some(entry) = self.methods.get_mut(&address) else {
+            return false;
+        };
+        let method = entry.method.as_ref();
+        entry.has_changed = !method.is_some_and(|method| method.is_still(memory, layout, address));
+        if !entry.has_changed {
+            entry.span.last = now;
+        }
+        !entry.has_changed
     }
 
     fn read(
@@ -171,7 +235,8 @@ impl MethodCache {
         address: u64,
     ) -> Result<Method, Unreadable> {
         let offsets = &layout.method;
-        let identity = Identity::read(memory, offsets, address)?;
+        let noted = Noted::new(memory);
+        let identity = Identity::read(&noted, offsets, address)?;
         let header = Record(identity.header.clone());
         let code_size = header.u16(offsets.code_size)?;
         let bytecode = identity
@@ -198,6 +263,7 @@ impl MethodCache {
             code_size,
             lines,
             identity,
+            pieces: noted.pieces(),
         })
     }
 

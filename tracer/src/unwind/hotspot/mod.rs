@@ -34,6 +34,7 @@ pub mod anchor;
 pub mod blob;
 mod code;
 pub mod code_cache;
+mod doubts;
 mod frames;
 mod known;
 pub mod layout;
@@ -55,7 +56,7 @@ use vm_structs::VmStructs;
 
 pub use code::JavaCode;
 pub use frames::{JavaStep, Walk};
-pub use moment::Moment;
+pub use moment::{Look, Moment};
 
 /// Pages that the detection reads: vmStructs and the names in them span about sixty.
 const DETECTION_PAGES: usize = 1024;
@@ -94,6 +95,10 @@ pub struct HotSpot {
     known: KnownCode,
     methods: MethodCache,
     threads: anchor::Threads,
+    /// Code that was found to be the next one of a walk.
+    next: Option<(Moment, u64, Arc<JavaCode>)>,
+    /// Room for batched reads.
+    room: Vec<u8>,
 }
 
 impl HotSpot {
@@ -117,8 +122,10 @@ impl HotSpot {
 
     /// Addresses of the names of all code that is remembered.
     pub fn blob_names(&self) -> Vec<u64> {
-        let names = self.known.codes().map(|code| code.blob.name_pointer);
-        names.collect()
+        self.known
+            .codes()
+            .map(|code| code.blob.name_pointer)
+            .collect()
     }
 
     /// Whether a deoptimised frame has been met.
@@ -169,6 +176,8 @@ impl HotSpot {
             known: KnownCode::default(),
             methods: MethodCache::default(),
             threads: anchor::Threads::default(),
+            next: None,
+            room: Vec::new(),
         }
     }
 
@@ -185,6 +194,10 @@ impl HotSpot {
         moment: Moment,
         pc: u64,
     ) -> Result<Arc<JavaCode>, UnknownReason> {
+        match self.next.take() {
+            Some((at, next, code)) if (at, next) == (moment, pc) => return Ok(code),
+            _ => {}
+        }
         let (layout, cache) = (&self.layout, &self.code_cache);
         let before = match self.known.recall(memory, layout, cache, moment, pc) {
             Recalled::Code(code) => return Ok(code),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A stack that was walked so soon is rarely overtaken: for a change code has to be left, found unused by a collection,
 /// freed, and replaced by code that is compiled meanwhile.
-const PROMPT: Duration = Duration::from_millis(50);
+const PROMPT: Duration = Duration::from_millis(25);
 /// Without a change for so long nothing changes.
 const QUIET: Duration = Duration::from_secs(10);
 /// Where one thing has replaced another, it was there before the stack if that had so many times more room for it.
@@ -24,6 +24,18 @@ const RECENT: Duration = Duration::from_millis(20);
 pub struct Moment {
     pub taken: Instant,
     pub now: Instant,
+    pub look: Look,
+    /// Which it is of the stacks that are walked together.
+    pub stack: u32,
+}
+
+/// When what is remembered, but not known for this moment, is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At once.
+    Now,
+    /// When the walk is over: until then it is believed.
+    Later,
 }
 
 /// When something is known to have been there.
@@ -42,16 +54,22 @@ pub struct Changes {
 }
 
 impl Moment {
+    /// For a stack that was copied so long ago.
+    pub fn of(age: Duration, now: Instant) -> Self {
+        Moment {
+            taken: now.checked_sub(age).unwrap_or(now),
+            now,
+            look: Look::Later,
+            stack: 0,
+        }
+    }
+
     /// What is there now, and not what was there when a stack was taken.
     pub fn present(self) -> Self {
         Moment {
             taken: self.now,
             ..self
         }
-    }
-
-    fn delay(self) -> Duration {
-        self.now.duration_since(self.taken)
     }
 
     fn since(self, before: Instant) -> Duration {
@@ -91,11 +109,12 @@ impl Changes {
         if moment.taken >= span.first {
             return true;
         }
+        let delay = span.first.duration_since(moment.taken);
         match span.other {
-            Some(other) => moment.since(other) >= moment.delay() * LIKELIER,
+            Some(other) => moment.since(other) >= delay.saturating_mul(LIKELIER),
             None => {
                 let quiet = |last| moment.since(last) >= QUIET;
-                moment.delay() <= PROMPT || self.last.is_none_or(quiet)
+                delay <= PROMPT || self.last.is_none_or(quiet)
             }
         }
     }
@@ -121,10 +140,7 @@ mod tests {
     #[test]
     fn first_seen() {
         let begin = Instant::now();
-        let moment = |taken, now| Moment {
-            taken: begin + ms(taken),
-            now: begin + ms(now),
-        };
+        let moment = |taken, now| Moment::of(ms(now - taken), begin + ms(now));
         let mut changes = Changes::default();
         let span = span(begin + ms(1000), None);
         assert!(changes.believes(&span, moment(1000, 9000)), "it was there");
@@ -139,10 +155,7 @@ mod tests {
     #[test]
     fn replaced() {
         let begin = Instant::now();
-        let moment = |taken, now| Moment {
-            taken: begin + ms(taken),
-            now: begin + ms(now),
-        };
+        let moment = |taken, now| Moment::of(ms(now - taken), begin + ms(now));
         let changes = Changes::default();
         let after = span(begin + ms(1000), Some(begin));
         assert!(changes.believes(&after, moment(950, 1000)));

@@ -128,12 +128,17 @@ fn replaced_code() {
         checked += 1;
         let offset = fixture.layout.nmethod.compile_id;
         unwinder.memory.put(blob + offset, &(id + 1).to_le_bytes());
-        let stack = unwinder.unwind(modules, &recorded.capture(bytes));
-        assert_eq!(
-            describe(&stack, unwinder.methods(), modules)[..java],
-            recorded.frames[..java]
-        );
+        let captures = [recorded.capture(bytes), recorded.capture(bytes)];
+        for stack in unwinder.unwind_all(modules, &captures) {
+            assert_eq!(
+                describe(&stack, unwinder.methods(), modules)[..java],
+                recorded.frames[..java]
+            );
+        }
         assert_eq!(first_compiled(&unwinder), Some((blob, id + 1)));
+        unwinder.memory.put(blob + offset, &(id + 2).to_le_bytes());
+        unwinder.unwind(modules, &recorded.capture(bytes));
+        assert_eq!(first_compiled(&unwinder), Some((blob, id + 2)));
     }
     assert!(checked > 0);
 }
