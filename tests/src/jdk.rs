@@ -1,11 +1,12 @@
-//! The JDKs that tests run: the installed one, and those that `cargo xtask setup --jdks` has unpacked.
+//! The JDKs that tests run: the installed one, those that `cargo xtask setup --jdks` has unpacked, and those of Debian's
+//! unstable distribution that `cargo xtask test --full` has.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::session;
+use crate::{session, sources};
 
 /// The feature releases that `OFFHEAP_JDKS` has folders for.
 pub const RELEASES: [&str; 4] = ["11", "17", "21", "25"];
@@ -23,10 +24,35 @@ const SHOW_ALL: [&str; 4] = [
 /// Stack traces end after 1,024 frames otherwise.
 const DEEP: &str = "-XX:MaxJavaStackTraceDepth=4096";
 
+/// Compilers begin after a twentieth of the usual calls, and the program waits for them: fewer rounds are enough for all
+/// tiers, and which method is compiled does not depend on the machine's load.
+const SOON: [&str; 2] = ["-XX:CompileThresholdScaling=0.05", "-Xbatch"];
+/// JDK 8 has no flag for all of them.
+const SOON_8: [&str; 15] = [
+    "-Xbatch",
+    "-XX:CompileThreshold=500",
+    "-XX:Tier3InvocationThreshold=10",
+    "-XX:Tier3MinInvocationThreshold=5",
+    "-XX:Tier3CompileThreshold=100",
+    "-XX:Tier3BackEdgeThreshold=3000",
+    "-XX:Tier4InvocationThreshold=250",
+    "-XX:Tier4MinInvocationThreshold=30",
+    "-XX:Tier4CompileThreshold=750",
+    "-XX:Tier4BackEdgeThreshold=2000",
+    "-XX:Tier0InvokeNotifyFreqLog=3",
+    "-XX:Tier0BackedgeNotifyFreqLog=6",
+    "-XX:Tier3InvokeNotifyFreqLog=6",
+    "-XX:Tier3BackedgeNotifyFreqLog=9",
+    "-XX:Tier23InlineeNotifyFreqLog=16",
+];
+
 /// One JDK, or its runtime alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jdk {
+    /// As the JVM itself sees it.
     home: PathBuf,
+    /// Where it runs in a root folder (and so in a mount namespace) of its own.
+    root: Option<PathBuf>,
     /// Feature release.
     pub release: u32,
     /// `17.0.15`, with the vendor where the JDK says so.
@@ -57,6 +83,7 @@ impl Jdk {
         let major = version.split('.').next().and_then(|word| word.parse().ok());
         Jdk {
             home: home.to_owned(),
+            root: None,
             release: major.unwrap_or_else(|| panic!("JDK {version} has no feature release")),
             name: format!("{version} {}", value("IMPLEMENTOR").unwrap_or_default()),
         }
@@ -91,6 +118,36 @@ impl Jdk {
             .collect()
     }
 
+    /// Those of Debian's unstable distribution, of which `OFFHEAP_JDKS` has a root folder; empty, with the reason
+    /// printed, where there is none.
+    pub fn debian() -> Vec<Jdk> {
+        let lines = debian_lines();
+        let jdks = lines.iter().filter(|(word, ..)| word != "zero");
+        jdks.filter_map(|(release, version, root)| {
+            let release = release.parse().ok()?;
+            Some(Jdk {
+                home: debian_home(release),
+                root: Some(root.clone()),
+                release,
+                name: format!("{release} {version} Debian unstable"),
+            })
+        })
+        .collect()
+    }
+
+    /// The one of them that also has HotSpot without generated code; None, with the reason printed, where none has.
+    pub fn zero() -> Option<Jdk> {
+        let lines = debian_lines();
+        let zero = lines.iter().find(|(word, ..)| word == "zero");
+        let release = zero.and_then(|(_, release, _)| release.parse().ok());
+        if release.is_none() {
+            session::skip("a Zero VM of Debian's unstable distribution");
+        }
+        Jdk::debian()
+            .into_iter()
+            .find(|jdk| Some(jdk.release) == release)
+    }
+
     pub fn home(&self) -> &Path {
         &self.home
     }
@@ -104,19 +161,40 @@ impl Jdk {
     }
 
     fn command(&self) -> Command {
-        Command::new(self.home.join("bin/java"))
+        let java = self.home.join("bin/java");
+        let Some(root) = &self.root else {
+            return Command::new(java);
+        };
+        // What is compiled for the tests is found at the same path inside.
+        let script = "for shared in /proc /dev \"$2\"; do \
+                          mkdir -p \"$1$shared\"; mount --rbind \"$shared\" \"$1$shared\"; \
+                      done; root=$1; shift 2; exec chroot \"$root\" \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-ec",
+            script,
+            "sh",
+        ]);
+        command.arg(root).arg(sources::directory()).arg(java);
+        command
     }
 
     /// Runs the Java target `class` with JVM `flags`, and shows all frames in its stack traces.
     pub fn java(&self, classpath: &Path, flags: &[&str], class: &str) -> Command {
         let mut java = self.command();
-        java.args(["-Xmx64m", DEEP]).args(SHOW_ALL).args(flags);
-        // From JDK 24 on both would be warned about.
+        java.args(["-Xmx64m", DEEP]).args(SHOW_ALL);
+        java.args(if self.release < 9 { &SOON_8[..] } else { &SOON });
+        java.args(flags);
+        // Both would be warned about.
+        if self.release >= 21 {
+            java.arg("--enable-native-access=ALL-UNNAMED");
+        }
         if self.release >= 24 {
-            java.args([
-                "--enable-native-access=ALL-UNNAMED",
-                "--sun-misc-unsafe-memory-access=allow",
-            ]);
+            java.arg("--sun-misc-unsafe-memory-access=allow");
         }
         java.arg("-cp")
             .arg(classpath)
@@ -140,4 +218,30 @@ impl Jdk {
         assert!(output.status.success() || lacks, "{java:?}: {says}");
         output.status.success()
     }
+}
+
+/// What `cargo xtask test --full` has noted of each: two words and the root folder.
+fn debian_lines() -> Vec<(String, String, PathBuf)> {
+    let root = std::env::var_os("OFFHEAP_JDKS").map(|folder| Path::new(&folder).join("debian"));
+    let noted = root.and_then(|root| Some((fs::read_to_string(root.join("versions")).ok()?, root)));
+    let Some((text, root)) = noted else {
+        session::skip("JDKs of Debian's unstable distribution (debian in OFFHEAP_JDKS)");
+        return Vec::new();
+    };
+    let words = text.lines().filter_map(|line| line.split_once(' '));
+    words
+        .map(|(first, second)| (first.to_owned(), second.to_owned(), root.clone()))
+        .collect()
+}
+
+/// Where Debian's packages install a release.
+fn debian_home(release: u32) -> PathBuf {
+    let architecture = if cfg!(target_arch = "x86_64") {
+        "amd64"
+    } else {
+        "arm64"
+    };
+    PathBuf::from(format!(
+        "/usr/lib/jvm/java-{release}-openjdk-{architecture}"
+    ))
 }

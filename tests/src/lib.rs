@@ -11,6 +11,7 @@ pub mod debug_info;
 pub mod jdk;
 pub mod kernel;
 pub mod lines;
+pub mod occurrences;
 pub mod process;
 pub mod session;
 pub mod sources;
@@ -25,7 +26,7 @@ pub use checks::{
     Sum, assert_conserved, assert_frames_in_order, assert_rooted, sites_through, sum,
 };
 pub use session::{Session, session, skip};
-pub use sources::{CFlags, c_library, c_program, classpath, java};
+pub use sources::{CFlags, c_library, c_program, classpath, classpath_8, java};
 pub use target::Target;
 pub use tool::{Finished, Tool};
 pub use truth::{Truth, assert_exact, assert_nothing_else, assert_truth};

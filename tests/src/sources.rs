@@ -86,6 +86,19 @@ fn compile_c(name: &str, flags: CFlags, output: &str, kind: &[&str]) -> PathBuf 
 
 /// All Java targets, compiled; None, with the reason printed, where there is no javac.
 pub fn classpath() -> Option<PathBuf> {
+    compiled("javac", &["--release", "11"])
+}
+
+/// The same for JDK 8. The language is that of 8, and the library the compiler's own: what is there on 8 is the targets'
+/// affair.
+pub fn classpath_8() -> Option<PathBuf> {
+    compiled(
+        "javac for 8",
+        &["-source", "8", "-target", "8", "-Xlint:-options"],
+    )
+}
+
+fn compiled(key: &str, flags: &[&str]) -> Option<PathBuf> {
     if session::lacks_program("javac") {
         return None;
     }
@@ -96,12 +109,13 @@ pub fn classpath() -> Option<PathBuf> {
     sources.sort();
     let key = hash(
         &sources.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
-        "javac",
+        key,
     );
     Some(once(&key, |folder| {
         let mut javac = Command::new("javac");
         javac
-            .args(["--release", "11", "-g", "-nowarn", "-d"])
+            .args(flags)
+            .args(["-g", "-nowarn", "-d"])
             .arg(folder)
             .args(&sources);
         javac

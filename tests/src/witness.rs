@@ -24,6 +24,8 @@ const ENTRY: [&str; 2] = [
     "jdk.internal.vm.Continuation.run",
     "jdk.internal.vm.Continuation.enterSpecial",
 ];
+/// To the frames of hidden classes JDK 8 gives their bytecode's index above this for a line.
+const NO_LINE: u32 = 1_000_000;
 /// The end of a stack that was not copied in whole.
 const TRUNCATED: &str = "truncated";
 
@@ -63,7 +65,9 @@ impl Told {
         let class = self.class.split(['/', '+']).next().unwrap_or_default();
         JavaFrame {
             name: format!("{class}.{}", self.method),
-            line: u32::try_from(self.line).ok().filter(|&line| line != 0),
+            line: u32::try_from(self.line)
+                .ok()
+                .filter(|line| (1..NO_LINE).contains(line)),
         }
     }
 }
@@ -105,15 +109,16 @@ impl Case {
     /// # Errors
     /// What there is instead.
     pub fn site<'a>(&self, capture: &'a Capture) -> Result<&'a Site, String> {
-        let leaf = &self.told()[0].name;
-        let way = format!("targets.Paths.{}", self.path);
+        let told = self.told();
+        let leaf = &told[0].name;
+        let way = self.way().ok_or("the JVM told of no method of that name")?;
         let is_it = |site: &&Site| {
             site.kind == self.kind
                 && has(site, leaf)
                 && if self.kind == SiteKind::Malloc {
                     site.allocated_bytes == self.bytes
                 } else {
-                    self.is_on_way(site, &way)
+                    has(site, &way)
                 }
         };
         let sites: Vec<&Site> = capture.sites.iter().filter(is_it).collect();
@@ -123,19 +128,11 @@ impl Case {
         }
     }
 
-    /// A new thread's stack does not show who started it, but shows by what; a truncated one shows no way at all.
-    fn is_on_way(&self, site: &Site, way: &str) -> bool {
-        let has = |name: &str| has(site, name);
-        match self.path.as_str() {
-            "thread" => has("java.lang.Thread.run"),
-            "virtualThread" => {
-                has("java.lang.VirtualThread.run") && !has("targets.VirtualThreads.parkAtDepth")
-            }
-            "parkedVirtualThread" => has("targets.VirtualThreads.parkAtDepth"),
-            "fromNative" => has(way) && !has("targets.Paths.nestedNative"),
-            "recursion1000" => has(way) || site.stack_end == TRUNCATED,
-            _ => has(way),
-        }
+    /// The method that the way is called after. In another thread, whose stack does not show who started it, it is that
+    /// thread's.
+    fn way(&self) -> Option<String> {
+        let is_way = |told: &&Told| told.class.starts_with("targets.") && told.method == self.path;
+        Some(self.frames.iter().find(is_way)?.frame().name)
     }
 
     /// Compares the Java frames of `site`, from the allocating method on, with the JVM's own.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use offheap_tests::jdk::{Jdk, RELEASES};
 use offheap_tests::session::{is_root, library_is_found, missing_privilege, program};
-use offheap_tests::{CFlags, c_program, classpath, sources};
+use offheap_tests::{CFlags, c_program, classpath, classpath_8, sources};
 
 /// Found another way than the harness finds it.
 fn shell_finds(name: &str) -> bool {
@@ -103,7 +103,10 @@ fn every_source_compiles() {
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("c");
-    let libraries = ["plugin", "forward", "blocks", "witness"];
+    // Libraries, and what is linked with one of them.
+    let others = [
+        "plugin", "forward", "blocks", "witness", "chosen", "chooses", "inlined",
+    ];
     for entry in fs::read_dir(folder)
         .expect("the folder of the C targets")
         .flatten()
@@ -113,8 +116,7 @@ fn every_source_compiles() {
             .file_stem()
             .and_then(|stem| stem.to_str())
             .expect("a source has a name");
-        if path.extension().is_some_and(|extension| extension == "c") && !libraries.contains(&name)
-        {
+        if path.extension().is_some_and(|extension| extension == "c") && !others.contains(&name) {
             c_program(
                 name,
                 CFlags {
@@ -124,7 +126,7 @@ fn every_source_compiles() {
             );
         }
     }
-    for name in ["plugin", "forward"] {
+    for name in ["plugin", "forward", "chosen"] {
         sources::c_library(
             name,
             CFlags {
@@ -134,6 +136,8 @@ fn every_source_compiles() {
         );
     }
     if shell_finds("javac") {
-        assert!(classpath().is_some_and(|folder| folder.join("targets/Streams.class").is_file()));
+        for folder in [classpath(), classpath_8()] {
+            assert!(folder.is_some_and(|folder| folder.join("targets/Streams.class").is_file()));
+        }
     }
 }

@@ -64,6 +64,9 @@ pub struct ReplacedReturn {
 /// Pending return probes that a capture tells of: an allocator within another, within a stream's function.
 pub const REPLACED: usize = 4;
 
+/// Stack pointer, pc and frame pointer of the last Java frame, in any order.
+pub const ANCHOR_WORDS: usize = 3;
+
 /// An allocation with its stack: this, then whole pages of stack from the page of `sp` on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -79,12 +82,17 @@ pub struct Captured {
     pub lr: u64,
     /// Innermost first; unused ones are zero.
     pub replaced: [ReplacedReturn; REPLACED],
+    /// The first words of the thread's `JavaFrameAnchor`, where the JVM notes its last Java frame.
+    pub anchor: [u64; ANCHOR_WORDS],
+    /// Name of the thread: many do not live until userspace looks.
+    pub comm: [u8; 16],
+    /// 1 where `anchor` was read, 0 for a thread that userspace has told nothing of.
+    pub has_anchor: u32,
     /// Pages that follow. The first holds nothing below `sp`.
     pub pages: u32,
-    pub _pad: u32,
 }
 
-const _: () = assert!(size_of::<Captured>() == 168);
+const _: () = assert!(size_of::<Captured>() == 208);
 
 /// An allocation has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 //! that another thread could overwrite.
 
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
 use tracer_common::config::{PAGE, STACK_CLASSES};
-use tracer_common::event::{Captured, FLAG_TRUNCATED, Freed, Header, kind};
+use tracer_common::event::{ANCHOR_WORDS, Captured, FLAG_TRUNCATED, Freed, Header, kind};
 
-use crate::maps::{config, events};
+use crate::maps::{anchors, config, events};
 use crate::pending::{kernel_word, pending};
 use crate::probe::{Hit, user_word};
 
@@ -23,6 +24,7 @@ pub struct Full;
 #[inline(always)]
 pub fn captured(hit: &Hit, header: Header, arguments: [u64; 3]) -> Captured {
     let registers = hit.registers;
+    let anchor = anchor(hit.tid);
     Captured {
         header,
         arguments,
@@ -31,9 +33,22 @@ pub fn captured(hit: &Hit, header: Header, arguments: [u64; 3]) -> Captured {
         fp: registers.fp(),
         lr: registers.lr(),
         replaced: pending(hit.tid),
+        anchor: anchor.unwrap_or([0; ANCHOR_WORDS]),
+        comm: bpf_get_current_comm().unwrap_or([0; 16]),
+        has_anchor: anchor.is_some() as u32,
         pages: 0,
-        _pad: 0,
     }
+}
+
+/// What the JVM has noted of the thread's last Java frame: it is true now, and will be another's when userspace looks.
+#[inline(always)]
+fn anchor(tid: u32) -> Option<[u64; ANCHOR_WORDS]> {
+    let address = *unsafe { anchors().get(tid) }?;
+    let mut words = [0u64; ANCHOR_WORDS];
+    let size = size_of_val(&words) as u32;
+    let to = (&raw mut words).cast();
+    let failed = unsafe { bpf_probe_read_user(to, size, address as *const _) } != 0;
+    if failed { None } else { Some(words) }
 }
 
 /// Sends the capture with the stack behind it, in the smallest record that holds what is used.

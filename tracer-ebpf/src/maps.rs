@@ -50,6 +50,10 @@ static MAPPING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
 #[map]
 static OPENING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
 
+/// Where the JVM notes the last Java frame of a thread, by thread. Full: userspace reads the note itself, later.
+#[map]
+static ANCHORS: HashMap<u32, u64> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
 /// What happened, by attach point and outcome.
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_POINTS * OUTCOMES, 0);
@@ -98,6 +102,11 @@ pub fn mapping() -> &'static HashMap<u32, Mapping> {
 #[inline(always)]
 pub fn opening() -> &'static HashMap<u32, Mapping> {
     &OPENING
+}
+
+#[inline(always)]
+pub fn anchors() -> &'static HashMap<u32, u64> {
+    &ANCHORS
 }
 
 #[inline(always)]

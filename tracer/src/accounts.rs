@@ -61,8 +61,28 @@ pub struct Orphan {
 pub struct Rules {
     /// How the malloc family is sampled.
     pub intervals: Intervals,
-    /// Sites are split by thread.
-    pub by_thread: bool,
+}
+
+/// A thread of the target, where sites are split by thread: ids of the kernel are used again, these are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ThreadId(pub u32);
+
+/// Who made an allocation.
+#[derive(Clone, Debug)]
+pub struct Maker {
+    pub stack: Stack,
+    /// None where sites are not split by thread.
+    pub thread: Option<ThreadId>,
+}
+
+/// Where sites are not split by thread.
+impl From<Stack> for Maker {
+    fn from(stack: Stack) -> Maker {
+        Maker {
+            stack,
+            thread: None,
+        }
+    }
 }
 
 /// A page that was touched first at a site.
@@ -147,13 +167,13 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    /// Books one event; `stack` is that of the allocation that it tells of, if it tells of one.
-    pub fn book(&mut self, event: Event, stack: Option<Stack>, scene: Scene<'_>) {
-        match (event, stack) {
-            (Event::Allocated(block), Some(stack)) => self.allocated(&block, stack),
-            (Event::Faulted(page), Some(stack)) => self.faulted(&page, stack),
-            (Event::Mapped { protection, region }, Some(stack)) => {
-                self.mapped(protection, &region, stack)
+    /// Books one event; `maker` is that of the allocation that it tells of, if it tells of one.
+    pub fn book(&mut self, event: Event, maker: Option<Maker>, scene: Scene<'_>) {
+        match (event, maker) {
+            (Event::Allocated(block), Some(maker)) => self.allocated(&block, maker),
+            (Event::Faulted(page), Some(maker)) => self.faulted(&page, maker),
+            (Event::Mapped { protection, region }, Some(maker)) => {
+                self.mapped(protection, &region, maker)
             }
             (
                 Event::Remapped {
@@ -162,14 +182,14 @@ impl<M: Memory> Accounts<M> {
                     keeps_old,
                     region,
                 },
-                Some(stack),
+                Some(maker),
             ) => {
                 let old = if keeps_old {
                     (old_address, 0)
                 } else {
                     (old_address, old_length)
                 };
-                self.remapped(old, &region, stack);
+                self.remapped(old, &region, maker);
             }
             (
                 Event::Opened {
@@ -178,7 +198,7 @@ impl<M: Memory> Accounts<M> {
                     mem_level,
                     replaced,
                 },
-                Some(stack),
+                Some(maker),
             ) => {
                 let direction = direction(scene, stream.point);
                 self.opened(
@@ -189,7 +209,7 @@ impl<M: Memory> Accounts<M> {
                         mem_level,
                     },
                     replaced,
-                    stack,
+                    maker,
                 );
             }
             (Event::Unmapped { address, length }, _) => {
@@ -207,8 +227,8 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn allocated(&mut self, block: &Allocation, stack: Stack) {
-        let site = self.site(SiteKind::Malloc, block, stack);
+    fn allocated(&mut self, block: &Allocation, maker: Maker) {
+        let site = self.site(SiteKind::Malloc, maker);
         let weight = self.rules.intervals.weight(block.size, block.level);
         if block.spilled {
             self.ledger
@@ -219,8 +239,8 @@ impl<M: Memory> Accounts<M> {
     }
 
     /// The address is that of a page, and the size what it stands for.
-    fn faulted(&mut self, page: &Allocation, stack: Stack) {
-        let site = self.site(SiteKind::Fault, page, stack);
+    fn faulted(&mut self, page: &Allocation, maker: Maker) {
+        let site = self.site(SiteKind::Fault, maker);
         let weight = FAULT_PERIOD as f64;
         self.ledger
             .add(site, page.size / FAULT_PERIOD, Weight(weight));
@@ -240,8 +260,8 @@ impl<M: Memory> Accounts<M> {
         self.pages.extend([page]);
     }
 
-    fn mapped(&mut self, protection: u32, region: &Allocation, stack: Stack) {
-        let site = self.site(SiteKind::Mmap, region, stack);
+    fn mapped(&mut self, protection: u32, region: &Allocation, maker: Maker) {
+        let site = self.site(SiteKind::Mmap, maker);
         let origin = Origin {
             site,
             time: region.key.time,
@@ -253,8 +273,8 @@ impl<M: Memory> Accounts<M> {
         self.unmapped(&replaced);
     }
 
-    fn remapped(&mut self, old: (u64, u64), region: &Allocation, stack: Stack) {
-        let site = self.site(SiteKind::Mmap, region, stack);
+    fn remapped(&mut self, old: (u64, u64), region: &Allocation, maker: Maker) {
+        let site = self.site(SiteKind::Mmap, maker);
         let origin = Origin {
             site,
             time: region.key.time,
@@ -292,7 +312,7 @@ impl<M: Memory> Accounts<M> {
         stream: &Allocation,
         parameters: Parameters,
         replaced: Option<u64>,
-        stack: Stack,
+        maker: Maker,
     ) {
         if let Some(time) = replaced {
             self.orphan(AllocationKey {
@@ -300,7 +320,7 @@ impl<M: Memory> Accounts<M> {
                 time,
             });
         }
-        let site = self.site(kind_of(parameters.direction), stream, stack);
+        let site = self.site(kind_of(parameters.direction), maker);
         if stream.spilled {
             self.ledger
                 .begin_spilled(Space::Streams, stream.key, 0, site, Weight::ONE);
@@ -353,9 +373,8 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn site(&mut self, kind: SiteKind, made: &Allocation, stack: Stack) -> SiteId {
-        self.ledger
-            .site(kind, stack, self.rules.by_thread.then_some(made.tid))
+    fn site(&mut self, kind: SiteKind, maker: Maker) -> SiteId {
+        self.ledger.site(kind, maker.stack, maker.thread)
     }
 
     /// The stacks of allocations, each from the hooked function on.
@@ -424,6 +443,7 @@ fn capture<'a>(
         age: age(made.key.time),
         tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
         replaced,
+        anchor: raw.anchor,
     }
 }
 

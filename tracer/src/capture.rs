@@ -236,6 +236,56 @@ pub struct Completeness {
     /// Incomplete stacks by where they ended.
     #[serde(default)]
     pub ends: BTreeMap<String, u64>,
+    /// The places where the most of them ended, for each kind of end; the most frequent first.
+    #[serde(default)]
+    pub ended_at: Vec<EndPlace>,
+    /// Walks compared with what the JVM itself says; none where there is no JVM, or nothing could be compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchors: Option<Anchors>,
+}
+
+/// A place where walks ended before the thread's root.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndPlace {
+    /// As in [`Completeness::ends`].
+    pub end: String,
+    #[serde(flatten)]
+    pub place: Place,
+    pub count: u64,
+}
+
+/// One address of code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// As a frame is called.
+    pub name: String,
+    /// The mapped file; none for Java and for code without a file.
+    pub module: Option<String>,
+    /// In the file as it states its addresses (what `addr2line` takes), or, without a file, in the process.
+    pub address: Option<u64>,
+}
+
+/// The JVM notes the stack pointer of a thread's last Java frame when the thread leaves Java code. The walks of its
+/// threads are compared with that: checked = agreed + unknown + violated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchors {
+    pub checked: u64,
+    /// The last Java frame is the one that the walk came to from native code.
+    pub agreed: u64,
+    /// Nothing was noted (leaf calls of the JVM's runtime), or the note was read too late: nothing can be said.
+    pub unknown: u64,
+    /// The last Java frame is one that the walk did not see, or saw elsewhere.
+    pub violated: u64,
+    /// The native code that walks left in a wrong way, by these violations.
+    #[serde(default)]
+    pub violations: Vec<Violation>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    #[serde(flatten)]
+    pub place: Place,
+    pub count: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

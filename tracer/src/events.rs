@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use tracer_common::config::PAGE;
 use tracer_common::event::{
-    Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_TRUNCATED, Freed, Header, REPLACED,
-    ReplacedReturn, kind,
+    ANCHOR_WORDS, Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_TRUNCATED, Freed,
+    Header, REPLACED, ReplacedReturn, kind,
 };
 
 /// Names one allocation: an address is handed out again only after it was freed, at a later time.
@@ -79,6 +79,8 @@ pub struct Allocation {
     pub level: u16,
     /// Thread, as the kernel's first namespace numbers it.
     pub tid: u32,
+    /// Name of the thread, with zeroes behind it.
+    pub comm: [u8; 16],
     /// The kernel's map had no room for it.
     pub spilled: bool,
     pub stack: RawStack,
@@ -97,6 +99,8 @@ pub struct RawStack {
     pub truncated: bool,
     /// Innermost first; unused ones are zero.
     pub replaced: [ReplacedReturn; REPLACED],
+    /// The first words of the thread's `JavaFrameAnchor`; None where the programs did not know it.
+    pub anchor: Option<[u64; ANCHOR_WORDS]>,
     /// From `sp` upwards.
     pub bytes: Bytes,
 }
@@ -208,6 +212,7 @@ fn allocation(captured: &Captured, record: Bytes) -> Allocation {
         point: header.point,
         level: header.level,
         tid: header.tid,
+        comm: captured.comm,
         spilled: header.flags & FLAG_SPILLED != 0,
         stack: RawStack {
             ip: captured.ip,
@@ -217,6 +222,7 @@ fn allocation(captured: &Captured, record: Bytes) -> Allocation {
             at_return: header.flags & FLAG_AT_RETURN != 0,
             truncated: header.flags & FLAG_TRUNCATED != 0,
             replaced: captured.replaced,
+            anchor: (captured.has_anchor == 1).then_some(captured.anchor),
             bytes: stack_bytes(captured, record),
         },
     }

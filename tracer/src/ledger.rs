@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tracer_common::sampling;
 
+use crate::accounts::ThreadId;
 use crate::capture::SiteKind;
 use crate::events::AllocationKey;
 use crate::fast_map::FastMap;
@@ -26,7 +27,7 @@ pub struct SiteId(pub u32);
 pub struct SiteKey {
     pub kind: SiteKind,
     pub stack: StackId,
-    pub tid: Option<u32>,
+    pub thread: Option<ThreadId>,
 }
 
 /// What a site has done since the attach, by sample weight.
@@ -119,9 +120,13 @@ pub struct Ledger {
 
 impl Ledger {
     /// The site of `stack`; made when it is new.
-    pub fn site(&mut self, kind: SiteKind, stack: Stack, tid: Option<u32>) -> SiteId {
+    pub fn site(&mut self, kind: SiteKind, stack: Stack, thread: Option<ThreadId>) -> SiteId {
         let stack = self.intern(stack);
-        let key = SiteKey { kind, stack, tid };
+        let key = SiteKey {
+            kind,
+            stack,
+            thread,
+        };
         *self.site_ids.entry(key).or_insert_with(|| {
             self.sites.push((key, Totals::default()));
             SiteId(self.sites.len() as u32 - 1)
@@ -256,7 +261,10 @@ mod tests {
         assert_eq!(first, ledger.site(SiteKind::Malloc, stack(1), None));
         assert_ne!(first, ledger.site(SiteKind::Malloc, stack(2), None));
         assert_ne!(first, ledger.site(SiteKind::Deflate, stack(1), None));
-        assert_ne!(first, ledger.site(SiteKind::Malloc, stack(1), Some(7)));
+        assert_ne!(
+            first,
+            ledger.site(SiteKind::Malloc, stack(1), Some(ThreadId(7)))
+        );
         assert_eq!(ledger.stacks.len(), 2);
     }
 

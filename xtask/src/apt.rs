@@ -69,16 +69,25 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
 
 /// The packages in the output of `apt-cache policy` whose candidate is a version.
 fn with_candidate(policy: &str) -> BTreeSet<String> {
-    let mut known = BTreeSet::new();
+    candidates(policy)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// Names and versions of those packages in the output of `apt-cache policy` that can be installed.
+pub fn candidates(policy: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
     let mut package = None;
     for line in policy.lines() {
         if !line.starts_with(' ') {
             package = line.strip_suffix(':');
         } else if let Some(version) = line.trim().strip_prefix("Candidate: ") {
-            known.extend(package.filter(|_| version != "(none)").map(str::to_owned));
+            let name = package.filter(|_| version != "(none)");
+            found.extend(name.map(|name| (name.to_owned(), version.to_owned())));
         }
     }
-    known
+    found
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod build;
 mod cargo;
 mod check;
 mod cross;
+mod debian;
 mod demo;
 mod fuzz;
 mod host;

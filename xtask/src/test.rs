@@ -14,6 +14,7 @@ use self::tally::{Reader, Tally};
 use crate::{
     build::{self, Profile},
     cargo::{self, Executable},
+    debian,
     host::{self, Privilege, Refused},
     jdk, process,
     setup::{self, Scope},
@@ -40,6 +41,11 @@ pub fn run(args: &Args) -> Result<()> {
         Err(error) if args.full => return Err(error),
         Err(error) => eprintln!("note: {error:#}; tests that compare JDKs are skipped"),
         Ok(()) => {}
+    }
+    if args.full
+        && let Err(error) = debian::ensure()
+    {
+        eprintln!("note: {error:#}; tests that run them are skipped");
     }
     let offheap = build::offheap(Profile::Dev, None)?;
     let mut no_run = cargo::host();

@@ -10,8 +10,8 @@ import sun.misc.Unsafe;
 public final class Allocation {
     /** By what memory is taken, and as what it is seen from the outside. */
     enum Means {
-        NOTHING(""), UNSAFE("malloc"), BUFFER("malloc"), JNI("malloc"), FOREIGN("malloc"),
-        DEFLATER("deflate"), INFLATER("inflate");
+        NOTHING(""), UNSAFE("malloc"), BUFFER("malloc"), JNI("malloc"), FOREIGN("malloc"), DEFLATER("deflate"),
+        INFLATER("inflate"), SEGMENT("malloc"), CRITICAL("malloc"), SIGNAL("malloc");
 
         final String kind;
 
@@ -20,7 +20,13 @@ public final class Allocation {
         }
 
         boolean isThere() {
-            return this != NOTHING && (this != FOREIGN || Foreign.isThere());
+            boolean isForeign = this == FOREIGN || this == SEGMENT;
+            return this != NOTHING && (!isForeign || Foreign.isThere());
+        }
+
+        /** The last ones end in the same Java frames as others, and so they are tried on a few ways only. */
+        boolean isEverywhere() {
+            return ordinal() < SEGMENT.ordinal();
         }
     }
 
@@ -50,6 +56,12 @@ public final class Allocation {
 
     private static native long allocate(long size);
 
+    /** With a second entry point that compiled code of JDK 17 and earlier calls without any transition. */
+    private static native long allocateCritical(long size);
+
+    /** Raises a signal whose handler allocates. */
+    private static native long allocateInSignal(long size);
+
     private static native void free(long block);
 
     /** Public, for a class of another loader. */
@@ -72,6 +84,15 @@ public final class Allocation {
                 break;
             case INFLATER:
                 byInflater();
+                break;
+            case SEGMENT:
+                bySegment();
+                break;
+            case CRITICAL:
+                byCritical();
+                break;
+            case SIGNAL:
+                bySignal();
                 break;
             default:
         }
@@ -103,6 +124,18 @@ public final class Allocation {
         took(Thread.currentThread().getStackTrace(), new Inflater());
     }
 
+    private void bySegment() {
+        took(Thread.currentThread().getStackTrace(), Foreign.segment(size));
+    }
+
+    private void byCritical() {
+        took(Thread.currentThread().getStackTrace(), allocateCritical(size));
+    }
+
+    private void bySignal() {
+        took(Thread.currentThread().getStackTrace(), allocateInSignal(size));
+    }
+
     private void took(StackTraceElement[] stack, Object taken) {
         this.stack = stack;
         this.taken = taken;
@@ -114,13 +147,21 @@ public final class Allocation {
                 UNSAFE.freeMemory((long) taken);
                 break;
             case BUFFER:
-                UNSAFE.invokeCleaner((ByteBuffer) taken);
+                // JDK 8 leaves it to the collector.
+                if (Late.RELEASE >= 9) {
+                    UNSAFE.invokeCleaner((ByteBuffer) taken);
+                }
                 break;
             case JNI:
+            case CRITICAL:
+            case SIGNAL:
                 free((long) taken);
                 break;
             case FOREIGN:
                 Foreign.free((long) taken);
+                break;
+            case SEGMENT:
+                Foreign.close(taken);
                 break;
             case DEFLATER:
                 ((Deflater) taken).end();
@@ -137,9 +178,12 @@ public final class Allocation {
         switch (means) {
             case UNSAFE:
             case BUFFER:
+            case SEGMENT:
                 return (size + HEAP_WORD - 1) / HEAP_WORD * HEAP_WORD;
             case JNI:
             case FOREIGN:
+            case CRITICAL:
+            case SIGNAL:
                 return size;
             default:
                 return 0;

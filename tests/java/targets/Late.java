@@ -1,7 +1,11 @@
 package targets;
 
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicReference;
 
 /** A loader that defines its own classes itself: what happens once for a class happens once for each loader. */
@@ -13,8 +17,18 @@ public final class Late extends ClassLoader {
     /** What the class that is initialised next takes. */
     public static final AtomicReference<Allocation> loading = new AtomicReference<>();
 
+    /** Feature release of the JVM: `1.8`, `9`, `11.0.2`. */
+    public static final int RELEASE = release(System.getProperty("java.specification.version"));
+
+    /** Whoever watches reads about a class a moment after it was used: none is unloaded. */
+    static final List<Object> kept = Collections.synchronizedList(new ArrayList<>());
+
+    /** What the loading of the next class takes; null for nothing. */
+    private Allocation takes;
+
     private Late() {
         super(Late.class.getClassLoader());
+        kept.add(this);
     }
 
     /** Public, as all that it uses: it is of another runtime package. */
@@ -24,6 +38,10 @@ public final class Late extends ClassLoader {
         }
 
         private Initialized() {}
+    }
+
+    private static int release(String version) {
+        return Integer.parseInt(version.startsWith("1.") ? version.substring(2) : version);
     }
 
     static void initialize(Allocation allocation) throws ClassNotFoundException {
@@ -68,9 +86,17 @@ public final class Late extends ClassLoader {
             this.invalidates = invalidates;
         }
 
+        public boolean isRare() {
+            return allocation != NOTHING;
+        }
+
+        public void takeNow() {
+            allocation.take();
+        }
+
         /** Through a native method, so that what follows is not inlined. */
         public void goOn() {
-            Paths.callPath(this::invalidateAndTake, allocation);
+            Natives.callPath(this::invalidateAndTake, allocation);
         }
 
         private void invalidateAndTake(Allocation allocation) throws ClassNotFoundException {
@@ -79,6 +105,63 @@ public final class Late extends ClassLoader {
             }
             allocation.take();
         }
+    }
+
+    /** Compiled without what is behind the condition. */
+    public static final class Branch implements Entry {
+        private int calls;
+
+        @Override
+        public void enter(Call call) {
+            calls++;
+            if (call.isRare()) {
+                calls += 7;
+                call.takeNow();
+            }
+        }
+    }
+
+    /** Reaches a branch that was never taken: the compiled code gives up in the midst of the method. */
+    static void trap(Allocation allocation) throws ReflectiveOperationException {
+        Class<?> branch = Class.forName("targets.Late$Branch", true, new Late());
+        Entry entry = (Entry) branch.getConstructor().newInstance();
+        Call nothing = new Call(NOTHING, null);
+        for (int i = 0; i < HOT; i++) {
+            entry.enter(nothing);
+        }
+        entry.enter(new Call(allocation, null));
+    }
+
+    /** Public: it is called by reflection, the first time ever. */
+    public static final class Reflected {
+        private Reflected() {}
+
+        public static void take(Allocation allocation) {
+            allocation.take();
+        }
+    }
+
+    static void reflect(Allocation allocation) throws ReflectiveOperationException {
+        Class<?> reflected = Class.forName("targets.Late$Reflected", true, new Late());
+        reflected.getMethod("take", Allocation.class).invoke(null, allocation);
+    }
+
+    /** Uses another class for the first time: the JVM asks this loader for it. */
+    public static final class User implements Entry {
+        @Override
+        public void enter(Call call) {
+            new Used();
+        }
+    }
+
+    public static final class Used {}
+
+    static void load(Allocation allocation) throws ReflectiveOperationException {
+        Late late = new Late();
+        Class<?> user = Class.forName("targets.Late$User", true, late);
+        Entry entry = (Entry) user.getConstructor().newInstance();
+        late.takes = allocation;
+        entry.enter(null);
     }
 
     static void deoptimize(Allocation allocation) throws ReflectiveOperationException {
@@ -102,9 +185,22 @@ public final class Late extends ClassLoader {
         if (!own) {
             return super.loadClass(name, resolve);
         }
-        try (InputStream file = getResourceAsStream(name.replace('.', '/') + ".class")) {
-            byte[] bytes = file.readAllBytes();
-            return defineClass(name, bytes, 0, bytes.length);
+        if (takes != null) {
+            takes.take();
+        }
+        byte[] bytes = bytes(name);
+        return defineClass(name, bytes, 0, bytes.length);
+    }
+
+    /** The class file of {@code name}. */
+    static byte[] bytes(String name) throws ClassNotFoundException {
+        String path = name.replace('.', '/') + ".class";
+        try (InputStream file = Late.class.getClassLoader().getResourceAsStream(path)) {
+            ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+            for (int one = file.read(); one >= 0; one = file.read()) {
+                bytes.write(one);
+            }
+            return bytes.toByteArray();
         } catch (IOException error) {
             throw new ClassNotFoundException(name, error);
         }

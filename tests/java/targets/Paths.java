@@ -4,10 +4,11 @@ import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MethodType;
 import java.lang.reflect.Method;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
 
 /** Ways to an allocation, one for each kind of Java frame that can be on it. */
 final class Paths {
@@ -27,21 +28,38 @@ final class Paths {
     /** Ways that can be gone as often as one likes. */
     static Map<String, Path> all() {
         Map<String, Path> paths = new LinkedHashMap<>();
+        // Collections free code that was given up: these come before any is.
+        paths.put("cleaner", OtherThreads::awaitCleaner);
+        paths.put("finalizer", OtherThreads::awaitFinalizer);
         paths.put("plain", Paths::plain);
-        paths.put("recursion5", Paths::recursion5);
-        paths.put("recursion50", Paths::recursion50);
-        paths.put("recursion1000", Paths::recursion1000);
+        paths.put("recursion5", allocation -> recursion5(5, allocation));
+        paths.put("recursion50", allocation -> recursion50(50, allocation));
+        paths.put("recursion500", allocation -> recursion500(500, allocation));
+        paths.put("recursion1000", allocation -> recursion1000(1000, allocation));
         paths.put("lambdas", Paths::lambdas);
         paths.put("methodReference", Paths::methodReference);
         paths.put("reflection", Paths::reflection);
+        paths.put("firstReflection", Paths::firstReflection);
+        paths.put("reflectedConstructor", Paths::reflectedConstructor);
         paths.put("methodHandle", Paths::methodHandle);
         paths.put("boundHandle", Paths::boundHandle);
         paths.put("fromNative", Paths::fromNative);
         paths.put("fromSynchronizedNative", Paths::fromSynchronizedNative);
+        paths.put("fromNativeOfObject", Paths::fromNativeOfObject);
         paths.put("nestedNative", Paths::nestedNative);
+        paths.put("nestedThrice", Paths::nestedThrice);
+        paths.put("mixed", Paths::mixed);
         paths.put("inCatch", Paths::inCatch);
         paths.put("inFinally", Paths::inFinally);
+        paths.put("inException", Throwing::inException);
+        paths.put("inStackTrace", Throwing::inStackTrace);
+        paths.put("whileUnwinding", Throwing::whileUnwinding);
         paths.put("staticInitializer", Paths::staticInitializer);
+        paths.put("constructor", Paths::constructor);
+        paths.put("classLoading", Paths::classLoading);
+        paths.put("hiddenClass", Paths::hiddenClass);
+        paths.put("uncommonTrap", Paths::uncommonTrap);
+        paths.put("redefined", Redefined::start);
         paths.put("deoptimized", Paths::deoptimized);
         paths.put("defaultMethod", Paths::defaultMethod);
         paths.put("bridge", Paths::bridge);
@@ -49,13 +67,17 @@ final class Paths {
         paths.put("locked", Paths::locked);
         paths.put("stream", Paths::stream);
         paths.put("hotLoop", Paths::hotLoop);
-        paths.put("thread", Paths::thread);
+        paths.put("thread", OtherThreads::startThread);
         if (Foreign.isThere()) {
-            paths.put("upcall", Paths::upcall);
+            paths.put("upcall", Foreign::upcall);
+            paths.put("nestedUpcall", Foreign::nestedUpcall);
+            paths.put("sorting", Foreign::sorting);
         }
         if (VirtualThreads.areThere()) {
-            paths.put("virtualThread", Paths::virtualThread);
-            paths.put("parkedVirtualThread", Paths::parkedVirtualThread);
+            paths.put("virtualThread", VirtualThreads.path(VirtualThreads::virtualThread));
+            paths.put("unparkedVirtualThread", VirtualThreads.path(VirtualThreads::unparkedVirtualThread));
+            paths.put("pinnedVirtualThread", VirtualThreads.path(VirtualThreads::pinnedVirtualThread));
+            paths.put("parkedVirtualThread", VirtualThreads.path(one -> VirtualThreads.parkedVirtualThread(1000, one)));
         }
         return paths;
     }
@@ -64,24 +86,38 @@ final class Paths {
         allocation.take();
     }
 
-    private static void descend(int depth, Allocation allocation) {
+    // Methods of their own, so that also the leaf side of a stack tells which one it is.
+
+    private static void recursion5(int depth, Allocation allocation) {
         if (depth > 1) {
-            descend(depth - 1, allocation);
+            recursion5(depth - 1, allocation);
         } else {
             allocation.take();
         }
     }
 
-    static void recursion5(Allocation allocation) {
-        descend(5, allocation);
+    private static void recursion50(int depth, Allocation allocation) {
+        if (depth > 1) {
+            recursion50(depth - 1, allocation);
+        } else {
+            allocation.take();
+        }
     }
 
-    static void recursion50(Allocation allocation) {
-        descend(50, allocation);
+    private static void recursion500(int depth, Allocation allocation) {
+        if (depth > 1) {
+            recursion500(depth - 1, allocation);
+        } else {
+            allocation.take();
+        }
     }
 
-    static void recursion1000(Allocation allocation) {
-        descend(1000, allocation);
+    private static void recursion1000(int depth, Allocation allocation) {
+        if (depth > 1) {
+            recursion1000(depth - 1, allocation);
+        } else {
+            allocation.take();
+        }
     }
 
     static void lambdas(Allocation allocation) {
@@ -118,28 +154,34 @@ final class Paths {
         HANDLE.asType(MethodType.methodType(void.class, Object.class)).bindTo(any).invoke();
     }
 
-    /** Calls the allocation back from C. */
-    private static native void call(Allocation allocation);
-
-    private static synchronized native void callSynchronized(Allocation allocation);
-
     static void fromNative(Allocation allocation) {
-        call(allocation);
+        Natives.call(allocation);
     }
 
     static void fromSynchronizedNative(Allocation allocation) {
-        callSynchronized(allocation);
+        Natives.callSynchronized(allocation);
     }
 
-    static native void callPath(Path path, Allocation allocation);
+    static void fromNativeOfObject(Allocation allocation) {
+        new Natives().callHere(allocation);
+    }
 
     static void nestedNative(Allocation allocation) {
-        callPath(Paths::fromNative, allocation);
+        Natives.callPath(Natives::call, allocation);
+    }
+
+    static void nestedThrice(Allocation allocation) {
+        Natives.callPath(inner -> Natives.callPath(Natives::call, inner), allocation);
+    }
+
+    /** The interpreter calls compiled code, which calls the interpreter, with more arguments than there are registers. */
+    static void mixed(Allocation allocation) {
+        sink += Mixed.compiled(4, 1, 2, 3, 4, 5, 6, 7, 8, allocation);
     }
 
     static void inCatch(Allocation allocation) {
         try {
-            sink = List.of(1).get(sink + 7);
+            sink = Arrays.asList(1).get(sink + 7);
         } catch (IndexOutOfBoundsException expected) {
             allocation.take();
         }
@@ -163,8 +205,49 @@ final class Paths {
         Late.deoptimize(allocation);
     }
 
-    static void upcall(Allocation allocation) throws Throwable {
-        Foreign.callBack(allocation);
+    /** Called seldom. Compiled code without a rare branch reaches it. */
+    static void uncommonTrap(Allocation allocation) throws ReflectiveOperationException {
+        Late.trap(allocation);
+    }
+
+    static void firstReflection(Allocation allocation) throws ReflectiveOperationException {
+        Late.reflect(allocation);
+    }
+
+    /** The JVM itself calls the loader. */
+    static void classLoading(Allocation allocation) throws ReflectiveOperationException {
+        Late.load(allocation);
+    }
+
+    static void hiddenClass(Allocation allocation) throws Throwable {
+        Hidden.define().enter(allocation);
+    }
+
+    static class Constructed {
+        final Allocation allocation;
+
+        public Constructed(Allocation allocation) {
+            this.allocation = allocation;
+            allocation.take();
+        }
+    }
+
+    static final class Derived extends Constructed {
+        {
+            sink++;
+        }
+
+        public Derived(Allocation allocation) {
+            super(allocation);
+        }
+    }
+
+    static void constructor(Allocation allocation) {
+        new Derived(allocation);
+    }
+
+    static void reflectedConstructor(Allocation allocation) throws ReflectiveOperationException {
+        Derived.class.getConstructor(Allocation.class).newInstance(allocation);
     }
 
     interface Enterable {
@@ -225,7 +308,7 @@ final class Paths {
     }
 
     static void stream(Allocation allocation) {
-        List.of(allocation).stream().map(one -> one).forEach(Allocation::take);
+        Stream.of(allocation).map(one -> one).forEach(Allocation::take);
     }
 
     /** Called seldom: its loop is compiled while it runs. Without a branch that was never taken, which would leave. */
@@ -237,19 +320,5 @@ final class Paths {
                 choice[i / HOT].take();
             }
         }
-    }
-
-    static void thread(Allocation allocation) throws InterruptedException {
-        Thread thread = new Thread(allocation::take);
-        thread.start();
-        thread.join();
-    }
-
-    static void virtualThread(Allocation allocation) throws Exception {
-        VirtualThreads.run(allocation::take);
-    }
-
-    static void parkedVirtualThread(Allocation allocation) throws Exception {
-        VirtualThreads.run(() -> VirtualThreads.parkAtDepth(1000, allocation));
     }
 }

@@ -66,6 +66,7 @@ pub fn cfi(data: &[u8]) {
         truncated: flags & 2 != 0,
         tid: 1,
         replaced: &[],
+        anchor: None,
     };
     let stack = CapturedStack::new(&capture, Arch::HOST);
     let mut context = UnwindContext::new();

@@ -206,6 +206,7 @@ impl Case {
             truncated: self.flags & TRUNCATED != 0,
             tid: self.tid,
             replaced: &self.replaced,
+            anchor: None,
         }
     }
 }

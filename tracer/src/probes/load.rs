@@ -39,6 +39,7 @@ pub fn object(config: &Config, capacities: Capacities, log_level: u8) -> Result<
         .map_max_entries("ALLOCATING", capacities.threads)
         .map_max_entries("MAPPING", capacities.threads)
         .map_max_entries("OPENING", capacities.threads)
+        .map_max_entries("ANCHORS", capacities.threads)
         .map_max_entries("COUNTERS", capacities.points.min(MAX_POINTS) * OUTCOMES)
         .load(OBJECT)
         .map_err(errors::maps)

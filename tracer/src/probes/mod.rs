@@ -95,6 +95,7 @@ pub struct Probes {
     allocating: HashMap<u32, Allocating>,
     mapping: HashMap<u32, Mapping>,
     opening: HashMap<u32, Mapping>,
+    anchors: aya::maps::HashMap<MapData, u32, u64>,
     control: Array<MapData, Control>,
     statistics: Option<Statistics>,
     _log: Option<log::Forwarder>,
@@ -120,6 +121,7 @@ impl Probes {
             allocating: take(ebpf, "ALLOCATING")?,
             mapping: take(ebpf, "MAPPING")?,
             opening: take(ebpf, "OPENING")?,
+            anchors: take(ebpf, "ANCHORS")?,
             control: take(ebpf, "CONTROL")?,
             statistics: None,
             _log: log::Forwarder::start(ebpf, setup.verbosity),
@@ -308,6 +310,18 @@ impl Probes {
         self.control
             .set(0, control, 0)
             .context("cannot write the control map")
+    }
+
+    /// Tells the programs where a thread (as this host numbers it) has the note that they copy, or that it has none.
+    ///
+    /// # Errors
+    /// When the map is full.
+    pub fn set_anchor(&mut self, tid: u32, address: Option<u64>) -> Result<()> {
+        match address {
+            Some(address) => self.anchors.insert(tid, address, 0)?,
+            None => self.anchors.remove(&tid)?,
+        }
+        Ok(())
     }
 
     pub fn capacities(&self) -> Capacities {

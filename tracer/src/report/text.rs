@@ -2,6 +2,7 @@
 //!
 //! See `docs/formats/text.md`.
 
+mod completeness;
 mod honesty;
 mod probes;
 mod sites;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracer_common::live::{LiveBlock, LiveStream};
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, ThreadId};
 use crate::capture::SiteKind;
 use crate::ledger::{SiteId, Totals};
 use crate::probes::Point;
@@ -34,7 +34,7 @@ pub struct Snapshot {
 pub struct SiteSnapshot {
     pub kind: SiteKind,
     pub stack: Arc<Stack>,
-    pub tid: Option<u32>,
+    pub thread: Option<ThreadId>,
     pub totals: Totals,
     pub outstanding: Outstanding,
 }
@@ -120,7 +120,7 @@ pub fn take<A: Memory, M: Memory>(
             SiteSnapshot {
                 kind: key.kind,
                 stack: Arc::clone(&ledger.stacks[key.stack.0 as usize]),
-                tid: key.tid,
+                thread: key.thread,
                 totals: *totals,
                 outstanding,
             }

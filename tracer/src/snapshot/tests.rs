@@ -1,7 +1,7 @@
 //! Snapshots of literal accounts: neither kernel nor target is needed.
 
 use super::*;
-use crate::accounts::{Rules, Scene};
+use crate::accounts::{Maker, Rules, Scene};
 use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
 use crate::functions::FUNCTIONS;
 use crate::functions::resolve::Found;
@@ -24,7 +24,6 @@ impl Books {
     fn new(interval: u64) -> Books {
         let rules = Rules {
             intervals: Intervals::new(interval),
-            by_thread: false,
         };
         let points = FUNCTIONS.iter().map(|function| {
             let symbol = function.name.to_owned();
@@ -59,16 +58,19 @@ impl Books {
             module: ModuleId(0),
             offset: caller,
         }];
-        let stack = event.made().map(|_| Stack {
-            frames,
-            end: StackEnd::Root,
+        let maker = event.made().map(|_| Maker {
+            stack: Stack {
+                frames,
+                end: StackEnd::Root,
+            },
+            thread: None,
         });
         let scene = Scene {
             modules: &self.modules,
             points: &self.points,
             inner_tids: &HashMap::new(),
         };
-        self.accounts.book(event, stack, scene);
+        self.accounts.book(event, maker, scene);
     }
 
     /// `malloc` returned: the kernel tracks the block, and its event is booked.
@@ -154,6 +156,7 @@ fn made(address: u64, size: u64, time: u64, function: &str) -> Allocation {
         at_return: false,
         truncated: false,
         replaced: Default::default(),
+        anchor: None,
         bytes: bytes::Bytes::new(),
     };
     let key = AllocationKey { address, time };
@@ -163,6 +166,7 @@ fn made(address: u64, size: u64, time: u64, function: &str) -> Allocation {
         point: Books::point(function),
         level: 0,
         tid: 1,
+        comm: [0; 16],
         spilled: false,
         stack,
     }

@@ -78,6 +78,9 @@ impl Trace {
             names: NativeNames::of(root::of(process.directory()).ok()),
             settings: settings.clone(),
             inner_tids: HashMap::new(),
+            anchors: Default::default(),
+            threads: Default::default(),
+            ends: Default::default(),
             high_water: Default::default(),
             outstanding_before: Vec::new(),
             pages: None,
@@ -125,6 +128,7 @@ impl Trace {
         // What takes time and can wait: events wait in the ring meanwhile.
         self.names.freeze(&all, &self.modules);
         self.accounts.unwinder.modules_changed(&self.modules);
+        self.tell_anchors();
         self.find_cleaners();
         Ok(())
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::accounts::{Accounts, Rules, Scene};
+use crate::accounts::{Accounts, Maker, Rules, Scene, ThreadId};
 use crate::capture::{Capture, Fill, TrapCost};
 use crate::clock;
 use crate::events::{self, Allocation, Event};
@@ -26,13 +26,16 @@ use crate::unwind::{Jvm, Unwinder};
 
 use govern::Keeper;
 
+mod anchors;
 mod attach;
+mod ends;
 mod facts;
 mod govern;
 mod growth;
 mod merge;
 mod present;
 mod tally;
+mod threads;
 
 /// The target's mappings are read no more often than this, however many stacks lead into unknown code; but for some at
 /// the beginning of each drain, since a library may be mapped right after the last look.
@@ -57,6 +60,9 @@ pub struct Trace {
     start: Start,
     /// Thread ids as the target sees them, where it lives in a pid namespace of its own.
     inner_tids: HashMap<u32, u32>,
+    anchors: anchors::Anchors,
+    threads: threads::Threads,
+    ends: ends::Ends,
     high_water: BTreeMap<&'static str, Fill>,
     rss: u64,
     /// Outstanding bytes of each site at the snapshot before.
@@ -150,8 +156,11 @@ impl Trace {
     }
 
     fn book(&mut self, event: Event, walked: Option<Stack>, generation: u64) -> Result<()> {
-        let stack = match (event.made(), walked) {
-            (Some(made), Some(walked)) => Some(self.checked(made, walked, generation)?),
+        let maker = match (event.made(), walked) {
+            (Some(made), Some(walked)) => Some(Maker {
+                stack: self.checked(made, walked, generation)?,
+                thread: self.thread(made),
+            }),
             _ => None,
         };
         let scene = Scene {
@@ -159,11 +168,33 @@ impl Trace {
             points: &self.probes.points,
             inner_tids: &self.inner_tids,
         };
-        self.accounts.book(event, stack, scene);
+        self.accounts.book(event, maker, scene);
         Ok(())
     }
 
+    /// Who made it, where sites are split by thread.
+    fn thread(&mut self, made: &Allocation) -> Option<ThreadId> {
+        if self.settings.grouping != Grouping::StackAndThread {
+            return None;
+        }
+        let tid = made.tid;
+        let (process, unwinder) = (&self.process, &mut self.accounts.unwinder);
+        let java = || unwinder.thread_name(inner_tid(process, tid)?);
+        let now = Instant::now();
+        Some(self.threads.seen(process, tid, &made.comm, now, java))
+    }
+
+    /// Names as they are now, of all threads that are still there.
+    fn look_at_threads(&mut self) {
+        let (process, unwinder) = (&self.process, &mut self.accounts.unwinder);
+        let java = |tid| unwinder.thread_name(inner_tid(process, tid)?);
+        self.threads.look(process, Instant::now(), java);
+    }
+
     fn unwind_all(&mut self, made: &[&Allocation]) -> Vec<Stack> {
+        for made in made.iter().filter(|made| made.stack.anchor.is_none()) {
+            self.learn_anchor(made.tid);
+        }
         if self.process.namespaces.other_pid != Some(false) {
             for made in made {
                 self.learn_inner_tid(made.tid);
@@ -192,6 +223,7 @@ impl Trace {
             stack = self.unwind_all(&[made]).pop().unwrap_or(stack);
         }
         self.accounts.stacks.count(stack.end);
+        self.ends.count(&stack);
         Ok(stack)
     }
 
@@ -259,6 +291,7 @@ impl Trace {
         }
         // Threads come and go, and their ids are used again.
         self.inner_tids.clear();
+        self.tell_anchors();
         Ok(Target::Alive)
     }
 
@@ -320,13 +353,20 @@ impl Trace {
     fn rules(settings: &Settings) -> Rules {
         Rules {
             intervals: Intervals::new(settings.sampling.bytes()),
-            by_thread: settings.grouping == Grouping::StackAndThread,
         }
     }
 
     fn new_accounts(process: &Process, settings: &Settings) -> Result<Accounts<ProcessMemory>> {
         let memory = open_memory(process)?;
         Ok(Accounts::new(Unwinder::new(memory), Trace::rules(settings)))
+    }
+}
+
+/// The thread as the target sees it; None once it has ended.
+fn inner_tid(process: &Process, tid: u32) -> Option<u32> {
+    match process.namespaces.other_pid {
+        Some(false) => Some(tid),
+        _ => Some(process.ns_tid(Tid(tid)).ok()?.0),
     }
 }
 

@@ -14,9 +14,11 @@ use crate::target::text;
 
 impl Trace {
     pub(super) fn present(&mut self, tally: Tally) -> Result<Capture> {
+        self.look_at_threads();
         let mut completeness = self.completeness();
         let perf_map = self.perf_map();
         let sites = self.sites(&tally, perf_map.as_ref(), &mut completeness);
+        self.place_ends(perf_map.as_ref(), &mut completeness);
         let settings: capture::Settings = (&self.settings).into();
         let outstanding_bytes = accounting::outstanding_bytes(&sites, &settings.hooks);
         let end = Timestamp::now();
@@ -97,7 +99,7 @@ impl Trace {
             let stack = symbolize::name_stack(&site.stack, &sources, &mut self.names);
             completeness.frames += stack.total;
             completeness.symbolized_frames += stack.symbolized;
-            let thread = site.tid.map(|tid| thread_name(&self.process, tid));
+            let thread = site.thread.map(|thread| self.threads.label(thread));
             let mut named_site = capture_site(site, stack.frames, thread, tally.now);
             // Sites keep their index; one that is new has grown from nothing.
             named_site.growth_bytes = (!before.is_empty())
@@ -148,13 +150,6 @@ fn capture_site(
 
 fn held_bytes(site: &SiteSnapshot) -> i64 {
     site.outstanding.bytes.round() as i64
-}
-
-fn thread_name(process: &crate::target::process::Process, tid: u32) -> String {
-    let name = process
-        .thread_comm(crate::target::Tid(tid))
-        .unwrap_or_else(|_| "ended".to_owned());
-    format!("{name} ({tid})")
 }
 
 fn host() -> Host {

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use tracer_common::event::ANCHOR_WORDS;
+
 use crate::stack::{Frame, MethodTable, Stack};
 use crate::target::modules::{Module, ModuleTable};
 
@@ -25,7 +27,8 @@ pub(crate) mod walk;
 mod tests;
 
 use arch::Arch;
-use hotspot::{HotSpot, JvmVersion, Look, Moment, UnsupportedJvm};
+use hotspot::oracle::Comparisons;
+use hotspot::{HotSpot, JavaThreadName, JvmVersion, Look, Moment, UnsupportedJvm};
 use memory::Memory;
 use native::NativeUnwinder;
 use return_probe::ReturnProbes;
@@ -61,6 +64,8 @@ pub struct StackCapture<'a> {
     pub tid: u32,
     /// Return addresses that pending return probes have replaced.
     pub replaced: &'a [ReplacedReturn],
+    /// The first words of the thread's `JavaFrameAnchor` at that moment; None where it was not copied.
+    pub anchor: Option<[u64; ANCHOR_WORDS]>,
 }
 
 /// A return address that a return probe has replaced by the kernel's trampoline.
@@ -182,6 +187,7 @@ impl<M: Memory> Unwinder<M> {
             frames: &mut self.frames,
             moment,
             tid: capture.tid,
+            anchor: capture.anchor,
         };
         let mut walker = walk::Walker {
             modules,
@@ -192,14 +198,37 @@ impl<M: Memory> Unwinder<M> {
             probes: ReturnProbes::new(modules, capture.replaced),
             call_wrapper: None,
             passed_java: false,
+            entries: Vec::new(),
+            is_in_java: false,
+            has_resumed: false,
         };
         let end = walker.walk(cursor);
+        walker.compare(end);
         walk::finish(&mut self.frames, end)
+    }
+
+    /// The Java name of the thread that the target knows as `tid`; None where it is none of the JVM's, or can't be read.
+    pub fn thread_name(&mut self, tid: u32) -> Option<JavaThreadName> {
+        let hotspot = self.jvm.as_mut()?.as_mut().ok()?;
+        hotspot.thread_name(&self.memory, tid)
+    }
+
+    /// Java threads by the id that the target sees, with the address of each one's `JavaFrameAnchor`. None where they can't
+    /// be found, or an anchor's words are not where the programs copy them.
+    pub fn anchors(&mut self) -> Option<Vec<(u32, u64)>> {
+        let hotspot = self.jvm.as_mut()?.as_mut().ok()?;
+        hotspot.anchors(&self.memory)
     }
 
     /// The Java methods of all stacks so far.
     pub fn methods(&self) -> &MethodTable {
         &self.methods
+    }
+
+    /// How walks and the JVM's own notes agreed; None without a JVM whose frames can be walked.
+    pub fn comparisons(&self) -> Option<&Comparisons> {
+        let hotspot = self.jvm.as_ref()?.as_ref().ok()?;
+        Some(&hotspot.comparisons)
     }
 
     pub fn jvm(&self) -> Jvm<'_> {

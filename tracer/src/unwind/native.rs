@@ -179,9 +179,12 @@ impl NativeUnwinder {
             rule = Some(Rule::SignalFrame);
             tables.get_or_insert_with(CfiTables::default);
         }
+        // A signal handler returns to the beginning of a function that nothing calls.
+        let is_trampoline = matches!(rule, Some(Rule::SignalFrame));
+        let back = cursor.pc.wrapping_sub(address);
         NativeCode::File {
             module: module.id,
-            offset,
+            offset: offset.wrapping_add(if is_trampoline { back } else { 0 }),
             rule: rule.map(|rule| self.share(rule)),
         }
     }

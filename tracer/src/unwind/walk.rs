@@ -5,6 +5,7 @@ use crate::stack::{Frame, Marker, Stack, StackEnd};
 use super::StackCapture;
 use super::arch::Arch;
 use super::cursor::{CapturedStack, Cursor};
+use super::hotspot::oracle::Entry;
 use super::hotspot::{HotSpot, Walk};
 use super::memory::Memory;
 use super::native::{NativeCode, NativeUnwinder};
@@ -29,6 +30,12 @@ pub struct Walker<'a, M> {
     /// Of the last call from the JVM into Java that was passed.
     pub call_wrapper: Option<u64>,
     pub passed_java: bool,
+    /// Where the walk has passed from native code into Java by itself.
+    pub entries: Vec<Entry>,
+    /// The frame before was not native code.
+    pub is_in_java: bool,
+    /// The walk went on where the JVM had noted the last Java frame.
+    pub has_resumed: bool,
 }
 
 impl<M: Memory> Walker<'_, M> {
@@ -54,6 +61,13 @@ impl<M: Memory> Walker<'_, M> {
         StackEnd::FrameLimit
     }
 
+    /// Compares the walk that ended so with what the JVM says.
+    pub fn compare(&mut self, end: StackEnd) {
+        if let Some(hotspot) = self.hotspot.as_mut().filter(|_| !self.has_resumed) {
+            hotspot.compare(&mut self.java, &self.entries, end == StackEnd::Root);
+        }
+    }
+
     /// Adds the frame at `cursor` and leaves it; None at the root.
     fn step(&mut self, cursor: &Cursor) -> Result<Option<Cursor>, StackEnd> {
         if let Some(hotspot) = self
@@ -64,6 +78,12 @@ impl<M: Memory> Walker<'_, M> {
             if !cursor.is_return_address {
                 return Err(hotspot.running(&mut self.java, cursor));
             }
+            let native = self.java.frames.len().checked_sub(1);
+            if let Some(native) = native.filter(|_| !self.is_in_java) {
+                let sp = cursor.sp;
+                self.entries.push(Entry { sp, native });
+            }
+            self.is_in_java = true;
             let step = hotspot.step(&mut self.java, cursor)?;
             self.passed_java = true;
             self.call_wrapper = step.call_wrapper;
@@ -71,6 +91,7 @@ impl<M: Memory> Walker<'_, M> {
         }
         let code = self.native.code(self.modules, self.java.memory, cursor);
         self.java.frames.push(code.frame(cursor.lookup_address()));
+        self.is_in_java = false;
         match code {
             NativeCode::File { .. } => self.native_step(code, cursor),
             NativeCode::Anonymous if self.is_foreign => self.foreign_jit(cursor).map(Some),
@@ -135,6 +156,9 @@ impl<M: Memory> Walker<'_, M> {
         self.java
             .frames
             .push(Frame::Marker(Marker::ResumedAtAnchor));
+        // The JVM has said where this frame is: nothing is left to compare.
+        self.is_in_java = true;
+        self.has_resumed = true;
         Ok(next)
     }
 }

@@ -79,7 +79,6 @@ pub fn run(rounds: usize) -> Result<()> {
 fn books<'a>(memory: &'a Counting, modules: &ModuleTable) -> Books<'a> {
     let rules = Rules {
         intervals: Intervals::new(0),
-        by_thread: false,
     };
     let mut books = Accounts::new(Unwinder::new(memory), rules);
     books.unwinder.modules_changed(modules);

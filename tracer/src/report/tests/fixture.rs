@@ -186,6 +186,29 @@ pub fn server() -> Capture {
         symbolized_frames: 123_000,
         frames: 123_456,
         ends: BTreeMap::from([("truncated".to_owned(), 33), ("lost".to_owned(), 12)]),
+        ended_at: vec![EndPlace {
+            end: "truncated".to_owned(),
+            place: Place {
+                name: "com.acme.Parser.descend".to_owned(),
+                module: None,
+                address: None,
+            },
+            count: 33,
+        }],
+        anchors: Some(Anchors {
+            checked: 9_876,
+            agreed: 9_800,
+            unknown: 75,
+            violated: 1,
+            violations: vec![Violation {
+                place: Place {
+                    name: "acme_compress".to_owned(),
+                    module: Some("/opt/acme/libacme.so".to_owned()),
+                    address: Some(0x1139),
+                },
+                count: 1,
+            }],
+        }),
     };
     capture.memory = Memory {
         rss_start: 1 << 30,

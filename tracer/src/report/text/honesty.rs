@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::{Paint, Style, probes};
+use super::{Paint, Style, completeness, probes};
 use crate::capture::{Capture, Fill, Function};
 use crate::report::units::{Bytes, Count, Delta, Seconds, Share};
 use crate::report::verdict::{counted, mark};
@@ -29,7 +29,7 @@ pub(super) fn write(capture: &Capture, paint: Paint, out: &mut dyn Write) -> io:
 }
 
 fn lines(capture: &Capture) -> Vec<(&'static str, String)> {
-    vec![
+    let mut lines = vec![
         ("target", target(capture)),
         (
             "command",
@@ -42,13 +42,17 @@ fn lines(capture: &Capture) -> Vec<(&'static str, String)> {
         ("losses", losses(&capture.losses)),
         ("high water", high_water(&capture.tracer.high_water)),
         ("stacks", stacks(capture)),
+    ];
+    lines.extend(completeness::lines(&capture.completeness));
+    lines.extend([
         ("frames", frames(capture)),
         ("memory", memory(capture)),
         ("", difference(capture)),
         ("cost", cost(capture)),
         ("budget", budget(capture)),
         ("tracer", tracer(capture)),
-    ]
+    ]);
+    lines
 }
 
 fn target(capture: &Capture) -> String {

@@ -5,12 +5,16 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use tracer_common::event::ANCHOR_WORDS;
+
 use crate::unwind::memory::{Memory, Unreadable};
 
 use super::layout::{ThreadList, ThreadsLayout};
 
 /// Threads of one JVM.
 const MAX_THREADS: u32 = 1 << 16;
+/// A list that is replaced while it is read is read again so often at most.
+const LIST_READS: usize = 4;
 /// The list is walked for an unknown thread at most this often: native threads are in it never.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -39,6 +43,19 @@ impl Anchor {
         };
         (anchor.sp != 0 && anchor.sp.is_multiple_of(8)).then_some(anchor)
     }
+
+    /// The anchor whose first words were copied.
+    pub fn copied(layout: &ThreadsLayout, words: &[u64; ANCHOR_WORDS]) -> Option<Self> {
+        let word = |offset: u64| words.get(usize::try_from(offset / 8).ok()?).copied();
+        Self::read(layout, word, 0)
+    }
+}
+
+/// Whether all that is read of an anchor is in its first words.
+fn is_copied(layout: &ThreadsLayout) -> bool {
+    [layout.anchor_sp, layout.anchor_pc, layout.anchor_fp]
+        .iter()
+        .all(|&offset| offset.is_multiple_of(8) && offset < 8 * ANCHOR_WORDS as u64)
 }
 
 /// Java threads by the thread id that the JVM knows them by.
@@ -84,15 +101,40 @@ impl Threads {
         {
             return None;
         }
+        self.list(memory, layout, now);
+        self.by_tid.get(&tid).copied()
+    }
+
+    /// Reads the list of all threads.
+    fn list(&mut self, memory: &impl Memory, layout: &ThreadsLayout, now: Instant) {
         self.walked = Some(now);
+        // A list that is replaced while it is read says nothing: what was known is then kept.
+        let read = (0..LIST_READS).find_map(|_| thread_list(memory, layout).ok());
+        let Some(threads) = read else {
+            return;
+        };
         self.by_tid.clear();
-        // Threads come and go while the list is read: what is unreadable is left out.
-        for thread in thread_list(memory, layout).unwrap_or_default() {
+        // Threads come and go: what is unreadable is left out.
+        for thread in threads {
             if let Ok(tid) = thread_id(memory, layout, thread) {
                 self.by_tid.insert(tid, thread);
             }
         }
-        self.by_tid.get(&tid).copied()
+    }
+
+    /// All threads with the addresses of their anchors; None where these are not as they are copied.
+    pub fn anchors(
+        &mut self,
+        memory: &impl Memory,
+        layout: &ThreadsLayout,
+        now: Instant,
+    ) -> Option<Vec<(u32, u64)>> {
+        if !is_copied(layout) {
+            return None;
+        }
+        self.list(memory, layout, now);
+        let place = |(&tid, &thread): (&u32, &u64)| Some((tid, thread.checked_add(layout.anchor)?));
+        Some(self.by_tid.iter().filter_map(place).collect())
     }
 }
 
@@ -112,6 +154,10 @@ fn thread_list(memory: &impl Memory, layout: &ThreadsLayout) -> Result<Vec<u64>,
             let count = memory.read_u32(list.wrapping_add(len))?.min(MAX_THREADS);
             let array = memory.read_u64(list.wrapping_add(threads))?;
             let bytes = memory.read_vec(array, count as usize * 8)?;
+            // The JVM makes a new list for each thread that comes or goes, and frees the old one.
+            if memory.read_u64(address)? != list {
+                return Err(Unreadable);
+            }
             Ok(bytes
                 .as_chunks()
                 .0

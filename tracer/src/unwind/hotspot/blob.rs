@@ -46,6 +46,7 @@ pub struct Blob {
 /// What is known of a compiled method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nmethod {
+    /// 0 where it is not known any more.
     pub method: u64,
     /// Never given twice by one JVM.
     pub compile_id: u32,

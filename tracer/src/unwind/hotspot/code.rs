@@ -130,6 +130,12 @@ impl<M: Memory> Resolver<'_, M> {
             (_, level) if C1_LEVELS.contains(&level) => JavaKind::C1,
             _ => JavaKind::C2,
         };
+        if nmethod.method == 0 {
+            return vec![Frame::Unknown {
+                address: pc,
+                reason: UnknownReason::NoCodeBlob,
+            }];
+        }
         // Without scopes for exactly this address the method is known, and neither its line nor what is inlined.
         if own == JavaKind::Native {
             return vec![self.frame(own, nmethod.method, pc, |_| 0)];

@@ -2,22 +2,27 @@
 
 use std::sync::Arc;
 
+use tracer_common::event::ANCHOR_WORDS;
+
 use crate::stack::{Frame, Marker, MethodTable, StackEnd, UnknownReason};
 use crate::unwind::arch::Arch;
 use crate::unwind::cursor::{CapturedStack, Cursor};
 use crate::unwind::memory::Memory;
 
 use super::HotSpot;
+use super::call;
 use super::code::{FrameRule, JavaCode, Resolver};
 use super::moment::Moment;
 
 /// Words that code may have pushed around a call of C code, to align the stack or to keep registers, and that its frame
 /// size does not count. Six have been seen.
 const MAX_PUSHED: u64 = 6;
-
-/// What the stub that collectors have compiled methods call at their entry pushes between its return address and its
-/// frame, on x86_64 (seen on JDK 25 with ZGC).
-const ENTRY_BARRIER: u64 = u64::MAX;
+/// Since JDK 24 C2's code keeps all registers in use around the slow path of a collector's barrier (`SaveLiveRegisters`):
+/// nine for integers, and vectors. So far up a return address has to follow a call.
+const MAX_SAVED: u64 = 64;
+/// The stub that compiled code calls when it is entered and the collector wants to see it first (`method_entry_barrier`)
+/// keeps this below the caller's return address.
+const BARRIER_COOKIE: u64 = u64::MAX;
 
 /// Slots of an interpreter frame, in bytes below the frame pointer.
 const SENDER_SP: u64 = 8;
@@ -42,6 +47,8 @@ pub struct Walk<'a, M> {
     pub moment: Moment,
     /// The thread, by the id that the target sees.
     pub tid: u32,
+    /// The first words of its `JavaFrameAnchor` when the stack was copied.
+    pub anchor: Option<[u64; ANCHOR_WORDS]>,
 }
 
 /// A frame that was left.
@@ -149,18 +156,19 @@ impl HotSpot {
         bytes: u64,
     ) -> Result<Cursor, StackEnd> {
         let top = now.sp.checked_add(bytes).ok_or(StackEnd::NoProgress)?;
-        // A caller whose code is gone is still the caller: the next step says what it lacks.
+        // A caller whose code is gone is still the caller: the next step says what it lacks, and what lies above belongs to
+        // frames further up.
         let first = walk.stack.return_address(top.wrapping_sub(8))?;
         if self.contains(first) {
             let fp = walk.stack.word(top.wrapping_sub(16))?;
             return Ok(Cursor::caller(first, top, fp));
         }
-        for pushed in 1..=MAX_PUSHED {
+        for pushed in 1..=MAX_SAVED {
             let sp = top.checked_add(8 * pushed).ok_or(StackEnd::NoProgress)?;
             let Ok(pc) = walk.stack.return_address(sp.wrapping_sub(8)) else {
                 break;
             };
-            if self.is_code(walk, pc) {
+            if self.is_code(walk, pc) && (pushed <= MAX_PUSHED || is_call(walk, pc)) {
                 let fp = walk.stack.word(sp.wrapping_sub(16))?;
                 return Ok(Cursor::caller(pc, sp, fp));
             }
@@ -254,20 +262,20 @@ impl HotSpot {
     }
 }
 
+fn is_call<M: Memory>(walk: &Walk<'_, M>, pc: u64) -> bool {
+    call::ends_at(walk.memory, walk.stack.arch, pc)
+}
+
 fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, StackEnd> {
     if now.fp < now.sp {
         return Err(StackEnd::NoProgress);
     }
-    let mut slot = now.fp.checked_add(8).ok_or(StackEnd::NoProgress)?;
-    if stack.word(slot)? == ENTRY_BARRIER {
-        slot = slot.checked_add(8).ok_or(StackEnd::NoProgress)?;
-    }
+    let above = |bytes: u64| now.fp.checked_add(bytes).ok_or(StackEnd::NoProgress);
+    let is_barrier = stack.word(above(8)?)? == BARRIER_COOKIE;
+    let slot = above(if is_barrier { 16 } else { 8 })?;
     let sp = slot.checked_add(8).ok_or(StackEnd::NoProgress)?;
-    Ok(Cursor::caller(
-        stack.return_address(slot)?,
-        sp,
-        stack.word(now.fp)?,
-    ))
+    let pc = stack.return_address(slot)?;
+    Ok(Cursor::caller(pc, sp, stack.word(now.fp)?))
 }
 
 #[cfg(test)]
@@ -280,7 +288,7 @@ mod tests {
     /// A stub's frame is left by its frame pointer, also where a word lies between it and the return address.
     #[test]
     fn entry_barrier() {
-        for (between, sp) in [(vec![], 0x1010), (vec![ENTRY_BARRIER], 0x1018)] {
+        for (between, sp) in [(vec![], 0x1010), (vec![BARRIER_COOKIE], 0x1018)] {
             let words = [vec![0x2000], between, vec![0xbeef, 7]].concat();
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             let registers = Registers {
@@ -295,6 +303,7 @@ mod tests {
                 truncated: false,
                 age: Duration::ZERO,
                 tid: 1,
+                anchor: None,
                 replaced: &[],
             };
             let stack = CapturedStack::new(&capture, Arch::HOST);

@@ -3,23 +3,32 @@
 //! Only return addresses are met here, because the leaf of a stack is always at a probe in native code: prologues,
 //! epilogues and registers that the interpreter keeps its state in do not matter.
 //!
-//! What changed, by the release that brought it (vendors back-port: only the presence of a field counts):
+//! What changed, by the release that brought it (vendors back-port: only the presence of a field counts). "seen" is read in
+//! the vmStructs of the builds below or on their stacks; numbers are those of OpenJDK's changes; "sources" are
+//! `vmStructs.cpp`, `codeBlob.hpp`, `nmethod.hpp` and `frame_x86.hpp` of that release.
 //!
-//! | release | change |
-//! |---|---|
-//! | 8 | one code heap (`CodeCache::_heap`); offsets instead of pointers in blobs; bytecode pointer at fp − 56; reports itself as 25 |
-//! | 9 | up to three code heaps (`_heaps`); bytecode pointer at fp − 64; `CompiledMethod` between nmethod and CodeBlob |
-//! | 10 | threads in an array (`ThreadsSMRSupport`) instead of a list |
-//! | 12–16 | some builds: `Symbol::_length_and_refcount` |
-//! | 15 | a class's source file name moves to its constant pool |
-//! | 17 | `GrowableArrayBase`; `Symbol::_length` behind the hash |
-//! | 20 | UNSIGNED5 without zero bytes |
-//! | 21 | `ConstMethod::_flags._flags`; virtual threads: continuation stubs, whose return barrier hides parked frames |
-//! | 23 | debug information in a malloc'ed block (`nmethod::_immutable_data`); `CompiledMethod` is gone; 16-bit `_metadata_offset` |
-//! | 25 | metadata in another one (`CodeBlob::_mutable_data`); 8-byte `HeapBlock`; `_osthread` in `Thread` |
-//! | 26 | `_deopt_handler_entry_offset`; stub names begin with "Stub Generator" |
+//! | release | change | known from |
+//! |---|---|---|
+//! | 8 | one code heap (`CodeCache::_heap`); offsets instead of pointers in blobs (`_code_offset`, `_scopes_data_offset`, `_deoptimize_offset`); `Symbol::_length` before a hash, `_body` at 8; no mirror in interpreter frames, whose bytecode pointer is at fp − 56 and cache at fp − 40; UNSIGNED5 with zero bytes; reports itself as 25 | seen |
+//! | 9 | up to three code heaps (`_heaps`, `_low_bound`, `_high_bound`; JEP 197); bytecode pointer at fp − 64; `CompiledMethod` between nmethod and CodeBlob (8152664); pointers instead of offsets | seen on 11; sources |
+//! | 10 | threads in an array (`ThreadsSMRSupport::_java_thread_list`, 8167108) instead of a list | sources; seen on 17 |
+//! | 12–16 | some builds: `Symbol::_length_and_refcount` | sources |
+//! | 15 | a class's source file name moves to its constant pool; hidden classes, whose names end in an address | seen on 17 |
+//! | 16 | critical natives are called no more (their wrappers have no anchor) | seen on 8, 11, 17 |
+//! | 17 | `GrowableArrayBase`; `Symbol::_length` behind the hash | seen |
+//! | 18 | reflection by method handles instead of native and generated accessors (8271820) | seen on 21 |
+//! | 20 | UNSIGNED5 without zero bytes | seen on 21 |
+//! | 21 | `ConstMethod::_flags._flags`; virtual threads (JEP 444): continuation stubs, whose return barrier hides parked frames; `Continuation.enterSpecial` | seen |
+//! | 22 | foreign functions (JEP 454, a preview in 21 with the same frames): `nep_invoker_blob`s, upcall stubs that keep a frame pointer | seen on 21, 25 |
+//! | 23 | `CompiledMethod` is gone (8329332); 16-bit fields in headers (8329433); debug information in a malloc'ed block (`nmethod::_immutable_data`, 8331087), which is freed with the code; offsets instead of pointers again; 16-bit `_metadata_offset` | sources; 25 shares all but the last |
+//! | 25 | metadata in another block (`CodeBlob::_mutable_data`, 8343789); blobs without a vtable pointer (8349088); 8-byte `HeapBlock` with a 32-bit length; `_osthread` in `Thread` | seen |
+//! | 26 | `_deopt_handler_entry_offset` and no handler of its own for method handles (8365047, done again as 8371458); `_immutable_data_ref_count_offset`, since code may be copied (8316694); C2's code has no exception handler; stub names begin with "Stub Generator" | seen |
+//! | 27 | nothing that is read here | seen |
+//! | 28 | 16-bit `CodeBlob::_kind` pushes its neighbours; `StubRoutines::_cont_returnBarrier` is told | seen in an early access build |
 //!
-//! Facts from OpenJDK's sources and from measurements on 11, 17, 21 and 25.
+//! What was run, each under all flags and on all ways of `tests/tests/jdks.rs`: Temurin 11.0.13, 17.0.9, 21.0.8 and 25.0.2;
+//! Debian 17.0.15; Debian unstable's 8u504, 26.0.2, 27.0.1 and 28-ea+18. With two sets of flags also Debian unstable's
+//! 11.0.33-ea, 17.0.21, 21.0.13 and 25.0.5. 9, 10, 12 to 16, 18 to 20 and 22 to 24 were not run.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,39 +37,47 @@ use crate::stack::{MethodTable, UnknownReason};
 use crate::target::modules::Module;
 use crate::target::modules::elf;
 
+use super::arch::Arch;
 use super::memory::{Memory, PageCache};
 
 pub mod anchor;
 pub mod blob;
+mod call;
 mod code;
 pub mod code_cache;
 mod doubts;
 mod frames;
+mod heap;
 mod known;
 pub mod layout;
 pub mod lines;
 pub mod method;
 mod moment;
 pub mod names;
+pub mod oracle;
 mod resume;
 pub mod scopes;
+mod thread_name;
 pub mod unsigned5;
 pub mod vm_structs;
 
 use blob::{Blob, BlobKind, Life};
 use code_cache::CodeCache;
 use known::{KnownCode, Recalled};
-use layout::VmLayout;
+use layout::{ScopesPlace, VmLayout};
 use method::MethodCache;
 use vm_structs::VmStructs;
 
 pub use code::JavaCode;
 pub use frames::{JavaStep, Walk};
 pub use moment::{Look, Moment};
+pub use thread_name::JavaThreadName;
 
 /// Pages that the detection reads: vmStructs and the names in them span about sixty.
 const DETECTION_PAGES: usize = 1024;
 const MAX_VERSION: usize = 512;
+/// In the name of a JVM without generated code.
+const ZERO: &str = "Zero VM";
 
 /// Why Java frames can't be walked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +86,8 @@ pub enum UnsupportedJvm {
     NotHotSpot,
     #[error("libjvm.so can't be read as a 64-bit ELF file")]
     Unreadable,
+    #[error("it is HotSpot's Zero, which interprets in C++: its stacks have no Java frames")]
+    Zero,
     #[error("the JVM has not finished starting")]
     Starting,
     #[error("the JVM's own description (vmStructs) lacks {0}: this release is not known")]
@@ -95,6 +114,10 @@ pub struct HotSpot {
     known: KnownCode,
     methods: MethodCache,
     threads: anchor::Threads,
+    /// None where the JVM does not describe its heap well enough.
+    thread_names: Option<thread_name::ThreadNames>,
+    /// Of walks with what the JVM itself says.
+    pub comparisons: oracle::Comparisons,
     /// Code that was found to be the next one of a walk.
     next: Option<(Moment, u64, Arc<JavaCode>)>,
     /// Room for batched reads.
@@ -158,13 +181,16 @@ impl HotSpot {
     ) -> Result<Self, UnsupportedJvm> {
         let memory = PageCache::new(memory, DETECTION_PAGES);
         let structs = VmStructs::read(&memory, &module.file, bias)?;
+        if version(&structs, &memory, 0).name.contains(ZERO) {
+            return Err(UnsupportedJvm::Zero);
+        }
         let layout = VmLayout::detect(&structs, &memory)?;
         let code_cache = CodeCache::read(&memory, &layout.code_cache)?;
-        Ok(Self::new(
-            version(&structs, &memory, layout.release),
-            layout,
-            code_cache,
-        ))
+        let version = version(&structs, &memory, layout.release);
+        Ok(HotSpot {
+            thread_names: thread_name::ThreadNames::detect(&structs),
+            ..Self::new(version, layout, code_cache)
+        })
     }
 
     /// A JVM whose layout is known, for recorded stacks.
@@ -176,6 +202,8 @@ impl HotSpot {
             known: KnownCode::default(),
             methods: MethodCache::default(),
             threads: anchor::Threads::default(),
+            thread_names: None,
+            comparisons: oracle::Comparisons::default(),
             next: None,
             room: Vec::new(),
         }
@@ -184,6 +212,21 @@ impl HotSpot {
     /// Whether `address` is in the code cache, so that this unwinder and no other has to know it.
     pub fn contains(&self, address: u64) -> bool {
         self.code_cache.contains(address)
+    }
+
+    /// Java threads by the id that the target sees, with the addresses of their anchors.
+    pub fn anchors(&mut self, memory: &impl Memory) -> Option<Vec<(u32, u64)>> {
+        let layout = self.layout.threads.as_ref()?;
+        self.threads.anchors(memory, layout, Instant::now())
+    }
+
+    /// The Java name of the thread that the target knows as `tid`.
+    pub fn thread_name(&mut self, memory: &impl Memory, tid: u32) -> Option<JavaThreadName> {
+        let now = Instant::now();
+        let threads = self.layout.threads.as_ref()?;
+        let thread = self.threads.thread(memory, threads, tid, now)?;
+        let names = self.thread_names.as_mut()?;
+        names.name(memory, &self.layout, thread, now)
     }
 
     /// What the return address `pc` meant when the stack was taken.
@@ -312,7 +355,8 @@ fn find_blob(
 
 /// Compiled code that was freed after the stack was copied: code that has become invalid (a deoptimised frame, a tier
 /// that was left) is freed soon when the collector unloads concurrently. It is believed where it describes a call that
-/// returns to exactly `pc`, and as far as the size of its frame where its calls are gone.
+/// returns to exactly `pc`. Since JDK 23 what describes the calls is freed with it: then the call itself has to be there,
+/// and only the size of the frame is believed.
 fn freed_blob(
     memory: &impl Memory,
     layout: &VmLayout,
@@ -323,12 +367,14 @@ fn freed_blob(
     begins.into_iter().find_map(|address| {
         let blob = Blob::read(memory, layout, address).ok()?;
         let nmethod = blob.nmethod.as_ref().filter(|_| blob.code.contains(&pc))?;
-        // What lies above was put there before, or it would have covered this.
-        match scopes::at(memory, layout.release, nmethod, &blob.code, pc) {
-            Ok(calls) if !calls.is_empty() => Some(Found::Freed(blob)),
-            Ok(_) => None,
-            Err(_) => Some(Found::Bare(blob)),
+        let calls = scopes::at(memory, layout.release, nmethod, &blob.code, pc);
+        if calls.is_ok_and(|calls| !calls.is_empty()) {
+            return Some(Found::Freed(blob));
         }
+        let is_apart = matches!(layout.scopes.pcs, ScopesPlace::Immutable { .. });
+        let returns = nmethod.deopt_handlers.contains(&pc) || call::ends_at(memory, Arch::HOST, pc);
+        // What lies above was put there before, or it would have covered this.
+        (is_apart && returns).then_some(Found::Bare(blob))
     })
 }
 

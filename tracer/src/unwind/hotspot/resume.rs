@@ -89,16 +89,23 @@ impl HotSpot {
                 let address = wrapper.checked_add(self.layout.call_wrapper_anchor?)?;
                 Anchor::read(&layout, |address| walk.stack.word(address).ok(), address)?
             }
-            None => self
-                .threads
-                .anchor(walk.memory, &layout, walk.tid, walk.moment.now)?,
+            None => match &walk.anchor {
+                Some(words) => Anchor::copied(&layout, words)?,
+                None => self
+                    .threads
+                    .anchor(walk.memory, &layout, walk.tid, walk.moment.now)?,
+            },
         };
         (anchor.sp > now.sp).then(|| self.at_anchor(walk, &anchor))?
     }
 
     /// The frame at an anchor, if the copied stack agrees that it was there: the word below the stack pointer has to
     /// be a return address into the same code. (Calls through `call_VM` leave up to two words between.)
-    fn at_anchor<M: Memory>(&mut self, walk: &mut Walk<'_, M>, anchor: &Anchor) -> Option<Cursor> {
+    pub fn at_anchor<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        anchor: &Anchor,
+    ) -> Option<Cursor> {
         let mut blob = |pc| {
             Some(
                 self.code(walk.memory, walk.methods, walk.moment, pc)

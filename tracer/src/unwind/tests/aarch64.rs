@@ -317,6 +317,7 @@ fn capture(bytes: &[u8]) -> StackCapture<'_> {
         truncated: false,
         tid: 1,
         replaced: &[],
+        anchor: None,
     }
 }
 

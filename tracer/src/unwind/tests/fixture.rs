@@ -112,6 +112,7 @@ impl RecordedStack {
             truncated: false,
             tid: self.tid,
             replaced: &[],
+            anchor: None,
         }
     }
 }

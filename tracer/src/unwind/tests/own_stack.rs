@@ -53,6 +53,7 @@ impl OwnStack {
             truncated: self.truncated,
             tid: 1,
             replaced: &self.replaced,
+            anchor: None,
         }
     }
 

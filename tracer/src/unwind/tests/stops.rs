@@ -57,6 +57,7 @@ impl Copy {
             truncated: self.truncated,
             tid: self.tid as u32,
             replaced: &[],
+            anchor: None,
         }
     }
 }
@@ -90,6 +91,7 @@ impl Stop {
             truncated: self.truncated,
             tid: self.tid as u32,
             replaced,
+            anchor: None,
         }
     }
 }

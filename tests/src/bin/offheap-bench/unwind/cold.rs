@@ -128,5 +128,6 @@ fn at(ip: u64) -> StackCapture<'static> {
         truncated: false,
         tid: 0,
         replaced: &[],
+        anchor: None,
     }
 }

@@ -72,7 +72,7 @@ impl Drained {
             let before = memory.reads();
             let copied = batch.iter().map(|record| events::copy_used(record));
             for (event, stack) in bench.walk(books, scene, copied) {
-                books.book(event, Some(stack), scene);
+                books.book(event, Some(stack.into()), scene);
             }
             let reads = memory.reads().since(before);
             self.batches[reads.calls.min(2) as usize] += 1;

@@ -88,7 +88,7 @@ impl Work<'_> {
         let mut copies = self.walked.to_vec();
         timed(&mut passes.book, &mut || {
             for (event, stack) in copies.drain(..) {
-                books.book(event, Some(stack), self.scene);
+                books.book(event, Some(stack.into()), self.scene);
             }
         });
         let methods = books.unwinder.methods();
