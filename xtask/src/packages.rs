@@ -43,7 +43,7 @@ pub const JDK: Need = Need {
 };
 
 /// What only tests need: the tests of a missing one are skipped, and say so.
-pub const TEST_EXTRAS: [Need; 4] = [
+pub const TEST_EXTRAS: [Need; 5] = [
     Need {
         what: "C headers",
         why: "the tests compile C programs with known allocations",
@@ -67,6 +67,12 @@ pub const TEST_EXTRAS: [Need; 4] = [
         why: "the tests preload it into a target",
         choices: &[&["libmimalloc2.0"], &["libmimalloc3"]],
         met: || installed(&["libmimalloc2.0", "libmimalloc3"]),
+    },
+    Need {
+        what: "musl-gcc",
+        why: "the tests trace programs of another C library",
+        choices: &[&["musl-tools"]],
+        met: || process::find_in_path("musl-gcc").is_some(),
     },
 ];
 

@@ -23,7 +23,12 @@ final class VirtualThreads {
 
     /** Goes {@code path} in a virtual thread, and waits for that. */
     static Paths.Path path(Paths.Path path) {
-        return allocation -> ((Thread) START.invoke(null, task(path, allocation))).join();
+        return allocation -> run(task(path, allocation));
+    }
+
+    /** Runs {@code task} in a virtual thread, and waits for its end. */
+    static void run(Runnable task) throws ReflectiveOperationException, InterruptedException {
+        ((Thread) START.invoke(null, task)).join();
     }
 
     private static Runnable task(Paths.Path path, Allocation allocation) {
