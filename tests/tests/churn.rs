@@ -10,8 +10,12 @@ use offheap_tests::session::skip;
 use offheap_tests::sources::jni_includes;
 use offheap_tests::{CFlags, Target, Tool, c_library, classpath, session};
 
-/// Compilers begin at once, so that code that lives for a moment goes through all tiers.
-const SOON: &str = "-XX:CompileThresholdScaling=0.01";
+/// Compilers begin at once, so that code that lives for a moment goes through all tiers, and the program does not wait for
+/// them.
+const SOON: [&str; 2] = [
+    "-XX:CompileThresholdScaling=0.01",
+    "-XX:+BackgroundCompilation",
+];
 /// Collectors, and a code cache that is flushed all the time.
 const FLAGS: [&[&str]; 6] = [
     &["-XX:+UseSerialGC"],
@@ -19,7 +23,7 @@ const FLAGS: [&[&str]; 6] = [
     &["-XX:+UseG1GC"],
     &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseZGC"],
     &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseShenandoahGC"],
-    &["-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=6m"],
+    &["-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=8m"],
 ];
 const THREADS: &str = "2";
 /// How often the program takes memory: the JVM itself does so several times as often meanwhile.
@@ -51,7 +55,7 @@ fn run(jdk: &Jdk, flags: &[&str], takes: &str) -> Option<(Vec<Family>, Capture)>
             link: &[],
         },
     );
-    let mut java = jdk.java(&classpath, &[&[SOON], flags].concat(), "Churn");
+    let mut java = jdk.java(&classpath, &[&SOON, flags].concat(), "Churn");
     let mut target = Target::start(java.arg(library).args([THREADS, takes]));
     let exact = [
         "--sample-bytes",
