@@ -5,6 +5,7 @@
 //! [`Truth`] that the target printed. Nothing waits by sleeping: every wait is a deadline on a handshake.
 
 pub mod checks;
+pub mod churn;
 pub mod code;
 pub mod debug_info;
 pub mod jdk;

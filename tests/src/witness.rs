@@ -44,7 +44,7 @@ pub struct Case {
 
 /// A `StackTraceElement`.
 #[derive(Clone, Debug, Deserialize)]
-struct Told {
+pub struct Told {
     class: String,
     method: String,
     /// Negative where there is none.
@@ -53,15 +53,15 @@ struct Told {
 
 /// A Java frame, as both sides can say it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct JavaFrame {
+pub struct JavaFrame {
     /// `class.method`.
-    name: String,
-    line: Option<u32>,
+    pub name: String,
+    pub line: Option<u32>,
 }
 
 impl Told {
-    /// The JVM appends to the name of a hidden class what tells it from others of that name.
-    fn frame(&self) -> JavaFrame {
+    /// Without what the JVM appends to the name of a hidden class, to tell it from others of that name.
+    pub fn frame(&self) -> JavaFrame {
         let class = self.class.split(['/', '+']).next().unwrap_or_default();
         JavaFrame {
             name: format!("{class}.{}", self.method),
@@ -84,7 +84,8 @@ pub fn is_java(frame: &Frame) -> bool {
     frame.module.is_none() && java.contains(&frame.kind)
 }
 
-fn java_frame(frame: &Frame) -> JavaFrame {
+/// A captured frame as the JVM would say it.
+pub fn java_frame(frame: &Frame) -> JavaFrame {
     // Parameters follow where two methods of one name meet.
     let name = frame.name.split('(').next().unwrap_or_default();
     JavaFrame {

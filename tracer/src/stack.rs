@@ -54,6 +54,8 @@ pub enum UnknownReason {
     NotMapped,
     /// In the code cache, but in no live code blob.
     NoCodeBlob,
+    /// The JVM has put other code there, perhaps since the stack was taken.
+    Replaced,
     /// The JVM's metadata for this code could not be read or made no sense.
     BadMetadata,
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::stack::{Frame, Marker, MethodTable, Stack, StackEnd};
+use crate::stack::{Frame, Marker, MethodTable, Stack, StackEnd, UnknownReason};
 use crate::target::modules::ModuleTable;
 use crate::unwind::fixture::Recorded;
 use crate::unwind::fixture::files::FILES;
@@ -62,7 +62,18 @@ pub fn walk(data: &[u8]) {
     }
     let first = check(&recorded.modules, &mut unwinder, &case, &memory);
     let again = check(&recorded.modules, &mut unwinder, &case, &memory);
-    assert_eq!(first, again, "a walk from the caches differs");
+    // Blobs that lie over each other are found to replace each other all the time.
+    if !is_doubtful(&first) && !is_doubtful(&again) {
+        assert_eq!(first, again, "a walk from the caches differs");
+    }
+}
+
+fn is_doubtful(stack: &Stack) -> bool {
+    let replaced = |frame: &Frame| {
+        let reason = UnknownReason::Replaced;
+        matches!(frame, Frame::Unknown { reason: other, .. } if *other == reason)
+    };
+    stack.frames.iter().any(replaced)
 }
 
 /// The capture was cut off.

@@ -18,6 +18,7 @@ mod capture;
 mod limits;
 mod log;
 mod options;
+mod priority;
 mod render;
 mod session;
 mod signals;

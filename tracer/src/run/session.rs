@@ -8,6 +8,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
+use super::priority;
 use super::signals::{Request, Signals};
 use crate::capture::Capture;
 use crate::exit;
@@ -49,6 +50,8 @@ impl Session {
         // SAFETY: the descriptor is owned by the registration, so that it stays open and the same until it is dropped.
         let ring = unsafe { AsyncFd::register_with_interest(trace.ring()?, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
+        // A tracer that may not is late on a busy machine, and says of which stacks it was too late.
+        priority::raise();
         Ok(Session {
             ring,
             trace,

@@ -131,6 +131,7 @@ fn unknown_code(address: u64, reason: UnknownReason, perf_map: Option<&PerfMap>)
         UnknownReason::AnonymousCode => "generated code without names",
         UnknownReason::NotMapped => "not mapped",
         UnknownReason::NoCodeBlob => "no live code blob",
+        UnknownReason::Replaced => "code replaced since",
         UnknownReason::BadMetadata => "unreadable JVM metadata",
     };
     unknown(&format!("[{reason}]"), reason)

@@ -183,12 +183,6 @@ impl BlobKind {
 }
 
 impl Nmethod {
-    /// Leaves nothing that leads to a method: what is known of it was freed.
-    pub fn forget(&mut self) {
-        self.method = 0;
-        self.pcs = 0..0;
-    }
-
     fn read(memory: &impl Memory, layout: &VmLayout, address: u64) -> Result<Self, Unreadable> {
         let record = Record(memory.read_vec(address, layout.nmethod.header_len)?);
         let handlers = layout

@@ -7,9 +7,9 @@ use crate::stack::{Frame, JavaKind, MethodTable, UnknownReason};
 use crate::unwind::memory::Memory;
 
 use super::blob::{Blob, BlobKind, Nmethod};
-use super::known::{Look, Moment};
 use super::layout::VmLayout;
 use super::method::{Method, MethodCache};
+use super::moment::{Look, Moment};
 use super::scopes;
 
 /// The highest tier of C1.
@@ -33,6 +33,16 @@ pub enum FrameRule {
     CallStub,
 }
 
+impl FrameRule {
+    /// The size of the frame, where the code states one.
+    pub fn bytes(&self) -> Option<u64> {
+        match *self {
+            FrameRule::FixedSize(bytes) | FrameRule::Deoptimized { bytes, .. } => Some(bytes),
+            FrameRule::Interpreter | FrameRule::FramePointer | FrameRule::CallStub => None,
+        }
+    }
+}
+
 /// Generated code at one return address.
 #[derive(Clone, Debug)]
 pub struct JavaCode {
@@ -44,6 +54,23 @@ pub struct JavaCode {
     pub is_barrier: bool,
     /// Everything could be read.
     pub is_complete: bool,
+}
+
+impl JavaCode {
+    /// Freed code of which only the size of its frame is known.
+    pub fn bare(blob: Blob, pc: u64) -> Self {
+        let frame = Frame::Unknown {
+            address: pc,
+            reason: UnknownReason::NoCodeBlob,
+        };
+        JavaCode {
+            rule: FrameRule::FixedSize(blob.frame_bytes),
+            frames: vec![frame],
+            is_barrier: false,
+            is_complete: false,
+            blob: Arc::new(blob),
+        }
+    }
 }
 
 /// Finds out what code means.
@@ -141,52 +168,54 @@ impl<M: Memory> Resolver<'_, M> {
         pc: u64,
         line: impl Fn(&Method) -> u32,
     ) -> Frame {
-        match self.method(method) {
-            Some(method) => Frame::Java {
+        // What is found here is remembered with the code: it can't be doubted later.
+        match self.method(method, Look::Now, |_| true) {
+            Ok(method) => Frame::Java {
                 kind,
                 method: method.id,
                 line: line(&method),
             },
-            None => Frame::Unknown {
+            Err(reason) => Frame::Unknown {
                 address: pc,
-                reason: UnknownReason::BadMetadata,
+                reason,
             },
         }
     }
 
     /// The frame of the interpreter that runs `method` at the bytecode `bcp` points to.
     pub fn interpreted(&mut self, method: u64, bcp: u64, pc: u64) -> Frame {
-        let method = self
-            .methods
-            .get(self.memory, self.layout, self.table, method, self.moment);
-        match method {
-            Some(method) if method.is_native => Frame::Java {
+        // Where a method has been replaced, the frame points to another one's bytecode.
+        let fits = |method: &Method| method.is_native || method.bci(bcp).is_some();
+        match self.method(method, self.moment.look, fits) {
+            Ok(method) if method.is_native => Frame::Java {
                 kind: JavaKind::Native,
                 method: method.id,
                 line: 0,
             },
-            Some(method) => {
-                let line = method.bci(bcp).map_or(0, |bci| method.line(Some(bci)));
-                Frame::Java {
-                    kind: JavaKind::Interpreted,
-                    method: method.id,
-                    line,
-                }
-            }
-            None => Frame::Unknown {
+            Ok(method) => Frame::Java {
+                kind: JavaKind::Interpreted,
+                method: method.id,
+                line: method.line(method.bci(bcp)),
+            },
+            Err(reason) => Frame::Unknown {
                 address: pc,
-                reason: UnknownReason::BadMetadata,
+                reason,
             },
         }
     }
 
-    fn method(&mut self, address: u64) -> Option<Arc<Method>> {
-        // What is found here is remembered with the code: it can't be doubted later.
+    fn method(
+        &mut self,
+        address: u64,
+        look: Look,
+        fits: impl Fn(&Method) -> bool,
+    ) -> Result<Arc<Method>, UnknownReason> {
+        let (memory, layout) = (self.memory, self.layout);
         let moment = Moment {
-            look: Look::Now,
+            look,
             ..self.moment
         };
         self.methods
-            .get(self.memory, self.layout, self.table, address, moment)
+            .get(memory, layout, self.table, address, moment, fits)
     }
 }

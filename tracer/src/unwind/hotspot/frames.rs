@@ -12,7 +12,7 @@ use crate::unwind::memory::Memory;
 use super::HotSpot;
 use super::call;
 use super::code::{FrameRule, JavaCode, Resolver};
-use super::known::Moment;
+use super::moment::Moment;
 
 /// Words that code may have pushed around a call of C code, to align the stack or to keep registers, and that its frame
 /// size does not count. Six have been seen.
@@ -71,13 +71,21 @@ impl HotSpot {
     ) -> Result<JavaStep, StackEnd> {
         let code = match self.code(walk.memory, walk.methods, walk.moment, now.pc) {
             Ok(code) => code,
-            Err(reason) => {
-                walk.frames.push(Frame::Unknown {
-                    address: now.pc,
-                    reason,
-                });
-                return Err(StackEnd::BadCodeBlob);
-            }
+            Err(reason) => match self.either(walk, now) {
+                Some(code) => code,
+                None => {
+                    walk.frames.push(Frame::Unknown {
+                        address: now.pc,
+                        reason,
+                    });
+                    let bytes = self.same_size(now.pc).ok_or(StackEnd::BadCodeBlob)?;
+                    let cursor = self.fixed_size(walk, now, bytes)?;
+                    return Ok(JavaStep {
+                        cursor,
+                        call_wrapper: None,
+                    });
+                }
+            },
         };
         walk.frames.extend_from_slice(&code.frames);
         let mut call_wrapper = None;
@@ -103,6 +111,28 @@ impl HotSpot {
         })
     }
 
+    /// Of two things that the code may have been, the one whose frame leads to a caller, if the other's does not.
+    fn either<M: Memory>(&self, walk: &Walk<'_, M>, now: &Cursor) -> Option<Arc<JavaCode>> {
+        let leads = |code: &Arc<JavaCode>| {
+            let top = now.sp.checked_add(code.rule.bytes()?)?;
+            let pc = walk.stack.return_address(top.checked_sub(8)?).ok()?;
+            Some(self.contains(pc))
+        };
+        let [code, before] = self.known.candidates(now.pc)?;
+        match (leads(&code)?, leads(&before)?) {
+            (true, false) => Some(code),
+            (false, true) => Some(before),
+            _ => None,
+        }
+    }
+
+    /// The size of a frame, where that is the same whatever the code was.
+    fn same_size(&self, pc: u64) -> Option<u64> {
+        let [code, before] = self.known.candidates(pc)?;
+        let bytes = code.rule.bytes()?;
+        (before.rule.bytes() == Some(bytes)).then_some(bytes)
+    }
+
     /// Adds the method that `now` interrupted, as at a page fault. Where its frame stands between two calls nothing tells,
     /// least of all in a prologue: the walk ends here.
     pub fn running<M: Memory>(&mut self, walk: &mut Walk<'_, M>, now: &Cursor) -> StackEnd {
@@ -126,32 +156,24 @@ impl HotSpot {
         bytes: u64,
     ) -> Result<Cursor, StackEnd> {
         let top = now.sp.checked_add(bytes).ok_or(StackEnd::NoProgress)?;
-        let mut failed = StackEnd::BadCodeBlob;
-        for pushed in 0..=MAX_SAVED {
+        // A caller whose code is gone is still the caller: the next step says what it lacks, and what lies above belongs to
+        // frames further up.
+        let first = walk.stack.return_address(top.wrapping_sub(8))?;
+        if self.contains(first) {
+            let fp = walk.stack.word(top.wrapping_sub(16))?;
+            return Ok(Cursor::caller(first, top, fp));
+        }
+        for pushed in 1..=MAX_SAVED {
             let sp = top.checked_add(8 * pushed).ok_or(StackEnd::NoProgress)?;
-            match walk.stack.return_address(sp.wrapping_sub(8)) {
-                Ok(pc) if self.is_code(walk, pc) && (pushed <= MAX_PUSHED || is_call(walk, pc)) => {
-                    return Ok(Cursor::caller(
-                        pc,
-                        sp,
-                        walk.stack.word(sp.wrapping_sub(16))?,
-                    ));
-                }
-                // Code that is gone: what lies above belongs to frames further up.
-                Ok(pc) if pushed == 0 && self.contains(pc) => break,
-                Ok(_) => {}
-                Err(end) => {
-                    failed = if pushed == 0 { end } else { failed };
-                    break;
-                }
+            let Ok(pc) = walk.stack.return_address(sp.wrapping_sub(8)) else {
+                break;
+            };
+            if self.is_code(walk, pc) && (pushed <= MAX_PUSHED || is_call(walk, pc)) {
+                let fp = walk.stack.word(sp.wrapping_sub(16))?;
+                return Ok(Cursor::caller(pc, sp, fp));
             }
         }
-        // Where the caller's code is gone the caller is still a frame, and the next step says what it lacks.
-        let pc = walk.stack.return_address(top.wrapping_sub(8)).unwrap_or(0);
-        if self.contains(pc) {
-            return Ok(Cursor::caller(pc, top, 0));
-        }
-        Err(failed)
+        Err(StackEnd::BadCodeBlob)
     }
 
     fn is_code<M: Memory>(&mut self, walk: &mut Walk<'_, M>, pc: u64) -> bool {
@@ -254,4 +276,40 @@ fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, S
     let sp = slot.checked_add(8).ok_or(StackEnd::NoProgress)?;
     let pc = stack.return_address(slot)?;
     Ok(Cursor::caller(pc, sp, stack.word(now.fp)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::unwind::{Registers, StackCapture};
+
+    /// A stub's frame is left by its frame pointer, also where a word lies between it and the return address.
+    #[test]
+    fn entry_barrier() {
+        for (between, sp) in [(vec![], 0x1010), (vec![BARRIER_COOKIE], 0x1018)] {
+            let words = [vec![0x2000], between, vec![0xbeef, 7]].concat();
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let registers = Registers {
+                sp: 0x1000,
+                fp: 0x1000,
+                ..Registers::default()
+            };
+            let capture = StackCapture {
+                registers,
+                ip_is_return_address: true,
+                bytes: &bytes,
+                truncated: false,
+                age: Duration::ZERO,
+                tid: 1,
+                anchor: None,
+                replaced: &[],
+            };
+            let stack = CapturedStack::new(&capture, Arch::HOST);
+            let now = Cursor::caller(0xface, 0x1000, 0x1000);
+            let caller = by_frame_pointer(&stack, &now);
+            assert_eq!(caller, Ok(Cursor::caller(0xbeef, sp, 0x2000)));
+        }
+    }
 }

@@ -9,8 +9,9 @@
 //! and notes what of it has to be looked at; when it is over all of that is read at once ([`HotSpot::wrong`]). Where
 //! something has changed the walk is worth nothing, and is begun anew without it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::fast_map::FastMap;
 use crate::unwind::memory::{Batch, Memory, Piece};
@@ -21,64 +22,47 @@ use super::code::JavaCode;
 use super::code_cache::CodeCache;
 use super::doubts::Doubts;
 use super::layout::VmLayout;
+use super::moment::{Changes, Look, Moment, Span};
 
 /// Return addresses and blobs that are remembered. When full it starts anew.
 const MAX_CACHED: usize = 1 << 16;
 
-/// When a stack was copied, and when it is walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    pub taken: Instant,
-    pub now: Instant,
-    pub look: Look,
-    /// Which it is of the stacks that are walked together.
-    pub stack: u32,
-}
-
-impl Moment {
-    /// For a stack that was copied so long ago.
-    pub fn of(age: Duration, now: Instant) -> Self {
-        Moment {
-            taken: now.checked_sub(age).unwrap_or(now),
-            now,
-            look: Look::Later,
-            stack: 0,
-        }
-    }
-}
-
-/// When what is remembered, but not known for this moment, is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// At once.
-    Now,
-    /// When the walk is over: until then it is believed.
-    Later,
-}
-
 /// Code by return addresses, and until when each blob is known to have been there.
 #[derive(Debug, Default)]
 pub struct KnownCode {
-    codes: FastMap<u64, Arc<JavaCode>>,
+    codes: FastMap<u64, Meaning>,
     blobs: FastMap<u64, Known>,
+    /// Where the code of each blob ends, by the blob's address.
+    ends: BTreeMap<u64, u64>,
     /// About blobs.
     doubts: Doubts,
+    changes: Changes,
+}
+
+/// What a return address means, and what it meant before.
+#[derive(Debug)]
+struct Meaning {
+    code: Arc<JavaCode>,
+    before: Option<Arc<JavaCode>>,
 }
 
 #[derive(Debug)]
 struct Known {
     blob: Arc<Blob>,
-    /// The last look at it that found it.
-    seen: Instant,
+    span: Span,
+    /// The last look has not found it any more.
+    has_gone: bool,
 }
 
 /// What is known of a return address.
 #[derive(Clone, Debug)]
 pub enum Recalled {
-    /// It means this.
+    /// It meant this when the stack was taken.
     Code(Arc<JavaCode>),
-    /// It meant this when it was last looked at, and the blob is gone now.
-    Gone(Arc<JavaCode>),
+    /// It means this now, and may have meant something else.
+    Doubtful,
+    /// It meant this in a span of time, and the blob is gone now.
+    Gone(Arc<JavaCode>, Span),
     Nothing,
 }
 
@@ -92,24 +76,32 @@ impl KnownCode {
         moment: Moment,
         pc: u64,
     ) -> Recalled {
-        let Some(code) = self.codes.get(&pc) else {
+        let Some(Meaning { code, .. }) = self.codes.get(&pc) else {
             return Recalled::Nothing;
         };
         let known = self.blobs.get_mut(&code.blob.address);
         let Some(known) = known.filter(|known| Arc::ptr_eq(&known.blob, &code.blob)) else {
-            return Recalled::Gone(Arc::clone(code));
+            return Recalled::Nothing;
         };
-        if moment.taken > known.seen && moment.look == Look::Later {
+        let is_younger = moment.taken > known.span.last;
+        if is_younger && moment.look == Look::Later && !known.has_gone {
             self.doubts.believe(code.blob.address, moment.stack);
-        } else if moment.taken > known.seen {
+        } else if is_younger {
             match known.blob.life(memory, layout, cache) {
-                Life::Alive => known.seen = moment.now,
+                Life::Alive => (known.span.last, known.has_gone) = (moment.now, false),
                 // Of a process that has ended: what was known stays true.
                 Life::Unreadable => {}
-                Life::Gone => return Recalled::Gone(Arc::clone(code)),
+                Life::Gone => {
+                    self.changes.note(moment.now);
+                    return Recalled::Gone(Arc::clone(code), known.span);
+                }
             }
         }
-        Recalled::Code(Arc::clone(code))
+        if is_permanent(&code.blob) || self.changes.believes(&known.span, moment) {
+            Recalled::Code(Arc::clone(code))
+        } else {
+            Recalled::Doubtful
+        }
     }
 
     fn pieces(&self, layout: &VmLayout, cache: &CodeCache, address: u64) -> Vec<Piece> {
@@ -117,7 +109,7 @@ impl KnownCode {
         known.map_or(Vec::new(), |known| known.blob.pieces(layout, cache).into())
     }
 
-    /// Looks at the blob at `address`; forgets that it is there where it has gone.
+    /// Looks at the blob at `address`.
     fn holds(
         &mut self,
         memory: &impl Memory,
@@ -129,15 +121,12 @@ impl KnownCode {
         let Some(known) = self.blobs.get_mut(&address) else {
             return false;
         };
-        match known.blob.life(memory, layout, cache) {
-            Life::Alive => known.seen = now,
-            Life::Unreadable => {}
-            Life::Gone => {
-                self.blobs.remove(&address);
-                return false;
-            }
+        let life = known.blob.life(memory, layout, cache);
+        known.has_gone = life == Life::Gone;
+        if life == Life::Alive {
+            known.span.last = now;
         }
-        true
+        !known.has_gone
     }
 
     /// The blob that was found at an address, as it is remembered if it is the same.
@@ -148,28 +137,96 @@ impl KnownCode {
         }
     }
 
-    /// Remembers what `pc` means, as it was read after `moment.now`.
-    pub fn remember(&mut self, moment: Moment, pc: u64, code: &Arc<JavaCode>) {
+    /// Remembers what `pc` means, as it was read now; `other` is when other code was seen there for the last time.
+    /// Gives whether it meant the same when the stack was taken.
+    pub fn remember(
+        &mut self,
+        moment: Moment,
+        pc: u64,
+        code: &Arc<JavaCode>,
+        other: Option<Instant>,
+    ) -> bool {
         if self.codes.len() >= MAX_CACHED || self.blobs.len() >= MAX_CACHED {
-            self.codes.clear();
-            self.blobs.clear();
-            self.doubts.replace_all();
+            self.forget();
         }
-        self.codes.insert(pc, Arc::clone(code));
+        let before = self.codes.remove(&pc);
+        let before = before.and_then(|before| {
+            let is_same = Arc::ptr_eq(&before.code.blob, &code.blob);
+            if is_same {
+                before.before
+            } else {
+                Some(before.code)
+            }
+        });
+        let meaning = Meaning {
+            code: Arc::clone(code),
+            before,
+        };
+        self.codes.insert(pc, meaning);
+        let span = match self.blobs.get(&code.blob.address) {
+            Some(known) if Arc::ptr_eq(&known.blob, &code.blob) => Span {
+                last: moment.now,
+                ..known.span
+            },
+            _ => Span::new(moment, other.max(self.displace(&code.blob, moment))),
+        };
         let known = Known {
             blob: Arc::clone(&code.blob),
-            seen: moment.now,
+            span,
+            has_gone: false,
         };
-        let before = self.blobs.insert(code.blob.address, known);
-        if before.is_some_and(|before| !Arc::ptr_eq(&before.blob, &code.blob)) {
-            self.doubts.replace(code.blob.address);
+        self.ends.insert(code.blob.address, code.blob.code.end);
+        self.blobs.insert(code.blob.address, known);
+        is_permanent(&code.blob) || self.changes.believes(&span, moment)
+    }
+
+    fn forget(&mut self) {
+        self.codes.clear();
+        self.blobs.clear();
+        self.ends.clear();
+        self.doubts.replace_all();
+    }
+
+    /// Forgets the blobs that were where `blob` is now. Gives when the last of them was seen.
+    fn displace(&mut self, blob: &Blob, moment: Moment) -> Option<Instant> {
+        let before = self.ends.range(..blob.address).next_back();
+        let before = before.filter(|&(_, &end)| end > blob.address);
+        let inside = self
+            .ends
+            .range(blob.address..blob.code.end.max(blob.address));
+        let gone: Vec<u64> = before
+            .into_iter()
+            .chain(inside)
+            .map(|(&at, _)| at)
+            .collect();
+        let mut last = None;
+        for at in gone {
+            self.ends.remove(&at);
+            last = last.max(self.blobs.remove(&at).map(|known| known.span.last));
+            self.doubts.replace(at);
+            self.changes.note(moment.now);
         }
+        last
+    }
+
+    /// What `pc` may have meant, where it is not known for certain: both things, or nothing.
+    pub fn candidates(&self, pc: u64) -> Option<[Arc<JavaCode>; 2]> {
+        let meaning = self.codes.get(&pc)?;
+        Some([
+            Arc::clone(&meaning.code),
+            Arc::clone(meaning.before.as_ref()?),
+        ])
     }
 
     #[cfg(test)]
     pub fn codes(&self) -> impl Iterator<Item = &Arc<JavaCode>> {
-        self.codes.values()
+        self.codes.values().map(|meaning| &meaning.code)
     }
+}
+
+/// Whether code is never freed: nearly all that is not made of a method.
+fn is_permanent(blob: &Blob) -> bool {
+    blob.nmethod.is_none()
 }
 
 impl HotSpot {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::fast_map::FastMap;
-use crate::stack::{JavaMethod, MethodId, MethodTable};
+use crate::stack::{JavaMethod, MethodId, MethodTable, UnknownReason};
 use crate::unwind::memory::{Memory, Noted, Piece, Unreadable};
 
 use super::blob::Record;
 use super::doubts::Doubts;
-use super::known::{Look, Moment};
 use super::layout::{MethodLayout, SourceFile, VmLayout};
 use super::lines::LineTable;
+use super::moment::{Changes, Look, Moment, Span};
 use super::names;
 
 /// Methods whose metadata is remembered. When full it starts anew.
@@ -79,23 +79,29 @@ impl Method {
 /// that is younger than the last look.
 #[derive(Debug, Default)]
 pub struct MethodCache {
-    methods: FastMap<u64, Entry>,
+    methods: FastMap<u64, Known>,
     ids: HashMap<JavaMethod, MethodId>,
     /// About methods.
     pub doubts: Doubts,
+    changes: Changes,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Known {
+    /// None where none makes sense.
     method: Option<Arc<Method>>,
-    /// The last look at it.
-    seen: Instant,
-    /// That look has found something else.
+    span: Span,
+    /// What was there before, until `span.other`.
+    before: Option<Arc<Method>>,
+    /// The last look has found something else.
     has_changed: bool,
 }
 
 impl MethodCache {
-    /// The method that was at `address` when a stack was taken; None where there is none that makes sense.
+    /// The method that was at `address` when a stack was taken. `fits` says whether it can be the one that a frame is of.
+    ///
+    /// # Errors
+    /// There is none that makes sense, or it may have been another one.
     pub fn get(
         &mut self,
         memory: &impl Memory,
@@ -103,39 +109,96 @@ impl MethodCache {
         table: &mut MethodTable,
         address: u64,
         moment: Moment,
-    ) -> Option<Arc<Method>> {
-        let mut before = None;
-        if let Some(entry) = self.methods.get_mut(&address) {
-            if moment.taken <= entry.seen {
-                return entry.method.clone();
-            }
-            before = entry.method.clone();
-            if moment.look == Look::Later && before.is_some() && !entry.has_changed {
-                self.doubts.believe(address, moment.stack);
-                return before;
-            }
-            let same = |method: &Arc<Method>| method.is_still(memory, layout, address);
-            if let Some(method) = before.as_ref().filter(|method| same(method)) {
-                (entry.seen, entry.has_changed) = (moment.now, false);
-                return Some(Arc::clone(method));
-            }
+        fits: impl Fn(&Method) -> bool,
+    ) -> Result<Arc<Method>, UnknownReason> {
+        if let Some(method) = self.believed(address, moment, &fits) {
+            return Ok(method);
         }
-        let read = self.read(memory, layout, table, address).ok().map(Arc::new);
-        // Where nothing is any more, there was what had been there before.
-        let method = read.or(before);
+        if !self.is_known(memory, layout, address, moment) {
+            self.learn(memory, layout, table, address, moment);
+        }
+        let known = self.methods.get(&address);
+        let known = known.ok_or(UnknownReason::BadMetadata)?;
+        let fitting = |method: &Option<Arc<Method>>| method.clone().filter(|method| fits(method));
+        let before = fitting(&known.before);
+        match fitting(&known.method) {
+            Some(method) if self.changes.believes(&known.span, moment) => Ok(method),
+            // Of two methods the frame itself tells which one it is of.
+            Some(method) if known.before.is_some() && before.is_none() => Ok(method),
+            Some(_) => Err(UnknownReason::Replaced),
+            None if known.method.is_some() => Err(UnknownReason::Replaced),
+            None if known.span.follows(moment) => before.ok_or(UnknownReason::BadMetadata),
+            None => Err(UnknownReason::BadMetadata),
+        }
+    }
+
+    /// What is remembered of `address`, to be looked at later.
+    fn believed(
+        &mut self,
+        address: u64,
+        moment: Moment,
+        fits: impl Fn(&Method) -> bool,
+    ) -> Option<Arc<Method>> {
+        let known = self.methods.get(&address)?;
+        let is_younger = moment.taken > known.span.last;
+        if !is_younger || moment.look == Look::Now || known.has_changed {
+            return None;
+        }
+        let method = known.method.clone().filter(|method| fits(method))?;
+        self.doubts.believe(address, moment.stack);
+        Some(method)
+    }
+
+    /// Whether what is known of `address` is younger than the stack, or still so.
+    fn is_known(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        address: u64,
+        moment: Moment,
+    ) -> bool {
+        let Some(known) = self.methods.get_mut(&address) else {
+            return false;
+        };
+        if moment.taken <= known.span.last {
+            return true;
+        }
+        let method = known.method.as_ref();
+        let is_same = method.is_some_and(|method| method.is_still(memory, layout, address));
+        if is_same {
+            (known.span.last, known.has_changed) = (moment.now, false);
+        } else {
+            self.changes.note(moment.now);
+        }
+        is_same
+    }
+
+    /// Reads what is at `address` now.
+    fn learn(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        table: &mut MethodTable,
+        address: u64,
+        moment: Moment,
+    ) {
+        let method = self.read(memory, layout, table, address).ok().map(Arc::new);
         if self.methods.len() >= MAX_CACHED {
             self.methods.clear();
             self.doubts.replace_all();
         }
-        let entry = Entry {
-            method: method.clone(),
-            seen: moment.now,
-            has_changed: false,
-        };
-        if self.methods.insert(address, entry).is_some() {
+        let before = self.methods.remove(&address);
+        if before.is_some() {
             self.doubts.replace(address);
         }
-        method
+        let other = before.as_ref().map(|before| before.span.last);
+        let known = Known {
+            method,
+            span: Span::new(moment, other),
+            before: before.and_then(|before| before.method.or(before.before)),
+            has_changed: false,
+        };
+        self.methods.insert(address, known);
     }
 
     /// What [`MethodCache::holds`] reads.
@@ -159,7 +222,7 @@ impl MethodCache {
         let method = entry.method.as_ref();
         entry.has_changed = !method.is_some_and(|method| method.is_still(memory, layout, address));
         if !entry.has_changed {
-            entry.seen = now;
+            entry.span.last = now;
         }
         !entry.has_changed
     }

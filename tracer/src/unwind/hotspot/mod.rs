@@ -52,6 +52,7 @@ mod known;
 pub mod layout;
 pub mod lines;
 pub mod method;
+mod moment;
 pub mod names;
 pub mod oracle;
 mod resume;
@@ -60,7 +61,7 @@ mod thread_name;
 pub mod unsigned5;
 pub mod vm_structs;
 
-use blob::{Blob, Life};
+use blob::{Blob, BlobKind, Life};
 use code_cache::CodeCache;
 use known::{KnownCode, Recalled};
 use layout::{ScopesPlace, VmLayout};
@@ -69,7 +70,7 @@ use vm_structs::VmStructs;
 
 pub use code::JavaCode;
 pub use frames::{JavaStep, Walk};
-pub use known::{Look, Moment};
+pub use moment::{Look, Moment};
 pub use thread_name::JavaThreadName;
 
 /// Pages that the detection reads: vmStructs and the names in them span about sixty.
@@ -243,22 +244,27 @@ impl HotSpot {
         let (layout, cache) = (&self.layout, &self.code_cache);
         let before = match self.known.recall(memory, layout, cache, moment, pc) {
             Recalled::Code(code) => return Ok(code),
-            Recalled::Gone(code) => Some(code),
+            Recalled::Doubtful => return Err(UnknownReason::Replaced),
+            Recalled::Gone(code, span) => Some((code, span)),
             Recalled::Nothing => None,
         };
-        let found = match (find_blob(memory, layout, cache, pc), before) {
-            (Ok(found), None) => found,
-            // What it was freed as is what it was.
-            (Ok(Found::Freed(blob)), Some(before)) if blob.is_same(&before.blob) => {
-                return Ok(before);
-            }
-            (Ok(found), Some(_)) => found,
-            (Err(_), Some(before)) => return Ok(before),
-            (Err(reason), None) => return Err(reason),
+        let found = find_blob(memory, layout, cache, pc);
+        let Some((gone, span)) = before else {
+            return self.resolve(memory, table, moment, pc, found?, None);
         };
-        self.resolve(memory, table, moment, pc, found)
+        match found {
+            // What it was freed as is what it was: new code takes the end of a free block, and its head is nearer then.
+            Ok(Found::Freed(blob) | Found::Bare(blob)) if blob.is_same(&gone.blob) => Ok(gone),
+            Ok(found) if found.returns_to(memory, &self.layout, pc) => {
+                self.resolve(memory, table, moment, pc, found, Some(span.last))
+            }
+            _ if span.reaches(moment) => Ok(gone),
+            Ok(_) => Err(UnknownReason::Replaced),
+            Err(reason) => Err(reason),
+        }
     }
 
+    /// Reads what `pc` means in the blob that is there; `other` is when another one was seen there for the last time.
     fn resolve(
         &mut self,
         memory: &impl Memory,
@@ -266,27 +272,38 @@ impl HotSpot {
         moment: Moment,
         pc: u64,
         found: Found,
+        other: Option<Instant>,
     ) -> Result<Arc<JavaCode>, UnknownReason> {
         let (blob, is_live) = match found {
-            Found::Live(blob) => (blob, true),
+            // The JVM forgets the method before it frees it (up to 19: the code stays for a while).
+            Found::Live(blob) => {
+                let is_live = blob
+                    .nmethod
+                    .as_ref()
+                    .is_none_or(|nmethod| nmethod.method != 0);
+                (blob, is_live)
+            }
             Found::Freed(blob) => (blob, false),
+            Found::Bare(blob) => return Ok(Arc::new(JavaCode::bare(blob, pc))),
         };
         let mut resolver = code::Resolver {
             memory,
             layout: &self.layout,
             methods: &mut self.methods,
             table,
-            moment,
+            // Code that is there now keeps its methods.
+            moment: if is_live { moment.present() } else { moment },
         };
         let code = Arc::new(resolver.resolve(self.known.same(blob), pc));
         // It may have gone while it was read.
-        if is_live && code.blob.life(memory, &self.layout, &self.code_cache) == Life::Gone {
-            return Err(UnknownReason::BadMetadata);
+        if is_live && code.blob.life(memory, &self.layout, &self.code_cache) != Life::Alive {
+            return Err(UnknownReason::Replaced);
         }
-        if code.is_complete {
-            self.known.remember(moment, pc, &code);
+        if !code.is_complete || self.known.remember(moment, pc, &code, other) {
+            Ok(code)
+        } else {
+            Err(UnknownReason::Replaced)
         }
-        Ok(code)
     }
 }
 
@@ -295,6 +312,24 @@ enum Found {
     Live(Blob),
     /// What is left of one that was freed.
     Freed(Blob),
+    /// The same, without what says which calls it had: since 23 that is freed apart from the code.
+    Bare(Blob),
+}
+
+impl Found {
+    /// Whether a call in this code returns to exactly `pc`: the compiler notes each one that can meet a safepoint.
+    fn returns_to(&self, memory: &impl Memory, layout: &VmLayout, pc: u64) -> bool {
+        let (Found::Live(blob) | Found::Freed(blob)) = self else {
+            return false;
+        };
+        let Some(nmethod) = blob.nmethod.as_ref() else {
+            return true;
+        };
+        blob.kind == BlobKind::NativeWrapper
+            || nmethod.deopt_handlers.contains(&pc)
+            || scopes::at(memory, layout.release, nmethod, &blob.code, pc)
+                .is_ok_and(|calls| !calls.is_empty())
+    }
 }
 
 fn find_blob(
@@ -307,8 +342,7 @@ fn find_blob(
         .blob(memory, pc)
         .map_err(|_| UnknownReason::BadMetadata)?;
     let Some(address) = found else {
-        let freed = freed_blob(memory, layout, cache, pc).ok_or(UnknownReason::NoCodeBlob);
-        return freed.map(Found::Freed);
+        return freed_blob(memory, layout, cache, pc).ok_or(UnknownReason::NoCodeBlob);
     };
     let blob = Blob::read(memory, layout, address).map_err(|_| UnknownReason::BadMetadata)?;
     // A call may be a blob's last instruction.
@@ -323,22 +357,24 @@ fn find_blob(
 /// that was left) is freed soon when the collector unloads concurrently. It is believed where it describes a call that
 /// returns to exactly `pc`. Since JDK 23 what describes the calls is freed with it: then the call itself has to be there,
 /// and only the size of the frame is believed.
-fn freed_blob(memory: &impl Memory, layout: &VmLayout, cache: &CodeCache, pc: u64) -> Option<Blob> {
+fn freed_blob(
+    memory: &impl Memory,
+    layout: &VmLayout,
+    cache: &CodeCache,
+    pc: u64,
+) -> Option<Found> {
     let begins = cache.freed(memory, pc).ok()?;
     begins.into_iter().find_map(|address| {
-        let mut blob = Blob::read(memory, layout, address).ok()?;
-        let nmethod = blob.nmethod.as_mut().filter(|_| blob.code.contains(&pc))?;
+        let blob = Blob::read(memory, layout, address).ok()?;
+        let nmethod = blob.nmethod.as_ref().filter(|_| blob.code.contains(&pc))?;
         let calls = scopes::at(memory, layout.release, nmethod, &blob.code, pc);
         if calls.is_ok_and(|calls| !calls.is_empty()) {
-            return Some(blob);
+            return Some(Found::Freed(blob));
         }
         let is_apart = matches!(layout.scopes.pcs, ScopesPlace::Immutable { .. });
         let returns = nmethod.deopt_handlers.contains(&pc) || call::ends_at(memory, Arch::HOST, pc);
-        if !is_apart || !returns {
-            return None;
-        }
-        nmethod.forget();
-        Some(blob)
+        // What lies above was put there before, or it would have covered this.
+        (is_apart && returns).then_some(Found::Bare(blob))
     })
 }
 

@@ -1,0 +1,161 @@
+//! A JVM that generates, compiles, deoptimises and unloads code all the time, under each collector: the stacks are
+//! complete, and none is wrong.
+
+use std::time::Instant;
+
+use offheap::capture::Capture;
+use offheap_tests::churn::{Family, Verdict, judge};
+use offheap_tests::jdk::Jdk;
+use offheap_tests::session::skip;
+use offheap_tests::sources::jni_includes;
+use offheap_tests::{CFlags, Target, Tool, c_library, classpath, session};
+
+/// Compilers begin at once, so that code that lives for a moment goes through all tiers, and the program does not wait for
+/// them.
+const SOON: [&str; 2] = [
+    "-XX:CompileThresholdScaling=0.01",
+    "-XX:+BackgroundCompilation",
+];
+/// Collectors, and a code cache that is flushed all the time.
+const FLAGS: [&[&str]; 6] = [
+    &["-XX:+UseSerialGC"],
+    &["-XX:+UseParallelGC"],
+    &["-XX:+UseG1GC"],
+    &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseZGC"],
+    &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseShenandoahGC"],
+    &["-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=8m"],
+];
+const THREADS: &str = "2";
+/// How often the program takes memory: the JVM itself does so several times as often meanwhile.
+const TAKES: &str = "3000";
+const MANY_TAKES: &str = "30000";
+/// With [`MANY_TAKES`].
+const MANY_STACKS: u64 = 100_000;
+/// Stacks of a machine that is busy with other things are walked too late to be sure of them. They say so.
+const ENOUGH: f64 = 0.99;
+const LATE: [&str; 4] = [
+    "[code replaced since]",
+    "[no live code blob]",
+    "[unreadable JVM metadata]",
+    "[stack lost]",
+];
+
+/// Traces `targets.Churn` on `jdk`; None, with the reason printed, where something is missing here.
+fn run(jdk: &Jdk, flags: &[&str], takes: &str) -> Option<(Vec<Family>, Capture)> {
+    let classpath = classpath()?;
+    let Some(includes) = jni_includes() else {
+        skip("jni.h of the JDK");
+        return None;
+    };
+    let includes: Vec<&str> = includes.iter().map(String::as_str).collect();
+    let library = c_library(
+        "blocks",
+        CFlags {
+            compile: &includes,
+            link: &[],
+        },
+    );
+    let mut java = jdk.java(&classpath, &[&SOON, flags].concat(), "Churn");
+    let mut target = Target::start(java.arg(library).args([THREADS, takes]));
+    let exact = [
+        "--sample-bytes",
+        "0",
+        "--ring-bytes",
+        "64m",
+        "--hooks",
+        "malloc,zlib",
+    ];
+    let tool = Tool::capture(target.pid(), &exact);
+    target.say("go");
+    let count: usize = target.await_value("families ").parse().expect("a number");
+    let families = (0..count)
+        .map(|_| Family::parse(&target.await_value("family ")))
+        .collect();
+    target.await_word("done");
+    Some((families, tool.finish()))
+}
+
+/// One line of the table in `docs/BENCHMARKS.md`.
+fn print(jdk: &Jdk, flags: &[&str], capture: &Capture, verdict: &Verdict, begun: Instant) {
+    let completeness = &capture.completeness;
+    println!(
+        "| {jdk} | {} | {} | {:.4} % | {} | {:.4} % | {} of {} | {} | {:?} | {:?} | {:?} | {:.0} s |",
+        flags.last().unwrap_or(&""),
+        completeness.stacks,
+        percent(completeness.complete, completeness.stacks),
+        verdict.stacks,
+        percent(verdict.whole, verdict.stacks),
+        verdict.right,
+        verdict.takes,
+        verdict.wrong.len(),
+        completeness.ends,
+        verdict.unknown,
+        capture.losses,
+        begun.elapsed().as_secs_f64(),
+    );
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
+}
+
+/// Runs the rows and fails with all that is wrong in any of them.
+fn check(rows: &[(Jdk, &[&str])], takes: &str) -> Option<()> {
+    let mut faults = Vec::new();
+    for (jdk, flags) in rows {
+        if !jdk.has(flags) {
+            println!("JDK {jdk} has no {flags:?}");
+            continue;
+        }
+        let begun = Instant::now();
+        let (families, capture) = run(jdk, flags, takes)?;
+        let verdict = judge(&families, &capture);
+        print(jdk, flags, &capture, &verdict, begun);
+        for fault in verdict.wrong.iter().take(3) {
+            println!("{fault}");
+        }
+        let completeness = &capture.completeness;
+        let share = completeness.complete as f64 / completeness.stacks as f64;
+        if share < ENOUGH || verdict.right == 0 {
+            faults.push(format!("JDK {jdk} {flags:?}: {completeness:?}"));
+        }
+        let late = |reason: &&String| !LATE.contains(&reason.as_str());
+        faults.extend(
+            verdict
+                .unknown
+                .keys()
+                .find(late)
+                .map(|reason| format!("JDK {jdk} {flags:?}: {reason}")),
+        );
+        if takes == MANY_TAKES && completeness.stacks < MANY_STACKS {
+            faults.push(format!("JDK {jdk} {flags:?}: too few stacks"));
+        }
+        let wrong = verdict.wrong.iter().take(3);
+        faults.extend(wrong.map(|fault| format!("JDK {jdk} {flags:?}: {fault}")));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    Some(())
+}
+
+/// While code and classes come and go, no stack has a frame that the JVM did not have there, and hardly one ends early.
+#[test]
+fn code_that_comes_and_goes() {
+    let Some(_session) = session() else { return };
+    let is_full = std::env::var_os("OFFHEAP_FULL").is_some_and(|value| value == "1");
+    let mut jdks = Jdk::downloaded();
+    jdks.extend(Jdk::installed());
+    if jdks.is_empty() {
+        return skip("java");
+    }
+    let rows: Vec<(Jdk, &[&str])> = if is_full {
+        let all = |jdk: &Jdk| FLAGS.map(|flags| (jdk.clone(), flags));
+        jdks.iter().flat_map(all).collect()
+    } else {
+        let newest = jdks.iter().max_by_key(|jdk| jdk.release);
+        newest
+            .map(|jdk| (jdk.clone(), FLAGS[2]))
+            .into_iter()
+            .collect()
+    };
+    check(&rows, if is_full { MANY_TAKES } else { TAKES });
+}

@@ -1,0 +1,167 @@
+//! Of which stacks something is true that was read at another time.
+//!
+//! A stack is walked some milliseconds after it was copied, and a JVM under load frees code and classes and puts others
+//! in their place all the time. What was there at two looks was there between them: a compiled method has an id that no
+//! other one gets. What is seen for the first time after the stack was taken is no proof. It is believed where there
+//! was hardly time for a change, and of a JVM in which nothing changes. Otherwise a frame stays unknown: a wrong one
+//! would be worse.
+
+use std::time::{Duration, Instant};
+
+/// A stack that was walked so soon is rarely overtaken: for a change code has to be left, found unused by a collection,
+/// freed, and replaced by code that is compiled meanwhile.
+const PROMPT: Duration = Duration::from_millis(25);
+/// Without a change for so long nothing changes.
+const QUIET: Duration = Duration::from_secs(10);
+/// Where one thing has replaced another, it was there before the stack if that had so many times more room for it.
+const LIKELIER: u32 = 10;
+/// What was there so shortly before a stack, and then nothing, was what the stack met: there was hardly time for something
+/// else to come, and none for that to go.
+const RECENT: Duration = Duration::from_millis(20);
+
+/// When a stack was copied, and when it is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub taken: Instant,
+    pub now: Instant,
+    pub look: Look,
+    /// Which it is of the stacks that are walked together.
+    pub stack: u32,
+}
+
+/// When what is remembered, but not known for this moment, is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At once.
+    Now,
+    /// When the walk is over: until then it is believed.
+    Later,
+}
+
+/// When something is known to have been there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub first: Instant,
+    pub last: Instant,
+    /// When something else was seen in its place for the last time.
+    pub other: Option<Instant>,
+}
+
+/// When things changed.
+#[derive(Debug, Default)]
+pub struct Changes {
+    last: Option<Instant>,
+}
+
+impl Moment {
+    /// For a stack that was copied so long ago.
+    pub fn of(age: Duration, now: Instant) -> Self {
+        Moment {
+            taken: now.checked_sub(age).unwrap_or(now),
+            now,
+            look: Look::Later,
+            stack: 0,
+        }
+    }
+
+    /// What is there now, and not what was there when a stack was taken.
+    pub fn present(self) -> Self {
+        Moment {
+            taken: self.now,
+            ..self
+        }
+    }
+
+    fn since(self, before: Instant) -> Duration {
+        self.taken.duration_since(before)
+    }
+}
+
+impl Span {
+    /// Of what was read just now for the first time, on a walk of that moment, and of when something else was there.
+    pub fn new(moment: Moment, other: Option<Instant>) -> Self {
+        Span {
+            first: Instant::now().max(moment.now),
+            last: moment.now,
+            other,
+        }
+    }
+
+    /// Whether what is gone now was there when a stack was taken, if nothing has taken its place.
+    pub fn reaches(&self, moment: Moment) -> bool {
+        moment.since(self.last) <= RECENT
+    }
+
+    /// Whether what was there before was there when a stack was taken, if this is nothing.
+    pub fn follows(&self, moment: Moment) -> bool {
+        self.other
+            .is_some_and(|other| moment.since(other) <= RECENT)
+    }
+}
+
+impl Changes {
+    pub fn note(&mut self, now: Instant) {
+        self.last = Some(now);
+    }
+
+    /// Whether what was there in `span` was there when a stack was taken.
+    pub fn believes(&self, span: &Span, moment: Moment) -> bool {
+        if moment.taken >= span.first {
+            return true;
+        }
+        let delay = span.first.duration_since(moment.taken);
+        match span.other {
+            Some(other) => moment.since(other) >= delay.saturating_mul(LIKELIER),
+            None => {
+                let quiet = |last| moment.since(last) >= QUIET;
+                delay <= PROMPT || self.last.is_none_or(quiet)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn span(at: Instant, other: Option<Instant>) -> Span {
+        Span {
+            first: at,
+            last: at,
+            other,
+        }
+    }
+
+    /// What was there before a stack is believed; what came after it only where it came soon or nothing ever changes.
+    #[test]
+    fn first_seen() {
+        let begin = Instant::now();
+        let moment = |taken, now| Moment::of(ms(now - taken), begin + ms(now));
+        let mut changes = Changes::default();
+        let span = span(begin + ms(1000), None);
+        assert!(changes.believes(&span, moment(1000, 9000)), "it was there");
+        assert!(changes.believes(&span, moment(1, 1000)), "nothing changes");
+        changes.note(begin + ms(500));
+        assert!(!changes.believes(&span, moment(800, 1000)));
+        assert!(changes.believes(&span, moment(980, 1000)), "it was soon");
+    }
+
+    /// Of two things in one place the later one is believed only where it had much more time to come before the stack
+    /// than after it; the earlier one, where nothing is any more, for a while.
+    #[test]
+    fn replaced() {
+        let begin = Instant::now();
+        let moment = |taken, now| Moment::of(ms(now - taken), begin + ms(now));
+        let changes = Changes::default();
+        let after = span(begin + ms(1000), Some(begin));
+        assert!(changes.believes(&after, moment(950, 1000)));
+        assert!(!changes.believes(&after, moment(850, 1000)));
+        let before = span(begin, None);
+        assert!(before.reaches(moment(19, 1000)));
+        assert!(!before.reaches(moment(21, 1000)));
+    }
+}
