@@ -10,7 +10,7 @@ use super::blob::{Blob, BlobKind, Nmethod};
 use super::layout::VmLayout;
 use super::method::{Method, MethodCache};
 use super::moment::{Look, Moment};
-use super::scopes;
+use super::scopes::{self, Scope};
 
 /// The highest tier of C1.
 const C1_LEVELS: std::ops::RangeInclusive<u8> = 1..=3;
@@ -52,6 +52,8 @@ pub struct JavaCode {
     pub frames: Vec<Frame>,
     /// Frames of a virtual thread are parked in the heap behind this one.
     pub is_barrier: bool,
+    /// False where the compiler has noted no call: what is called there meets no safepoint, and is no Java method.
+    pub may_call_java: bool,
     /// Everything could be read.
     pub is_complete: bool,
 }
@@ -67,6 +69,7 @@ impl JavaCode {
             rule: FrameRule::FixedSize(blob.frame_bytes),
             frames: vec![frame],
             is_barrier: false,
+            may_call_java: true,
             is_complete: false,
             blob: Arc::new(blob),
         }
@@ -86,9 +89,14 @@ impl<M: Memory> Resolver<'_, M> {
     /// What the return address `pc` in `blob` means.
     pub fn resolve(&mut self, blob: Arc<Blob>, pc: u64) -> JavaCode {
         let rule = self.rule(&blob, pc);
+        let mut may_call_java = true;
         let frames = match (&rule, &blob.nmethod) {
             (FrameRule::Interpreter | FrameRule::Deoptimized { .. }, _) => Vec::new(),
-            (_, Some(nmethod)) => self.compiled(&blob, nmethod, pc),
+            (_, Some(nmethod)) => {
+                let scopes = self.scopes(&blob, nmethod, pc);
+                may_call_java = blob.kind == BlobKind::NativeWrapper || !scopes.is_empty();
+                self.compiled(&blob, nmethod, pc, &scopes)
+            }
             (FrameRule::CallStub, None) => vec![Frame::Stub {
                 name: Arc::from("call_stub"),
             }],
@@ -103,6 +111,7 @@ impl<M: Memory> Resolver<'_, M> {
             rule,
             frames,
             is_barrier: blob.kind == BlobKind::Continuation,
+            may_call_java,
             is_complete,
             blob,
         }
@@ -124,7 +133,20 @@ impl<M: Memory> Resolver<'_, M> {
         }
     }
 
-    fn compiled(&mut self, blob: &Blob, nmethod: &Nmethod, pc: u64) -> Vec<Frame> {
+    fn scopes(&self, blob: &Blob, nmethod: &Nmethod, pc: u64) -> Vec<Scope> {
+        if nmethod.method == 0 || blob.kind == BlobKind::NativeWrapper {
+            return Vec::new();
+        }
+        scopes::at(self.memory, self.layout.release, nmethod, &blob.code, pc).unwrap_or_default()
+    }
+
+    fn compiled(
+        &mut self,
+        blob: &Blob,
+        nmethod: &Nmethod,
+        pc: u64,
+        scopes: &[Scope],
+    ) -> Vec<Frame> {
         let own = match (blob.kind, nmethod.level) {
             (BlobKind::NativeWrapper, _) => JavaKind::Native,
             (_, level) if C1_LEVELS.contains(&level) => JavaKind::C1,
@@ -137,13 +159,9 @@ impl<M: Memory> Resolver<'_, M> {
             }];
         }
         // Without scopes for exactly this address the method is known, and neither its line nor what is inlined.
-        if own == JavaKind::Native {
+        if scopes.is_empty() {
             return vec![self.frame(own, nmethod.method, pc, |_| 0)];
         }
-        let scopes = match scopes::at(self.memory, self.layout.release, nmethod, &blob.code, pc) {
-            Ok(scopes) if !scopes.is_empty() => scopes,
-            _ => return vec![self.frame(own, nmethod.method, pc, |_| 0)],
-        };
         let last = scopes.len() - 1;
         let kinds = (0..scopes.len()).map(|index| {
             if index == last {

@@ -69,23 +69,9 @@ impl HotSpot {
         walk: &mut Walk<'_, M>,
         now: &Cursor,
     ) -> Result<JavaStep, StackEnd> {
-        let code = match self.code(walk.memory, walk.methods, walk.moment, now.pc) {
+        let code = match self.reached(walk, now) {
             Ok(code) => code,
-            Err(reason) => match self.either(walk, now) {
-                Some(code) => code,
-                None => {
-                    walk.frames.push(Frame::Unknown {
-                        address: now.pc,
-                        reason,
-                    });
-                    let bytes = self.same_size(now.pc).ok_or(StackEnd::BadCodeBlob)?;
-                    let cursor = self.fixed_size(walk, now, bytes)?;
-                    return Ok(JavaStep {
-                        cursor,
-                        call_wrapper: None,
-                    });
-                }
-            },
+            Err(reason) => return self.unknown(walk, now, reason),
         };
         walk.frames.extend_from_slice(&code.frames);
         let mut call_wrapper = None;
@@ -111,6 +97,42 @@ impl HotSpot {
         })
     }
 
+    /// The code that the frame before was called from.
+    fn reached<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        now: &Cursor,
+    ) -> Result<Arc<JavaCode>, UnknownReason> {
+        let is_below_java = matches!(walk.frames.last(), Some(Frame::Java { .. }));
+        let found = self.code(walk.memory, walk.methods, walk.moment, now.pc);
+        match found {
+            Ok(code) if code.may_call_java || !is_below_java => Ok(code),
+            found => {
+                let reason = found.err().unwrap_or(UnknownReason::Replaced);
+                self.either(walk, now).ok_or(reason)
+            }
+        }
+    }
+
+    /// Adds a frame whose code is not known, and leaves it if its size is.
+    fn unknown<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        now: &Cursor,
+        reason: UnknownReason,
+    ) -> Result<JavaStep, StackEnd> {
+        walk.frames.push(Frame::Unknown {
+            address: now.pc,
+            reason,
+        });
+        let bytes = self.same_size(now.pc).ok_or(StackEnd::BadCodeBlob)?;
+        let cursor = self.fixed_size(walk, now, bytes)?;
+        Ok(JavaStep {
+            cursor,
+            call_wrapper: None,
+        })
+    }
+
     /// Of two things that the code may have been, the one whose frame leads to a caller, if the other's does not.
     fn either<M: Memory>(&self, walk: &Walk<'_, M>, now: &Cursor) -> Option<Arc<JavaCode>> {
         let leads = |code: &Arc<JavaCode>| {
@@ -119,6 +141,9 @@ impl HotSpot {
             Some(self.contains(pc))
         };
         let [code, before] = self.known.candidates(now.pc)?;
+        if !code.may_call_java || !before.may_call_java {
+            return None;
+        }
         match (leads(&code)?, leads(&before)?) {
             (true, false) => Some(code),
             (false, true) => Some(before),
@@ -130,7 +155,7 @@ impl HotSpot {
     fn same_size(&self, pc: u64) -> Option<u64> {
         let [code, before] = self.known.candidates(pc)?;
         let bytes = code.rule.bytes()?;
-        (before.rule.bytes() == Some(bytes)).then_some(bytes)
+        (code.may_call_java && before.rule.bytes() == Some(bytes)).then_some(bytes)
     }
 
     /// Adds the method that `now` interrupted, as at a page fault. Where its frame stands between two calls nothing tells,
