@@ -26,6 +26,8 @@ const ENTRY: [&str; 2] = [
 ];
 /// To the frames of hidden classes JDK 8 gives their bytecode's index above this for a line.
 const NO_LINE: u32 = 1_000_000;
+/// Stands at the end of a stack that was not copied in whole.
+const TRUNCATED_MARKER: &str = "[truncated]";
 /// The end of a stack that was not copied in whole.
 const TRUNCATED: &str = "truncated";
 
@@ -172,11 +174,16 @@ fn has(site: &Site, name: &str) -> bool {
         .any(|frame| is_java(frame) && java_frame(frame).name == name)
 }
 
+/// The marker of parked frames, and frames that may be Java's and could not be read.
+fn is_nameless(frame: &Frame) -> bool {
+    frame.kind == FrameKind::Unknown && frame.module.is_none() && frame.name != TRUNCATED_MARKER
+}
+
 /// The Java frames of `site` from its first one called `leaf` on, and the marker of parked ones.
 fn captured(site: &Site, leaf: &str) -> Vec<JavaFrame> {
     let frames = site.frames.iter();
     frames
-        .filter(|frame| is_java(frame) || frame.name == PARKED)
+        .filter(|frame| is_java(frame) || is_nameless(frame))
         .map(java_frame)
         .skip_while(|frame| frame.name != leaf)
         .collect()

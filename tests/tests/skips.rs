@@ -105,7 +105,8 @@ fn every_source_compiles() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("c");
     // Libraries, and what is linked with one of them.
     let others = [
-        "plugin", "forward", "blocks", "witness", "chosen", "chooses", "inlined",
+        "plugin", "forward", "blocks", "witness", "chosen", "chooses", "inlined", "nocfi",
+        "wrongcfi",
     ];
     for entry in fs::read_dir(folder)
         .expect("the folder of the C targets")
@@ -126,7 +127,7 @@ fn every_source_compiles() {
             );
         }
     }
-    for name in ["plugin", "forward", "chosen"] {
+    for name in ["plugin", "forward", "chosen", "wrongcfi"] {
         sources::c_library(
             name,
             CFlags {

@@ -260,6 +260,9 @@ impl HotSpot {
         let bcp = bytecode_pointer(walk.stack.arch, self.layout.release);
         let (method, bcp) = (slot(METHOD), slot(bcp));
         let frame = match (method, bcp) {
+            (Err(StackEnd::Truncated), _) | (_, Err(StackEnd::Truncated)) => {
+                return Err(StackEnd::Truncated);
+            }
             (Ok(method), Ok(bcp)) => self.resolver(walk).interpreted(method, bcp, now.pc),
             _ => Frame::Unknown {
                 address: now.pc,

@@ -61,6 +61,20 @@ impl Method {
         }
     }
 
+    /// Whether a frame would look the same if it were of `other`. A class that is redefined leaves its old methods where
+    /// they are, with other constants.
+    fn looks_like(&self, other: &Method) -> bool {
+        let parts = |method: &Method| {
+            (
+                method.id,
+                method.is_native,
+                method.bytecode,
+                method.code_size,
+            )
+        };
+        parts(self) == parts(other) && self.lines == other.lines
+    }
+
     /// Whether this is what is at `address` now.
     fn is_still(&self, memory: &impl Memory, layout: &VmLayout, address: u64) -> bool {
         // A stack that names the method is older than the memory's loss: what was known then is true for it.
@@ -123,6 +137,13 @@ impl MethodCache {
         let before = fitting(&known.before);
         match fitting(&known.method) {
             Some(method) if self.changes.believes(&known.span, moment) => Ok(method),
+            Some(method)
+                if before
+                    .as_ref()
+                    .is_some_and(|before| before.looks_like(&method)) =>
+            {
+                Ok(method)
+            }
             // Of two methods the frame itself tells which one it is of.
             Some(method) if known.before.is_some() && before.is_none() => Ok(method),
             Some(_) => Err(UnknownReason::Replaced),
