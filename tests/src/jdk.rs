@@ -189,6 +189,10 @@ impl Jdk {
         java.args(["-Xmx64m", DEEP]).args(SHOW_ALL);
         java.args(if self.release < 9 { &SOON_8[..] } else { &SOON });
         java.args(flags);
+        // Whoever watches reads about code a moment after it ran. Since JDK 20 collections free code with classes.
+        if self.release >= 20 {
+            java.arg("-XX:-ClassUnloading");
+        }
         // Both would be warned about.
         if self.release >= 21 {
             java.arg("--enable-native-access=ALL-UNNAMED");

@@ -30,6 +30,11 @@ pub fn session() -> Option<Session> {
     Some(Session { _lock: lock() })
 }
 
+/// All rows of tables are wanted (`cargo xtask test --full`), and not only those of a usual run.
+pub fn is_full() -> bool {
+    std::env::var_os("OFFHEAP_FULL").is_some_and(|value| value == "1")
+}
+
 /// Says that a test can't run here, and what is missing.
 pub fn skip(missing: &str) {
     println!("skipped: {missing}");

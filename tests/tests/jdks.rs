@@ -8,7 +8,7 @@ use offheap::capture::{Capture, FrameKind};
 use offheap_tests::checks::stack;
 use offheap_tests::jdk::{Jdk, RELEASES};
 use offheap_tests::occurrences::Occurrences;
-use offheap_tests::session::skip;
+use offheap_tests::session::{is_full, skip};
 use offheap_tests::sources::jni_includes;
 use offheap_tests::witness::{Agreement, Case, is_java};
 use offheap_tests::{CFlags, Target, Tool, c_library, classpath, classpath_8, session};
@@ -222,10 +222,6 @@ fn check(rows: &[(Jdk, &[&str])]) {
         }
     }
     assert!(all.is_empty(), "{} faults\n{}", all.len(), all.join("\n"));
-}
-
-fn is_full() -> bool {
-    std::env::var_os("OFFHEAP_FULL").is_some_and(|value| value == "1")
 }
 
 /// On each JDK every Java frame is the JVM's own, compiled and interpreted.

@@ -13,8 +13,8 @@ use tracer_common::event::{Header, kind};
 use tracer_common::outcome::Outcome;
 
 use crate::capture::{captured, send};
-use crate::maps::{config, control, count_fault};
 use crate::mapping::{remember, returned_call, send_region, send_unmapped};
+use crate::maps::{config, control, count_fault};
 use crate::probe::{Hit, Return, now};
 use crate::registers::Registers;
 

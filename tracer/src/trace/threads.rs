@@ -67,11 +67,21 @@ impl Threads {
         java: impl FnOnce() -> Option<JavaThreadName>,
     ) -> ThreadId {
         let known = self.by_tid.get(&tid).copied();
-        if let Some(id) = known
-            && self.thread(id).is_some_and(|thread| !thread.is_due(now))
-        {
-            return id;
+        match known.filter(|&id| self.thread(id).is_some_and(|thread| !thread.is_due(now))) {
+            Some(id) => id,
+            None => self.look_at(process, tid, comm, now, java),
         }
+    }
+
+    fn look_at(
+        &mut self,
+        process: &Process,
+        tid: u32,
+        comm: &[u8],
+        now: Instant,
+        java: impl FnOnce() -> Option<JavaThreadName>,
+    ) -> ThreadId {
+        let known = self.by_tid.get(&tid).copied();
         let stat = stat(process, tid);
         let is_same = known.and_then(|id| self.thread(id)).is_some_and(|thread| {
             // What has ended is what it was.
@@ -101,7 +111,7 @@ impl Threads {
     ) {
         let tids: Vec<u32> = self.by_tid.keys().copied().collect();
         for tid in tids {
-            self.seen(process, tid, &[], now, || java(tid));
+            self.look_at(process, tid, &[], now, || java(tid));
         }
     }
 
