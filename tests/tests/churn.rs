@@ -32,7 +32,7 @@ const MANY_TAKES: &str = "30000";
 /// With [`MANY_TAKES`].
 const MANY_STACKS: u64 = 100_000;
 /// Stacks of a machine that is busy with other things are walked too late to be sure of them. They say so.
-const ENOUGH: f64 = 0.99;
+const ENOUGH: f64 = 0.95;
 const LATE: [&str; 4] = [
     "[code replaced since]",
     "[no live code blob]",
