@@ -16,6 +16,8 @@ use crate::trace::{Target, Trace};
 
 /// Records wait in the ring for so long. Waking us from inside a probe would cost the target more than the probe.
 const DRAIN: Duration = Duration::from_millis(10);
+/// The same while records come: a JVM may replace the code that a stack tells of before it is walked.
+const BUSY_DRAIN: Duration = Duration::from_millis(3);
 /// A library is hooked within a second of being mapped.
 const REFRESH: Duration = Duration::from_millis(500);
 /// The cost is looked at so often; two readings above the budget have something done about it.
@@ -92,7 +94,8 @@ impl Session {
                     self.trace.drain()?;
                 }
                 _ = self.drain.tick() => {
-                    self.trace.drain()?;
+                    let came = self.trace.drain()?;
+                    self.drain.reset_after(if came { BUSY_DRAIN } else { DRAIN });
                     if self.trace.process.ended() {
                         return Ok(Wake::TargetEnded);
                     }

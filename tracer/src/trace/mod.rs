@@ -114,8 +114,8 @@ pub enum Target {
 
 impl Trace {
     /// Takes what the ring holds now and books it. What comes in meanwhile is left for the next time, so that a target that
-    /// is faster than we are can't keep us here.
-    pub fn drain(&mut self) -> Result<()> {
+    /// is faster than we are can't keep us here. Says whether anything came.
+    pub fn drain(&mut self) -> Result<bool> {
         let capacity = u64::from(self.probes.capacities().ring_bytes);
         let mut drained = 0;
         self.extra_refreshes = 0;
@@ -131,7 +131,7 @@ impl Trace {
             }
         }
         self.note_fill("EVENTS", drained.min(capacity), capacity);
-        Ok(())
+        Ok(drained > 0)
     }
 
     /// Becomes readable when [`Trace::drain`] is urgent.
