@@ -31,7 +31,11 @@ const FLAGS: [&[&str]; 19] = [
     &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseShenandoahGC"],
     &["-XX:TieredStopAtLevel=2"],
     &["-XX:TieredStopAtLevel=3"],
-    &["-XX:+UseZGC", "-XX:+ZGenerational"],
+    &[
+        "-XX:+UnlockExperimentalVMOptions",
+        "-XX:+UseZGC",
+        "-XX:+ZGenerational",
+    ],
     &["-XX:-UseCompressedOops"],
     &["-XX:-UseCompressedClassPointers"],
     &[
