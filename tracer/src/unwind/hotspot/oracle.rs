@@ -100,7 +100,15 @@ impl HotSpot {
         let verdict = match &walk.anchor {
             Some(words) => {
                 let anchor = Anchor::copied(&layout, words);
-                at_the_time(&walk.stack, anchor, entries, is_whole)
+                let verdict = at_the_time(&walk.stack, anchor, entries, is_whole);
+                // A note that leads to no Java frame in the copy is none: a thread that ends has given the note's memory
+                // back, and what stands there is somebody else's.
+                let mut leads = || anchor.and_then(|anchor| self.at_anchor(walk, &anchor));
+                if verdict == Verdict::Violated && leads().is_none() {
+                    Verdict::Unknown
+                } else {
+                    verdict
+                }
             }
             None if entries.is_empty() || !self.comparisons.may_check(walk.moment.now) => return,
             None => self.afterwards(walk, &layout, entries, is_whole),
