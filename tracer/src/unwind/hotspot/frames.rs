@@ -21,6 +21,9 @@ const MAX_PUSHED: u64 = 6;
 /// keeps this below the caller's return address.
 const BARRIER_COOKIE: u64 = u64::MAX;
 
+/// The JVM's name of adapters between compiled and interpreted code (`AdapterHandlerLibrary`, 8 to 25).
+const ADAPTERS: &str = "I2C/C2I adapters";
+
 /// Slots of an interpreter frame, in bytes below the frame pointer.
 const SENDER_SP: u64 = 8;
 const METHOD: u64 = 24;
@@ -160,13 +163,15 @@ impl HotSpot {
     /// least of all in a prologue: the walk ends here.
     pub fn running<M: Memory>(&mut self, walk: &mut Walk<'_, M>, now: &Cursor) -> StackEnd {
         let frame = match self.code(walk.memory, walk.methods, walk.moment, now.pc) {
-            Ok(code) => code.frames.last().cloned(),
-            Err(reason) => Some(Frame::Unknown {
+            Ok(code) => code.frames.last().cloned().unwrap_or(Frame::Stub {
+                name: Arc::clone(&code.blob.name),
+            }),
+            Err(reason) => Frame::Unknown {
                 address: now.pc,
                 reason,
-            }),
+            },
         };
-        walk.frames.extend(frame);
+        walk.frames.push(frame);
         StackEnd::InJava
     }
 
@@ -207,7 +212,7 @@ impl HotSpot {
         // A caller whose code is gone is still the caller: the next step says what it lacks, and what lies above belongs to
         // frames further up.
         let first = walk.stack.return_address(top.wrapping_sub(8))?;
-        if self.contains(first) {
+        if self.contains(first) && !self.is_adapter(walk, first) {
             let fp = walk.stack.word(top.wrapping_sub(16))?;
             return Ok(Cursor::caller(first, top, fp));
         }
@@ -216,12 +221,21 @@ impl HotSpot {
             let Ok(pc) = walk.stack.return_address(sp.wrapping_sub(8)) else {
                 break;
             };
-            if self.is_code(walk, pc) {
+            let is_caller =
+                self.contains(pc) && !self.is_adapter(walk, pc) && self.is_code(walk, pc);
+            if is_caller {
                 let fp = walk.stack.word(sp.wrapping_sub(16))?;
                 return Ok(Cursor::caller(pc, sp, fp));
             }
         }
         Err(StackEnd::BadCodeBlob)
+    }
+
+    /// Whether `pc` is in an adapter between compiled and interpreted code. They are jumped through and return to nobody:
+    /// such an address on the stack is a saved register, as around a collector's barrier.
+    fn is_adapter<M: Memory>(&mut self, walk: &mut Walk<'_, M>, pc: u64) -> bool {
+        let code = self.code(walk.memory, walk.methods, walk.moment, pc);
+        code.is_ok_and(|code| &*code.blob.name == ADAPTERS)
     }
 
     fn is_code<M: Memory>(&mut self, walk: &mut Walk<'_, M>, pc: u64) -> bool {
