@@ -189,9 +189,10 @@ impl Jdk {
         java.args(["-Xmx64m", DEEP]).args(SHOW_ALL);
         java.args(if self.release < 9 { &SOON_8[..] } else { &SOON });
         java.args(flags);
-        // Whoever watches reads about code a moment after it ran. Since JDK 20 collections free code with classes.
+        // Whoever watches reads about code a moment after it ran. Since JDK 20 collections free what was given up at
+        // once, and what nothing has called between some of them.
         if self.release >= 20 {
-            java.arg("-XX:-ClassUnloading");
+            java.args(["-XX:-ClassUnloading", "-XX:-MethodFlushing"]);
         }
         // Both would be warned about.
         if self.release >= 21 {

@@ -17,9 +17,6 @@ use super::moment::Moment;
 /// Words that code may have pushed around a call of C code, to align the stack or to keep registers, and that its frame
 /// size does not count. Six have been seen.
 const MAX_PUSHED: u64 = 6;
-/// Since JDK 24 C2's code keeps all registers in use around the slow path of a collector's barrier (`SaveLiveRegisters`):
-/// nine for integers, and vectors. So far up a return address has to follow a call.
-const MAX_SAVED: u64 = 64;
 /// The stub that compiled code calls when it is entered and the collector wants to see it first (`method_entry_barrier`)
 /// keeps this below the caller's return address.
 const BARRIER_COOKIE: u64 = u64::MAX;
@@ -79,6 +76,7 @@ impl HotSpot {
         walk.frames.extend_from_slice(&code.frames);
         let mut call_wrapper = None;
         let cursor = match &code.rule {
+            FrameRule::FixedSize(bytes) if !code.may_call_java => self.leaf_call(walk, now, *bytes),
             FrameRule::FixedSize(bytes) => self.fixed_size(walk, now, *bytes),
             FrameRule::Deoptimized { .. } => self.deoptimized(walk, now, &code),
             FrameRule::Interpreter => self.interpreter(walk, now),
@@ -177,6 +175,31 @@ impl HotSpot {
         StackEnd::InJava
     }
 
+    /// Leaves compiled code that calls the JVM's or C code without a safepoint. Since JDK 24 C2's code keeps all registers
+    /// in use around the slow path of a collector's barrier (`SaveLiveRegisters`): it says itself how many, where it
+    /// restores them.
+    fn leaf_call<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        now: &Cursor,
+        bytes: u64,
+    ) -> Result<Cursor, StackEnd> {
+        let saved = call::restored_after(walk.memory, walk.stack.arch, now.pc).unwrap_or(0);
+        let sp = bytes
+            .checked_add(saved)
+            .and_then(|bytes| now.sp.checked_add(bytes));
+        let sp = sp.filter(|_| saved != 0);
+        let returns =
+            sp.and_then(|sp| Some((sp, walk.stack.return_address(sp.checked_sub(8)?).ok()?)));
+        match returns {
+            Some((sp, pc)) if self.is_code(walk, pc) && is_call(walk, pc) => {
+                let fp = walk.stack.word(sp.wrapping_sub(16))?;
+                Ok(Cursor::caller(pc, sp, fp))
+            }
+            _ => self.fixed_size(walk, now, bytes),
+        }
+    }
+
     /// Callers of compiled code are generated code, too (the interpreter, compiled code, the call stub): by that the
     /// return address is recognised where the code has pushed something.
     fn fixed_size<M: Memory>(
@@ -193,14 +216,14 @@ impl HotSpot {
             let fp = walk.stack.word(top.wrapping_sub(16))?;
             return Ok(Cursor::caller(first, top, fp));
         }
-        for pushed in 1..=MAX_SAVED {
+        for pushed in 1..=MAX_PUSHED {
             let sp = top.checked_add(8 * pushed).ok_or(StackEnd::NoProgress)?;
             let Ok(pc) = walk.stack.return_address(sp.wrapping_sub(8)) else {
                 break;
             };
             let is_caller =
                 self.contains(pc) && !self.is_adapter(walk, pc) && self.is_code(walk, pc);
-            if is_caller && (pushed <= MAX_PUSHED || is_call(walk, pc)) {
+            if is_caller {
                 let fp = walk.stack.word(sp.wrapping_sub(16))?;
                 return Ok(Cursor::caller(pc, sp, fp));
             }

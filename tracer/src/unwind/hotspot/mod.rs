@@ -21,6 +21,7 @@
 //! | 21 | `ConstMethod::_flags._flags`; virtual threads (JEP 444): continuation stubs, whose return barrier hides parked frames; `Continuation.enterSpecial` | seen |
 //! | 22 | foreign functions (JEP 454, a preview in 21 with the same frames): `nep_invoker_blob`s, upcall stubs that keep a frame pointer | seen on 21, 25 |
 //! | 23 | `CompiledMethod` is gone (8329332); 16-bit fields in headers (8329433); debug information in a malloc'ed block (`nmethod::_immutable_data`, 8331087), which is freed with the code; offsets instead of pointers again; 16-bit `_metadata_offset` | sources; 25 shares all but the last |
+//! | 24 | G1's barriers are late (8334060): C2's code keeps all registers in use on the stack around their slow path | seen on 25; sources |
 //! | 25 | metadata in another block (`CodeBlob::_mutable_data`, 8343789); blobs without a vtable pointer (8349088); 8-byte `HeapBlock` with a 32-bit length; `_osthread` in `Thread` | seen |
 //! | 26 | `_deopt_handler_entry_offset` and no handler of its own for method handles (8365047, done again as 8371458); `_immutable_data_ref_count_offset`, since code may be copied (8316694); C2's code has no exception handler; stub names begin with "Stub Generator" | seen |
 //! | 27 | nothing that is read here | seen |
