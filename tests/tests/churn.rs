@@ -6,7 +6,7 @@ use std::time::Instant;
 use offheap::capture::Capture;
 use offheap_tests::churn::{Family, Verdict, judge};
 use offheap_tests::jdk::Jdk;
-use offheap_tests::session::skip;
+use offheap_tests::session::{is_full, skip};
 use offheap_tests::sources::jni_includes;
 use offheap_tests::{CFlags, Target, Tool, c_library, classpath, session};
 
@@ -141,7 +141,7 @@ fn check(rows: &[(Jdk, &[&str])], takes: &str) -> Option<()> {
 #[test]
 fn code_that_comes_and_goes() {
     let Some(_session) = session() else { return };
-    let is_full = std::env::var_os("OFFHEAP_FULL").is_some_and(|value| value == "1");
+    let is_full = is_full();
     let mut jdks = Jdk::downloaded();
     jdks.extend(Jdk::installed());
     if jdks.is_empty() {

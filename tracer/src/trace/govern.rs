@@ -28,7 +28,7 @@ pub(super) struct Keeper {
     /// Groups that are recorded, with the seconds since the attach at which that began.
     watched: Vec<capture::Watched>,
     steps: Vec<capture::BudgetStep>,
-    spent: BTreeMap<Group, Spent>,
+    program_seconds: f64,
     peak: f64,
     news: Vec<String>,
 }
@@ -68,7 +68,7 @@ impl Keeper {
             last: Sample::at_start(),
             watched: watched.collect(),
             steps: Vec::new(),
-            spent: BTreeMap::new(),
+            program_seconds: 0.0,
             peak: 0.0,
             news: Vec::new(),
         }
@@ -107,7 +107,7 @@ impl Keeper {
         capture::Budget {
             percent: self.governor.map(|governor| governor.percent()),
             peak_percent: self.peak,
-            program_seconds: self.spent.values().map(|spent| spent.programs).sum(),
+            program_seconds: self.program_seconds,
             watched: self.watched.clone(),
             steps: self.steps.clone(),
         }
@@ -244,10 +244,11 @@ impl Trace {
             .and_then(|running| running.wait(patience));
         match measured {
             Some(Ok(cost)) => self.cost.trap = Some(cost),
-            Some(Err(error)) if self.cost.unmeasured.is_none() => {
-                self.cost.unmeasured = Some(format!("{error:#}"));
-            }
-            Some(Err(_)) | None => {}
+            // It comes once.
+            Some(Err(error)) => self.notes.push(format!(
+                "what a trap costs could not be measured, so that the budget counts BPF programs alone: {error:#}"
+            )),
+            None => {}
         }
     }
 
@@ -281,12 +282,8 @@ impl Trace {
             cpu: cpu.unwrap_or_default().as_secs_f64(),
             spent,
         };
-        for (group, spent) in &reading.spent {
-            let total = self.keeper.spent.entry(*group).or_default();
-            total.calls += spent.calls;
-            total.traps += spent.traps;
-            total.programs += spent.programs;
-        }
+        let programs = reading.spent.values().map(|spent| spent.programs);
+        self.keeper.program_seconds += programs.sum::<f64>();
         Ok(reading)
     }
 }

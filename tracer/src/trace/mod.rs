@@ -89,8 +89,6 @@ pub struct Trace {
 struct Cost {
     calibration: Option<Calibration>,
     trap: Option<TrapCost>,
-    /// Why there is no calibration.
-    unmeasured: Option<String>,
     detach_ms: Option<f64>,
 }
 
