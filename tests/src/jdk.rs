@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::process::in_own_mounts;
 use crate::{session, sources};
 
 /// The feature releases that `OFFHEAP_JDKS` has folders for.
@@ -169,16 +170,7 @@ impl Jdk {
         let script = "for shared in /proc /dev \"$2\"; do \
                           mkdir -p \"$1$shared\"; mount --rbind \"$shared\" \"$1$shared\"; \
                       done; root=$1; shift 2; exec chroot \"$root\" \"$@\"";
-        let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-ec",
-            script,
-            "sh",
-        ]);
+        let mut command = in_own_mounts(script);
         command.arg(root).arg(sources::directory()).arg(java);
         command
     }

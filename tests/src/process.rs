@@ -1,8 +1,8 @@
-//! Waiting for a child process with a deadline, and signalling it by its pid.
+//! Child processes: waiting with a deadline, signalling by pid, and mounts of their own.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 /// Waits until `child` has ended, at most `limit`. None when it still runs.
@@ -48,4 +48,20 @@ pub fn signal(child: &Child, signal: i32) {
 pub fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// A shell in a mount namespace of its own that runs `script`; what the caller adds are its `$1`, `$2` and so on.
+pub fn in_own_mounts(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    let words = [
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-ec",
+        script,
+        "sh",
+    ];
+    command.args(words);
+    command
 }

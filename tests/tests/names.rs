@@ -9,6 +9,7 @@ use std::process::Command;
 
 use offheap::capture::{Capture, Frame};
 use offheap_tests::debug_info::{self, Split, assert_in_full, assert_named_only, copy, split};
+use offheap_tests::process::in_own_mounts;
 use offheap_tests::session::lacks_program;
 use offheap_tests::tool::{Tool, binary};
 use offheap_tests::{CFlags, Target, c_program, session};
@@ -48,16 +49,7 @@ fn fresh(folder: &TempDir) -> Split {
 fn with_debug_folder(source: &Path) -> Command {
     fs::create_dir_all(DEBUG).expect("root may make folders");
     let script = "mount --bind \"$1\" /usr/lib/debug && shift && exec \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-ec",
-        script,
-        "sh",
-    ]);
+    let mut command = in_own_mounts(script);
     command.arg(source);
     command
 }
@@ -364,16 +356,7 @@ fn names_outlive_the_target_and_its_namespace() {
     library.to(&source.path().join(".debug/libinlined.so.debug"));
     let program = c_program("host", CFlags::default());
     let script = "mount -t tmpfs tmpfs \"$1\" && cp -r \"$2/.\" \"$3\" \"$1\" && exec \"$1/host\" \"$1/libinlined.so\"";
-    let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-ec",
-        script,
-        "sh",
-    ]);
+    let mut command = in_own_mounts(script);
     command.args([hidden.path(), source.path(), program.as_path()]);
     let mut start = || {
         let target = Target::start(&mut command);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use offheap::capture::SiteKind;
+use offheap_tests::process::in_own_mounts;
 use offheap_tests::session::lacks_program;
 use offheap_tests::{CFlags, Target, Tool, assert_exact, c_library, c_program, session};
 use tempfile::TempDir;
@@ -38,16 +39,7 @@ fn another_mount_namespace() {
     );
     // The same path shows an empty folder to everybody else.
     let script = "mount -t tmpfs tmpfs \"$1\" && cp \"$2\" \"$3\" \"$1\" && exec \"$1/host\" \"$1/libplugin.so\"";
-    let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-ec",
-        script,
-        "sh",
-    ]);
+    let mut command = in_own_mounts(script);
     command.args([folder.path(), program.as_path(), library.as_path()]);
     let target = Target::start(&mut command);
     assert!(

@@ -36,7 +36,7 @@ pub async fn run(
             due += interval;
         }
     }
-    let capture = session.finish().await?;
+    let capture = session.finish()?;
     print(&capture, Format::Text, &options)?;
     Ok(Exit::Done)
 }

@@ -42,7 +42,7 @@ pub async fn run(
         }
     }
     bar.finish_and_clear();
-    let capture = session.finish().await?;
+    let capture = session.finish()?;
     // The report is seen even where the bundle can't be written.
     let printed = print(&capture, Format::Text, &options);
     write(&capture, dir, &options)?;

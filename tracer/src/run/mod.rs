@@ -44,17 +44,14 @@ pub fn run(cli: Cli) -> Result<Exit> {
     }
 }
 
-/// Everything happens on one thread, but for what may take long and can wait.
+/// Everything happens on one thread, but for the calibration and for links that are closed.
 fn trace(settings: Settings, begin: Instant) -> Result<Exit> {
     limits::prepare();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    let outcome = runtime.block_on(attach_and_work(&settings, begin));
-    // A calibration that is still under way must not hold up the exit.
-    runtime.shutdown_background();
-    outcome
+    runtime.block_on(attach_and_work(&settings, begin))
 }
 
 /// Preflight, attach, work; the work ends with the detach.

@@ -106,7 +106,7 @@ impl Session {
 
     /// Detaches and makes the last capture. A further SIGINT ends everything at once, but not during the detach: a kill
     /// in the middle of it can leave breakpoints in the target (seen on 6.18: `failed to unregister, leaking uprobe`).
-    pub async fn finish(mut self) -> Result<Capture> {
+    pub fn finish(mut self) -> Result<Capture> {
         self.trace.stop()?;
         self.signals.let_go();
         self.trace.finish()

@@ -41,7 +41,7 @@ pub async fn run(
             due += every;
         }
     }
-    let capture = session.finish().await?;
+    let capture = session.finish()?;
     let printed = print(&capture, Format::Text, &options);
     write(&series, &capture, &options)?;
     printed?;
