@@ -106,13 +106,14 @@ impl Tool {
         });
     }
 
-    /// Waits for a line on stderr.
-    pub fn await_stderr(&self, what: &str, wanted: impl Fn(&str) -> bool) {
-        if let Err(missed) = self.stderr.wait(0, DEADLINE, wanted) {
-            panic!(
+    /// Waits for a line on stderr, and returns it.
+    pub fn await_stderr(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        match self.stderr.wait(0, DEADLINE, wanted) {
+            Ok(index) => self.stderr.all().swap_remove(index),
+            Err(missed) => panic!(
                 "{what} did not come ({missed:?}); offheap said {:#?}",
                 self.stderr.all()
-            );
+            ),
         }
     }
 
