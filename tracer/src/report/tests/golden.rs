@@ -12,7 +12,7 @@ fn rendered(capture: &Capture, format: Format, options: &Options) -> String {
     String::from_utf8(out).expect("reports are UTF-8")
 }
 
-fn compare(name: &str, actual: &str) {
+pub(crate) fn compare(name: &str, actual: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name);
@@ -51,6 +51,29 @@ fn text_of_hostile_names() {
     compare(
         "hostile.txt",
         &rendered(&fixture::hostile(), Format::Text, &Options::default()),
+    );
+}
+
+/// Proves that classes, their figures and ages are in the text, word for word; and "leak" only beside the figures.
+#[test]
+fn text_of_a_course() {
+    let text = rendered(&fixture::course(), Format::Text, &Options::default());
+    for line in text
+        .lines()
+        .filter(|line| line.to_lowercase().contains("leak"))
+    {
+        assert!(
+            line.contains("growing by") && line.contains("95 %") && line.contains("p "),
+            "{line}"
+        );
+    }
+    compare("course.txt", &text);
+    let mut table = Vec::new();
+    crate::report::table::write(&fixture::course(), &Options::default(), &mut table)
+        .expect("writing to memory");
+    compare(
+        "course.table",
+        &String::from_utf8(table).expect("reports are UTF-8"),
     );
 }
 

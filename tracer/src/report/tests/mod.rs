@@ -1,4 +1,4 @@
 pub(crate) mod fixture;
-mod golden;
+pub(crate) mod golden;
 mod shape;
 mod verdicts;
