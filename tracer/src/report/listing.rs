@@ -53,11 +53,7 @@ fn sort(capture: &Capture, sites: &mut [&Site], order: Sort) {
         }),
         Sort::Count => sites.sort_by_key(|site| Reverse((count(site), bytes(site)))),
         Sort::Growth => sites.sort_by(|a, b| {
-            let slope = |site: &Site| {
-                site.trend
-                    .as_ref()
-                    .map_or(0.0, |trend| trend.bytes_per_hour)
-            };
+            let slope = |site: &Site| evolution::slope(site).unwrap_or(0.0);
             let rest = |site: &Site| (site.growth_bytes, bytes(site));
             let by_slope = slope(b).total_cmp(&slope(a));
             by_slope.then_with(|| rest(b).cmp(&rest(a)))
