@@ -9,6 +9,7 @@ import java.util.zip.Inflater;
 public final class Shapes {
     private static final int STEPS = 90;
     private static final long STEP_MILLIS = 100;
+    private static final int DROPPED_A_STEP = 2;
     private static final int COLLECTED_EVERY = 15;
     private static final List<Object> KEPT = new ArrayList<>();
 
@@ -24,8 +25,9 @@ public final class Shapes {
 
     private static void step(int at) {
         keep();
-        drop();
-        drop();
+        for (int i = 0; i < DROPPED_A_STEP; i++) {
+            drop();
+        }
         if (at % COLLECTED_EVERY == COLLECTED_EVERY - 1) {
             System.gc();
         }

@@ -19,7 +19,7 @@ pub fn run(args: &cli::Diff) -> Result<Exit> {
     let (base, new) = (load(&args.base)?, load(&args.new)?);
     let diff = diff::of(&base, &new, &filter);
     for warning in &diff.warnings {
-        exit::hint(&format!("not the same: {warning}"));
+        exit::hint(&format!("careful: {warning}"));
     }
     let (format, top) = (format(args.format), args.top as usize);
     match &args.output {

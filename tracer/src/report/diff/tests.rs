@@ -4,7 +4,7 @@ use super::*;
 use crate::capture::FrameKind;
 use crate::capture::{Capture, Owner, Watched};
 use crate::report::tests::fixture::{empty, frame, hostile, server, site};
-use crate::report::tests::golden::compare;
+use crate::report::tests::golden::{assert_documented, compare};
 
 fn rendered(base: &Capture, new: &Capture, format: Format) -> String {
     let diff = of(base, new, &Filter::default());
@@ -176,6 +176,13 @@ fn text_is_golden() {
         "diff-empty.txt",
         &rendered(&empty(), &empty(), Format::Text),
     );
+}
+
+/// Proves that the examples in the documentation are what is really written.
+#[test]
+fn documented_examples_are_real() {
+    assert_documented("diff.md", &rendered(&server(), &later(), Format::Text));
+    assert_documented("diff.svg", &rendered(&server(), &later(), Format::Svg));
 }
 
 /// Proves the JSON of a comparison: each field and name.

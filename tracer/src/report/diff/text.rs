@@ -21,7 +21,7 @@ pub(super) fn write(diff: &Diff<'_>, top: usize, out: &mut dyn Write) -> io::Res
         rate(diff.rate(base, new), estimated),
     )?;
     for warning in &diff.warnings {
-        writeln!(out, "Not the same: {warning}.")?;
+        writeln!(out, "Careful: {warning}.")?;
     }
     writeln!(out, "\nBASE  {}\nNEW   {}", side(diff.base), side(diff.new))?;
     writeln!(out, "{}", meaning(diff.relation))?;
