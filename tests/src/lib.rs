@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod lines;
 pub mod occurrences;
 pub mod process;
+pub mod releases;
 pub mod session;
 pub mod sources;
 pub mod target;
