@@ -21,7 +21,8 @@ pub fn finish(
     hooks: &[String],
 ) -> Series {
     let moments = seconds.len().min(rss.len());
-    (seconds.truncate(moments), rss.truncate(moments));
+    seconds.truncate(moments);
+    rss.truncate(moments);
     let mut outstanding = vec![0u64; moments];
     let mut others = SiteSeries::default();
     for (kind, series) in &rest {

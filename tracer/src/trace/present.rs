@@ -65,7 +65,8 @@ impl Trace {
         let (so_far, last) = (&self.course.readings, &tally.reading);
         let mut seconds = so_far.seconds.clone();
         let mut rss = so_far.rss.clone();
-        (seconds.push(last.seconds), rss.push(last.rss));
+        seconds.push(last.seconds);
+        rss.push(last.rss);
         let rest = so_far.rest(last, &self.accounts.ledger.sites);
         readings::finish(seconds, rss, rest, sites, hooks)
     }

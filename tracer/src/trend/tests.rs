@@ -85,21 +85,11 @@ fn make(made: Made, length: usize, noise: f64, chance: &mut Chance) -> (Vec<f64>
         let x = at as f64 / n;
         let tooth = ((at as f64 + offset) % period) / period;
         let value = match made {
-            Made::Line => x,
-            Made::Stairs => (x * 10.0).floor() / 10.0,
-            Made::AfterWarmUp => (1.0 - (-x * 30.0).exp()) + x * (0.4 + 0.8 * parameter),
-            Made::UnderTeeth => x + 0.15 * tooth,
-            Made::WarmUp => 1.0 - (-x * (6.0 + 20.0 * parameter)).exp(),
-            Made::Level => 1.0,
             Made::Wander => {
                 wander = 0.6 * wander + 0.8 * noise * chance.normal();
                 1.0 + wander
             }
-            Made::Teeth => tooth,
-            Made::TeethOnBase => (x * 10.0).min(1.0) * (0.5 + 2.0 * parameter) + tooth,
-            Made::Decline => 1.2 - x,
-            Made::Late if x < 0.85 => 0.0,
-            Made::Late => x,
+            _ => shape_at(made, x, tooth, parameter),
         };
         let disturbed = match value > 0.0 {
             true => value + noise * chance.normal(),
@@ -108,6 +98,23 @@ fn make(made: Made, length: usize, noise: f64, chance: &mut Chance) -> (Vec<f64>
         values.push((disturbed.max(0.0) * size) as u64);
     }
     (seconds, values)
+}
+
+/// Without noise, at that part of the window and of a tooth, both from 0 to 1.
+fn shape_at(made: Made, x: f64, tooth: f64, parameter: f64) -> f64 {
+    match made {
+        Made::Line => x,
+        Made::Stairs => (x * 10.0).floor() / 10.0,
+        Made::AfterWarmUp => (1.0 - (-x * 30.0).exp()) + x * (0.4 + 0.8 * parameter),
+        Made::UnderTeeth => x + 0.15 * tooth,
+        Made::WarmUp => 1.0 - (-x * (6.0 + 20.0 * parameter)).exp(),
+        Made::Level | Made::Wander => 1.0,
+        Made::Teeth => tooth,
+        Made::TeethOnBase => (x * 10.0).min(1.0) * (0.5 + 2.0 * parameter) + tooth,
+        Made::Decline => 1.2 - x,
+        Made::Late if x < 0.85 => 0.0,
+        Made::Late => x,
+    }
 }
 
 /// Of thousands of series of each shape, with noise of several strengths and of several lengths, few get a wrong class, and

@@ -41,7 +41,8 @@ pub(super) fn between(base: &Capture, new: &Capture, relation: Relation) -> Vec<
     found.extend(files(base, new));
     found.extend(windows(base, new, relation));
     for (which, capture) in [("BASE", base), ("NEW", new)] {
-        found.extend(not_recorded(capture).map(|what| format!("{which}: {what}")));
+        let whats = not_recorded(capture).into_iter();
+        found.extend(whats.map(|what| format!("{which}: {what}")));
     }
     found
 }
@@ -149,7 +150,7 @@ fn windows(base: &Capture, new: &Capture, relation: Relation) -> Option<String> 
 }
 
 /// What a capture does not tell of.
-fn not_recorded(capture: &Capture) -> impl Iterator<Item = String> {
+fn not_recorded(capture: &Capture) -> Vec<String> {
     let watched = capture.tracer.budget.watched.iter();
     let given_up = watched.filter_map(|watched| {
         let seconds = watched.until_seconds? - watched.from_seconds;
@@ -165,5 +166,5 @@ fn not_recorded(capture: &Capture) -> impl Iterator<Item = String> {
     let losses = capture.losses.iter().filter(|(_, count)| **count > 0);
     let lost =
         losses.map(|(reason, count)| format!("{} lost: {}", Count(*count), clean::name(reason)));
-    given_up.chain(lost).collect::<Vec<_>>().into_iter()
+    given_up.chain(lost).collect()
 }

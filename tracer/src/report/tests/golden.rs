@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::fixture;
+use super::{course, fixture};
 use crate::capture::Capture;
 use crate::report::{Filter, Format, Options, render};
 
@@ -57,7 +57,7 @@ fn text_of_hostile_names() {
 /// Proves that classes, their figures and ages are in the text, word for word; and "leak" only beside the figures.
 #[test]
 fn text_of_a_course() {
-    let text = rendered(&fixture::course(), Format::Text, &Options::default());
+    let text = rendered(&course::course(), Format::Text, &Options::default());
     for line in text
         .lines()
         .filter(|line| line.to_lowercase().contains("leak"))
@@ -69,7 +69,7 @@ fn text_of_a_course() {
     }
     compare("course.txt", &text);
     let mut table = Vec::new();
-    crate::report::table::write(&fixture::course(), &Options::default(), &mut table)
+    crate::report::table::write(&course::course(), &Options::default(), &mut table)
         .expect("writing to memory");
     compare(
         "course.table",
@@ -177,7 +177,7 @@ fn documented_examples_are_real() {
         assert_documented(page, &written);
     }
     let mut table = Vec::new();
-    crate::report::table::write(&fixture::course(), &Options::default(), &mut table)
+    crate::report::table::write(&course::course(), &Options::default(), &mut table)
         .expect("writing to memory");
     assert_documented("growth.md", &String::from_utf8_lossy(&table));
     let page = std::fs::read_to_string(folder.join("capture-json.md"))
