@@ -15,8 +15,8 @@ use crate::regions::{Region, Regions, pages};
 use crate::stack::{Frame, Marker, Stack, StackEnd};
 use crate::streams;
 use crate::target::modules::ModuleTable;
-use crate::unwind::memory::Memory;
 use crate::unwind::Unwinder;
+use crate::unwind::memory::Memory;
 
 /// libc's `PROT_NONE`.
 const PROT_NONE: u32 = 0;
