@@ -1,16 +1,18 @@
 //! Reads the truth from the kernel's maps and the target, and adds it up.
 
-use std::collections::HashSet;
-
 use anyhow::Result;
 use tracer_common::outcome::Outcome;
 
 use super::{Trace, mappings};
 use crate::clock;
 use crate::events::AllocationKey;
+use crate::fast_map::FastMap;
 use crate::functions::Group;
 use crate::probes::Counts;
 use crate::snapshot::{self, Live, Snapshot, Sources};
+
+/// Allocations that the books hold open before they are looked at between two snapshots; each takes some 40 bytes.
+pub(super) const MANY: usize = 1 << 20;
 
 /// One moment of a trace, before anything has a name.
 pub(super) struct Tally {
@@ -57,6 +59,19 @@ impl Trace {
         })
     }
 
+    /// Where ends were lost, looks at what is still there before the books of what is not have grown for long.
+    pub(super) fn forget_lost_ends(&mut self) -> Result<()> {
+        if self.accounts.ledger.open_count() < self.look_at {
+            return Ok(());
+        }
+        let counts = self.probes.counts()?;
+        let live = self.read_live()?;
+        self.drain()?;
+        self.forget_unheard(&live, &counts);
+        self.look_at = 2 * self.accounts.ledger.open_count() + MANY;
+        Ok(())
+    }
+
     fn read_live(&mut self) -> Result<Live> {
         let mut live = Live::default();
         self.probes
@@ -89,10 +104,11 @@ impl Trace {
             address,
             time: stream.time,
         });
-        let outstanding: HashSet<AllocationKey> = blocks.chain(streams).collect();
+        let outstanding: FastMap<AllocationKey, ()> =
+            blocks.chain(streams).map(|key| (key, ())).collect();
         // What was made after the maps were read is not in them.
-        let newest = outstanding.iter().map(|key| key.time).max().unwrap_or(0);
-        let is_open = |key: &AllocationKey| key.time > newest || outstanding.contains(key);
+        let newest = outstanding.keys().map(|key| key.time).max().unwrap_or(0);
+        let is_open = |key: &AllocationKey| key.time > newest || outstanding.contains_key(key);
         self.accounts.ledger.retain(is_open);
         self.accounts.parameters.retain(|key, _| is_open(key));
     }

@@ -3,6 +3,7 @@
 //! Nothing here passes or fails: a shared machine's speed is no fact to assert. The goals stand beside the numbers.
 
 mod attach;
+mod exact;
 mod floor;
 mod gzip;
 mod machine;
@@ -26,7 +27,7 @@ struct Bench {
     run: fn(usize) -> Result<()>,
 }
 
-const ALL: [Bench; 6] = [
+const ALL: [Bench; 7] = [
     Bench {
         name: "pairs",
         rounds: 9,
@@ -46,6 +47,11 @@ const ALL: [Bench; 6] = [
         name: "tracer",
         rounds: 3,
         run: tracer::run,
+    },
+    Bench {
+        name: "exact",
+        rounds: 3,
+        run: exact::run,
     },
     Bench {
         name: "unwind",
