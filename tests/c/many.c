@@ -1,4 +1,5 @@
-// Very many outstanding blocks: argv[1] of them, of sizes that are small primes, from 256 different stacks.
+// Very many outstanding blocks: argv[1] of them, of sizes that are small primes, from 256 different stacks. Says `made N` at
+// each million.
 
 #include "target.h"
 
@@ -37,7 +38,10 @@ SITE static void right(int depth, unsigned path, size_t size) {
 int main(int argc, char **argv) {
     long count = argc > 1 ? atol(argv[1]) : 1000;
     ready();
-    for (long i = 0; i < count; i++)
+    for (long i = 1; i <= count; i++) {
         descend(DEPTH, (unsigned)i, sizes[i % (long)sizeof sizes]);
+        if (i % 1000000 == 0)
+            say("made %ld", i);
+    }
     return done();
 }

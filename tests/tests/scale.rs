@@ -5,6 +5,7 @@ use std::process::Command;
 
 use offheap::capture::{Capture, Site, SiteKind};
 use offheap_tests::checks::describe;
+use offheap_tests::session::is_full;
 use offheap_tests::{
     CFlags, Sum, Target, Tool, Truth, assert_conserved, assert_exact, c_program, session,
     sites_through, sum,
@@ -120,13 +121,14 @@ fn hundreds_of_thousands_of_blocks_beyond_the_map() {
     assert_eq!(capture.completeness.stacks + lost, 300_003);
 }
 
-/// Thousands of threads that allocate at the same moment are all seen, and each is told by its own name.
+/// Thousands of threads that allocate at the same moment are all seen, and each is told by its own name. `--full` takes
+/// 10,000.
 #[test]
 fn thousands_of_threads() {
-    const THREADS: usize = 3000;
     let Some(_session) = session() else { return };
+    let threads = if is_full() { 10_000 } else { 3000 };
     let flags = [&EXACT[..], &["--threads"]].concat();
-    let (capture, truths) = target("crowd", &[&THREADS.to_string()]).captured(&flags);
+    let (capture, truths) = target("crowd", &[&threads.to_string()]).captured(&flags);
     assert_exact(&capture, SiteKind::Malloc, "live", &truths);
     let sites = sites_through(&capture, SiteKind::Malloc, "at_crowd");
     let mut names: Vec<&str> = sites
@@ -139,7 +141,7 @@ fn thousands_of_threads() {
         .iter()
         .filter(|name| name.starts_with("crowd-"))
         .count();
-    assert_eq!(named, THREADS, "{:?}", &names[..names.len().min(20)]);
+    assert_eq!(named, threads, "{:?}", &names[..names.len().min(20)]);
     assert_eq!(loss(&capture, "not recorded: too many calls at once"), 0);
 }
 

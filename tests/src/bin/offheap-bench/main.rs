@@ -9,6 +9,7 @@ mod gzip;
 mod machine;
 mod pairs;
 mod peer;
+mod scale;
 mod stacks;
 mod stats;
 mod table;
@@ -27,7 +28,7 @@ struct Bench {
     run: fn(usize) -> Result<()>,
 }
 
-const ALL: [Bench; 7] = [
+const ALL: [Bench; 8] = [
     Bench {
         name: "pairs",
         rounds: 9,
@@ -52,6 +53,11 @@ const ALL: [Bench; 7] = [
         name: "exact",
         rounds: 3,
         run: exact::run,
+    },
+    Bench {
+        name: "scale",
+        rounds: 1,
+        run: scale::run,
     },
     Bench {
         name: "unwind",
