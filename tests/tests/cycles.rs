@@ -1,6 +1,6 @@
 //! Attached and detached again and again, while the target is at work: it goes on as if nothing had been.
 //!
-//! A usual run does it 25 times to each target, `--full` 500 times, and `OFFHEAP_CYCLES=N` N times.
+//! A usual run does it ten times to each target, `--full` 500 times, and `OFFHEAP_CYCLES=N` N times.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use offheap_tests::kernel::{assert_gone, objects_of_tool};
 use offheap_tests::session::is_full;
 use offheap_tests::{CFlags, Target, Tool, c_program, classpath, java, session};
 
-const USUAL: u32 = 25;
+const USUAL: u32 = 10;
 const FULL: u32 = 500;
 /// Of so many cycles, one ends with a kill instead of a detach.
 const KILLED: u32 = 5;
