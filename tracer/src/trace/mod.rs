@@ -132,7 +132,11 @@ impl Trace {
         }
         let Waiting { most, fullest, .. } = self.probes.waiting();
         // What has waited behind the ring was not in it at once.
-        let in_ring = if most.used == before.most.used { drained } else { 0 };
+        let in_ring = if most.used == before.most.used {
+            drained
+        } else {
+            0
+        };
         self.note_fill("EVENTS", in_ring.max(fullest).min(capacity), capacity);
         if most.used > 0 {
             self.note_fill("BACKLOG", most.used, most.capacity);
