@@ -18,6 +18,10 @@ use crate::target::modules::ModuleTable;
 use crate::unwind::Unwinder;
 use crate::unwind::memory::Memory;
 
+mod room;
+
+pub use room::{Forgotten, Orphans};
+
 /// libc's `PROT_NONE`.
 const PROT_NONE: u32 = 0;
 
@@ -123,7 +127,7 @@ pub struct Accounts<M> {
     /// What is left of each mapping, in bytes.
     mapped_bytes: HashMap<(SiteId, u64), u64>,
     pub parameters: HashMap<AllocationKey, Parameters>,
-    pub orphans: Vec<Orphan>,
+    pub orphans: Orphans,
     /// Pages that became resident, by their address: the last who touched one first.
     pub pages: HashMap<u64, Page>,
     /// Pages that there was no room for.
@@ -164,7 +168,7 @@ impl<M: Memory> Accounts<M> {
             regions: Regions::default(),
             mapped_bytes: HashMap::new(),
             parameters: HashMap::new(),
-            orphans: Vec::new(),
+            orphans: Orphans::default(),
             pages: HashMap::new(),
             forgotten_pages: 0,
             unwinder,
@@ -178,7 +182,15 @@ impl<M: Memory> Accounts<M> {
     /// Books one event; `maker` is that of the allocation that it tells of, if it tells of one.
     pub fn book(&mut self, event: Event, maker: Option<Maker>, scene: Scene<'_>) {
         match (event, maker) {
-            (Event::Allocated(block), Some(maker)) => self.allocated(&block, maker),
+            (Event::Allocated(block), Some(maker)) => {
+                let site = self.site(SiteKind::Malloc, maker);
+                self.allocated(&block, site);
+            }
+            (Event::Allocated(block), None) if block.stack_lost => {
+                let point = scene.points.get(block.point as usize);
+                let site = self.lost_site(SiteKind::Malloc, point);
+                self.allocated(&block, site);
+            }
             (Event::Faulted(page), Some(maker)) => self.faulted(&page, maker),
             (Event::Mapped { protection, region }, Some(maker)) => {
                 self.mapped(protection, &region, maker)
@@ -242,8 +254,7 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn allocated(&mut self, block: &Allocation, maker: Maker) {
-        let site = self.site(SiteKind::Malloc, maker);
+    fn allocated(&mut self, block: &Allocation, site: SiteId) {
         let weight = self.rules.intervals.weight(block.size, block.level);
         if block.spilled {
             self.ledger

@@ -197,7 +197,7 @@ pub struct Trace {
     /// Keep the threads apart: one site per stack and thread
     #[arg(long)]
     pub threads: bool,
-    /// Buffer between the kernel and offheap, a power of two [default: 16m]
+    /// Buffer between the kernel and offheap, a power of two [default: 16m; when exact 64m]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub ring_bytes: Option<u64>,
     /// Allocations that can be outstanding at once [default: 1048576; when exact 4194304]

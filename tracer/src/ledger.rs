@@ -3,7 +3,6 @@
 //! What is outstanding is the kernel's to say (its maps are the truth); the ledger knows the stack of each allocation,
 //! what was allocated and freed in all, and the few allocations that the kernel's maps had no room for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tracer_common::sampling;
@@ -15,11 +14,15 @@ use crate::events::AllocationKey;
 use crate::fast_map::FastMap;
 use crate::stack::Stack;
 
+mod fold;
+
+pub use fold::Moves;
+
 /// Index of a stack in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackId(pub u32);
 
-/// Index of a site in the ledger.
+/// Index of a site in the ledger, until room is made ([`Ledger::fold`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteId(pub u32);
 
@@ -139,7 +142,10 @@ pub struct Ledger {
     pub lifetimes: Vec<Option<Box<Histogram>>>,
     site_ids: FastMap<SiteKey, SiteId>,
     open: FastMap<AllocationKey, SiteId>,
-    pub spilled: HashMap<(Space, u64), Spilled>,
+    pub spilled: FastMap<(Space, u64), Spilled>,
+    room: fold::Room,
+    /// Sites that had to make room, and are kept as sums alone.
+    pub folded: u64,
 }
 
 impl Ledger {
@@ -151,7 +157,12 @@ impl Ledger {
             stack,
             thread,
         };
+        self.site_of_key(key)
+    }
+
+    fn site_of_key(&mut self, key: SiteKey) -> SiteId {
         *self.site_ids.entry(key).or_insert_with(|| {
+            self.room.add(0);
             self.sites.push((key, Totals::default()));
             self.held.push(Held::default());
             self.lifetimes.push(None);
@@ -164,11 +175,20 @@ impl Ledger {
         if let Some(&known) = self.stack_ids.get(&stack) {
             return known;
         }
+        self.add_stack(Arc::new(stack))
+    }
+
+    fn add_stack(&mut self, stack: Arc<Stack>) -> StackId {
         let id = StackId(self.stacks.len() as u32);
-        let stack = Arc::new(stack);
+        self.room.add(stack.frames.len());
         self.stacks.push(Arc::clone(&stack));
         self.stack_ids.insert(stack, id);
         id
+    }
+
+    /// Outstanding allocations whose stack is known, and those that userspace keeps.
+    pub fn open_count(&self) -> usize {
+        self.open.len()
     }
 
     /// An allocation was made.

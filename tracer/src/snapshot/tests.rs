@@ -216,6 +216,7 @@ fn made(address: u64, size: u64, time: u64, function: &str) -> Allocation {
         tid: 1,
         comm: [0; 16],
         spilled: false,
+        stack_lost: false,
         stack,
     }
 }
