@@ -439,6 +439,7 @@ fn capture<'a>(
         },
         ip_is_return_address: raw.at_return,
         bytes: &raw.bytes,
+        missing: raw.missing,
         truncated: raw.truncated,
         age: age(made.key.time),
         tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),

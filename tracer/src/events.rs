@@ -103,6 +103,8 @@ pub struct RawStack {
     pub anchor: Option<[u64; ANCHOR_WORDS]>,
     /// From `sp` upwards.
     pub bytes: Bytes,
+    /// Pages of them that could not be read, as bits from that of `sp` on.
+    pub missing: u16,
 }
 
 /// The end of an allocation.
@@ -224,6 +226,7 @@ fn allocation(captured: &Captured, record: Bytes) -> Allocation {
             replaced: captured.replaced,
             anchor: (captured.has_anchor == 1).then_some(captured.anchor),
             bytes: stack_bytes(captured, record),
+            missing: captured.missing,
         },
     }
 }
@@ -269,7 +272,7 @@ mod tests {
         unsafe { std::slice::from_raw_parts(pointer, size_of::<T>()) }.to_vec()
     }
 
-    fn captured(pages: u32, sp: u64) -> Vec<u8> {
+    fn captured(pages: u16, sp: u64) -> Vec<u8> {
         let header = Header {
             kind: kind::ALLOCATED,
             size: 97,

@@ -62,6 +62,7 @@ pub fn cfi(data: &[u8]) {
         registers,
         ip_is_return_address: true,
         bytes,
+        missing: 0,
         age: std::time::Duration::ZERO,
         truncated: flags & 2 != 0,
         tid: 1,

@@ -92,6 +92,9 @@ const YOUNG: u8 = 4;
 const OLD: Duration = Duration::from_secs(3600);
 /// The stack is the rest of the input.
 const RAW: u8 = 8;
+/// Pages of the stack could not be read.
+const HOLES: u8 = 16;
+const EVERY_OTHER: u16 = 0b1010_1010_1010_1010;
 
 /// One capture and what is changed.
 pub struct Case {
@@ -206,6 +209,10 @@ impl Case {
             registers: self.registers,
             ip_is_return_address: self.flags & AT_RETURN != 0,
             bytes: &self.bytes,
+            missing: match self.flags & HOLES {
+                0 => 0,
+                _ => EVERY_OTHER,
+            },
             age: match self.flags & YOUNG {
                 0 => OLD,
                 _ => Duration::ZERO,

@@ -56,6 +56,8 @@ pub struct StackCapture<'a> {
     pub ip_is_return_address: bool,
     /// Bytes from `registers.sp` upwards.
     pub bytes: &'a [u8],
+    /// Pages that could not be read, as bits from that of `registers.sp` on: what stands for them in `bytes` says nothing.
+    pub missing: u16,
     /// How long ago it was copied: since then the target has gone on.
     pub age: Duration,
     /// The cap was reached before the end of the stack.

@@ -365,6 +365,7 @@ mod tests {
                 registers,
                 ip_is_return_address: true,
                 bytes: &bytes,
+                missing: 0,
                 truncated: false,
                 age: Duration::ZERO,
                 tid: 1,

@@ -200,6 +200,7 @@ mod tests {
             },
             ip_is_return_address: false,
             bytes: &bytes,
+            missing: 0,
             age: Duration::ZERO,
             truncated: false,
             tid: 1,

@@ -313,6 +313,7 @@ fn capture(bytes: &[u8]) -> StackCapture<'_> {
         },
         ip_is_return_address: false,
         bytes,
+        missing: 0,
         age: std::time::Duration::ZERO,
         truncated: false,
         tid: 1,

@@ -108,6 +108,7 @@ impl RecordedStack {
             },
             ip_is_return_address: false,
             bytes,
+            missing: 0,
             age: std::time::Duration::ZERO,
             truncated: false,
             tid: self.tid,

@@ -49,6 +49,7 @@ impl OwnStack {
             registers: self.registers,
             ip_is_return_address: false,
             bytes: &self.bytes,
+            missing: 0,
             age: std::time::Duration::ZERO,
             truncated: self.truncated,
             tid: 1,

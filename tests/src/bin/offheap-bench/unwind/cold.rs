@@ -124,6 +124,7 @@ fn at(ip: u64) -> StackCapture<'static> {
         },
         ip_is_return_address: false,
         bytes: &[],
+        missing: 0,
         age: Duration::ZERO,
         truncated: false,
         tid: 0,
