@@ -88,8 +88,8 @@ const TRUNCATED: u8 = 1;
 const AT_RETURN: u8 = 2;
 /// The stack is younger than anything that was read of the JVM: the unwinder looks at everything again.
 const YOUNG: u8 = 4;
-/// Older than any read.
-const OLD: Duration = Duration::from_secs(3600);
+/// Older than any read, and not so old that it is not believed for that.
+const OLD: Duration = Duration::from_millis(50);
 /// The stack is the rest of the input.
 const RAW: u8 = 8;
 /// Pages of the stack could not be read.

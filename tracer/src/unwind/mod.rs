@@ -182,6 +182,10 @@ impl<M: Memory> Unwinder<M> {
     fn walk(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>, moment: Moment) -> Stack {
         let (cursor, stack) = walk::first(capture, self.arch);
         self.frames.clear();
+        let moment = match &mut self.jvm {
+            Some(Ok(hotspot)) => hotspot.at(moment),
+            _ => moment,
+        };
         let java = hotspot::Walk {
             memory: &self.memory,
             methods: &mut self.methods,

@@ -238,10 +238,10 @@ impl HotSpot {
         let (known, methods) = (&mut self.known, &mut self.methods);
         let mut blobs = std::mem::take(&mut known.doubts);
         let mut doubted = std::mem::take(&mut methods.doubts);
-        if blobs.is_empty() && doubted.is_empty() {
+        if blobs.is_empty() && doubted.is_empty() && !self.unloads.is_believed() {
             return Vec::new();
         }
-        let mut wanted = Vec::new();
+        let mut wanted = Vec::from_iter(self.unloads.piece());
         for blob in blobs.addresses() {
             wanted.extend(known.pieces(layout, cache, blob));
         }
@@ -251,6 +251,7 @@ impl HotSpot {
         let batch = Batch::read(memory, wanted, std::mem::take(&mut self.room));
         let mut wrong = blobs.settle(|blob| known.holds(&batch, layout, cache, now, blob));
         wrong.extend(doubted.settle(|method| methods.holds(&batch, layout, method, now)));
+        wrong.extend(self.unloads.settle(&batch));
         self.room = batch.into_bytes();
         // Their room is used again.
         (known.doubts, methods.doubts) = (blobs, doubted);

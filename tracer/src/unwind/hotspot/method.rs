@@ -145,7 +145,11 @@ impl MethodCache {
                 Ok(method)
             }
             // Of two methods the frame itself tells which one it is of.
-            Some(method) if known.before.is_some() && before.is_none() => Ok(method),
+            Some(method)
+                if known.before.is_some() && before.is_none() && known.span.is_in_time(moment) =>
+            {
+                Ok(method)
+            }
             Some(_) => Err(UnknownReason::Replaced),
             None if known.method.is_some() => Err(UnknownReason::Replaced),
             None if known.span.follows(moment) => before.ok_or(UnknownReason::BadMetadata),

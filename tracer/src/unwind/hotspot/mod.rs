@@ -59,6 +59,7 @@ pub mod oracle;
 mod resume;
 pub mod scopes;
 mod thread_name;
+mod unloads;
 pub mod unsigned5;
 pub mod vm_structs;
 
@@ -113,6 +114,7 @@ pub struct HotSpot {
     layout: VmLayout,
     code_cache: CodeCache,
     known: KnownCode,
+    unloads: unloads::Unloads,
     methods: MethodCache,
     threads: anchor::Threads,
     /// None where the JVM does not describe its heap well enough.
@@ -190,6 +192,7 @@ impl HotSpot {
         let version = version(&structs, &memory, layout.release);
         Ok(HotSpot {
             thread_names: thread_name::ThreadNames::detect(&structs),
+            unloads: unloads::Unloads::find(&structs, &memory),
             ..Self::new(version, layout, code_cache)
         })
     }
@@ -201,6 +204,7 @@ impl HotSpot {
             layout,
             code_cache,
             known: KnownCode::default(),
+            unloads: unloads::Unloads::default(),
             methods: MethodCache::default(),
             threads: anchor::Threads::default(),
             thread_names: None,
@@ -228,6 +232,11 @@ impl HotSpot {
         let thread = self.threads.thread(memory, threads, tid, now)?;
         let names = self.thread_names.as_mut()?;
         names.name(memory, &self.layout, thread, now)
+    }
+
+    /// The moment of a walk that begins now, with what the JVM says of it.
+    pub fn at(&mut self, moment: Moment) -> Moment {
+        self.unloads.at(moment)
     }
 
     /// What the return address `pc` meant when the stack was taken.

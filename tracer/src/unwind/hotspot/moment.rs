@@ -3,7 +3,9 @@
 //! A stack is walked some milliseconds after it was copied, and a JVM under load frees code and classes and puts others
 //! in their place all the time. What was there at two looks was there between them: a compiled method has an id that no
 //! other one gets. What is seen for the first time after the stack was taken is no proof. It is believed where there
-//! was hardly time for a change, and of a JVM in which nothing changes. Otherwise a frame stays unknown: a wrong one
+//! was hardly time for a change, and of a JVM in which nothing changes. A walk may come late (the machine is busy, or we
+//! were stopped), and then nothing has been seen to change for the only reason that nobody looked: so a JVM in which
+//! nothing changes has to say itself that it has unloaded no class meanwhile. Otherwise a frame stays unknown: a wrong one
 //! would be worse.
 
 use std::time::{Duration, Instant};
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 /// A stack that was walked so soon is rarely overtaken: for a change code has to be left, found unused by a collection,
 /// freed, and replaced by code that is compiled meanwhile.
 const PROMPT: Duration = Duration::from_millis(25);
+/// What came before it is no help for a stack that was walked later than this.
+const LATE: Duration = Duration::from_millis(100);
 /// Without a change for so long nothing changes.
 const QUIET: Duration = Duration::from_secs(10);
 /// Where one thing has replaced another, it was there before the stack if that had so many times more room for it.
@@ -27,6 +31,8 @@ pub struct Moment {
     pub look: Look,
     /// Which it is of the stacks that are walked together.
     pub stack: u32,
+    /// Since when the JVM has unloaded no class, where it tells.
+    pub classes: Option<Instant>,
 }
 
 /// When what is remembered, but not known for this moment, is looked at.
@@ -61,7 +67,13 @@ impl Moment {
             now,
             look: Look::Later,
             stack: 0,
+            classes: None,
         }
+    }
+
+    /// Whether it is walked so soon that there was hardly time for a change.
+    pub fn is_prompt(self) -> bool {
+        self.now.duration_since(self.taken) <= PROMPT
     }
 
     /// What is there now, and not what was there when a stack was taken.
@@ -70,6 +82,11 @@ impl Moment {
             taken: self.now,
             ..self
         }
+    }
+
+    /// Whether the JVM says that it has unloaded no class since the stack was taken.
+    fn keeps_classes(self) -> bool {
+        self.classes.is_some_and(|since| since <= self.taken)
     }
 
     fn since(self, before: Instant) -> Duration {
@@ -85,6 +102,12 @@ impl Span {
             last: moment.now,
             other,
         }
+    }
+
+    /// Whether what was read first in this span was read in time to be compared with what was there before.
+    pub fn is_in_time(&self, moment: Moment) -> bool {
+        let delay = self.first.saturating_duration_since(moment.taken);
+        delay <= LATE || moment.keeps_classes()
     }
 
     /// Whether what is gone now was there when a stack was taken, if nothing has taken its place.
@@ -111,10 +134,13 @@ impl Changes {
         }
         let delay = span.first.duration_since(moment.taken);
         match span.other {
-            Some(other) => moment.since(other) >= delay.saturating_mul(LIKELIER),
+            Some(other) => {
+                let is_likelier = moment.since(other) >= delay.saturating_mul(LIKELIER);
+                is_likelier && span.is_in_time(moment)
+            }
             None => {
                 let quiet = |last| moment.since(last) >= QUIET;
-                delay <= PROMPT || self.last.is_none_or(quiet)
+                delay <= PROMPT || self.last.is_none_or(quiet) && span.is_in_time(moment)
             }
         }
     }
@@ -144,10 +170,31 @@ mod tests {
         let mut changes = Changes::default();
         let span = span(begin + ms(1000), None);
         assert!(changes.believes(&span, moment(1000, 9000)), "it was there");
-        assert!(changes.believes(&span, moment(1, 1000)), "nothing changes");
+        assert!(changes.believes(&span, moment(910, 1000)), "nothing changes");
         changes.note(begin + ms(500));
-        assert!(!changes.believes(&span, moment(800, 1000)));
+        assert!(!changes.believes(&span, moment(910, 1000)));
         assert!(changes.believes(&span, moment(980, 1000)), "it was soon");
+    }
+
+    /// That nobody has seen a change says nothing of a stack that was walked late, unless the JVM itself has unloaded no
+    /// class since before the stack.
+    #[test]
+    fn nobody_looked() {
+        let begin = Instant::now();
+        let late = Moment::of(ms(600), begin + ms(1000));
+        let with = |classes| Moment {
+            classes: Some(begin + ms(classes)),
+            ..late
+        };
+        let changes = Changes::default();
+        for other in [None, begin.checked_sub(QUIET)] {
+            let span = span(begin + ms(1000), other);
+            assert!(!changes.believes(&span, late));
+            assert!(!span.is_in_time(late));
+            assert!(!changes.believes(&span, with(401)));
+            assert!(changes.believes(&span, with(400)));
+            assert!(span.is_in_time(with(400)));
+        }
     }
 
     /// Of two things in one place the later one is believed only where it had much more time to come before the stack
