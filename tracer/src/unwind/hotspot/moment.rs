@@ -170,7 +170,10 @@ mod tests {
         let mut changes = Changes::default();
         let span = span(begin + ms(1000), None);
         assert!(changes.believes(&span, moment(1000, 9000)), "it was there");
-        assert!(changes.believes(&span, moment(910, 1000)), "nothing changes");
+        assert!(
+            changes.believes(&span, moment(910, 1000)),
+            "nothing changes"
+        );
         changes.note(begin + ms(500));
         assert!(!changes.believes(&span, moment(910, 1000)));
         assert!(changes.believes(&span, moment(980, 1000)), "it was soon");
