@@ -142,7 +142,8 @@ impl HotSpot {
             Some(self.contains(pc))
         };
         let [code, before] = self.known.candidates(now.pc)?;
-        if !code.may_call_java || !before.may_call_java {
+        let is_all = self.known.are_all(walk.moment, now.pc);
+        if !is_all || !code.may_call_java || !before.may_call_java {
             return None;
         }
         match (leads(&code)?, leads(&before)?) {

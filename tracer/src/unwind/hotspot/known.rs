@@ -209,6 +209,13 @@ impl KnownCode {
         last
     }
 
+    /// Whether there was hardly time for a third thing besides the [`KnownCode::candidates`].
+    pub fn are_all(&self, moment: Moment, pc: u64) -> bool {
+        let code = self.codes.get(&pc).map(|meaning| &meaning.code);
+        let known = code.and_then(|code| self.blobs.get(&code.blob.address));
+        known.is_some_and(|known| known.span.excludes_other(moment))
+    }
+
     /// What `pc` may have meant, where it is not known for certain: both things, or nothing.
     pub fn candidates(&self, pc: u64) -> Option<[Arc<JavaCode>; 2]> {
         let meaning = self.codes.get(&pc)?;

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 /// A stack that was walked so soon is rarely overtaken: for a change code has to be left, found unused by a collection,
 /// freed, and replaced by code that is compiled meanwhile.
 const PROMPT: Duration = Duration::from_millis(25);
-/// What came before it is no help for a stack that was walked later than this.
+/// The same where the JVM says that it has unloaded classes meanwhile.
+const AT_ONCE: Duration = Duration::from_millis(8);
+/// Where the JVM does not count the classes that it unloads, what came before is no help for a stack that was walked later
+/// than this.
 const LATE: Duration = Duration::from_millis(100);
 /// Without a change for so long nothing changes.
 const QUIET: Duration = Duration::from_secs(10);
@@ -71,11 +74,6 @@ impl Moment {
         }
     }
 
-    /// Whether it is walked so soon that there was hardly time for a change.
-    pub fn is_prompt(self) -> bool {
-        self.now.duration_since(self.taken) <= PROMPT
-    }
-
     /// What is there now, and not what was there when a stack was taken.
     pub fn present(self) -> Self {
         Moment {
@@ -84,9 +82,10 @@ impl Moment {
         }
     }
 
-    /// Whether the JVM says that it has unloaded no class since the stack was taken.
-    fn keeps_classes(self) -> bool {
-        self.classes.is_some_and(|since| since <= self.taken)
+    /// Whether there was hardly time for a change between the stack and a look that was so much later.
+    fn is_prompt(self, delay: Duration) -> bool {
+        let has_unloaded = self.classes.is_some_and(|since| since > self.taken);
+        delay <= if has_unloaded { AT_ONCE } else { PROMPT }
     }
 
     fn since(self, before: Instant) -> Duration {
@@ -107,7 +106,15 @@ impl Span {
     /// Whether what was read first in this span was read in time to be compared with what was there before.
     pub fn is_in_time(&self, moment: Moment) -> bool {
         let delay = self.first.saturating_duration_since(moment.taken);
-        delay <= LATE || moment.keeps_classes()
+        match moment.classes {
+            Some(since) => since <= moment.taken || delay <= AT_ONCE,
+            None => delay <= LATE,
+        }
+    }
+
+    /// Whether a stack that can't be of what was there before is of this: there was hardly time for a third thing.
+    pub fn excludes_other(&self, moment: Moment) -> bool {
+        self.other.is_some_and(|other| other <= moment.taken) && self.is_in_time(moment)
     }
 
     /// Whether what is gone now was there when a stack was taken, if nothing has taken its place.
@@ -140,7 +147,7 @@ impl Changes {
             }
             None => {
                 let quiet = |last| moment.since(last) >= QUIET;
-                delay <= PROMPT || self.last.is_none_or(quiet) && span.is_in_time(moment)
+                moment.is_prompt(delay) || self.last.is_none_or(quiet) && span.is_in_time(moment)
             }
         }
     }
@@ -198,6 +205,22 @@ mod tests {
             assert!(changes.believes(&span, with(400)));
             assert!(span.is_in_time(with(400)));
         }
+    }
+
+    /// A JVM that unloads classes meanwhile is believed for a shorter time.
+    #[test]
+    fn unloading() {
+        let begin = Instant::now();
+        let after = |delay, classes| Moment {
+            classes: Some(begin + ms(classes)),
+            ..Moment::of(ms(delay), begin + ms(1000))
+        };
+        let mut changes = Changes::default();
+        changes.note(begin + ms(900));
+        let span = span(begin + ms(1000), None);
+        assert!(changes.believes(&span, after(25, 500)));
+        assert!(!changes.believes(&span, after(25, 990)));
+        assert!(changes.believes(&span, after(8, 995)));
     }
 
     /// Of two things in one place the later one is believed only where it had much more time to come before the stack
