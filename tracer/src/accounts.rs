@@ -1,7 +1,7 @@
 //! Events in, accounts out: unwinds each captured stack and books it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracer_common::config::FAULT_PERIOD;
 
@@ -441,16 +441,19 @@ fn capture<'a>(
         bytes: &raw.bytes,
         missing: raw.missing,
         truncated: raw.truncated,
-        age: age(made.key.time),
+        taken: taken(made.key.time),
         tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
         replaced,
         anchor: raw.anchor,
     }
 }
 
-/// How long ago `time` was, which is in nanoseconds of the monotonic clock.
-fn age(time: u64) -> Duration {
-    Duration::from_nanos(clock::monotonic().saturating_sub(time))
+/// When `time` was, which is in nanoseconds of the monotonic clock. We may be stopped between two looks at the clock: then
+/// it comes out earlier, never later, so that nothing is taken for older than the stack that is not.
+fn taken(time: u64) -> Instant {
+    let now = Instant::now();
+    let age = Duration::from_nanos(clock::monotonic().saturating_sub(time));
+    now.checked_sub(age).unwrap_or(now)
 }
 
 /// The original return addresses by where they were. A function that another has jumped to at its end shares its place
@@ -483,4 +486,16 @@ fn direction(scene: Scene<'_>, point: u32) -> Direction {
     function
         .and_then(|function| function.direction)
         .unwrap_or(Direction::Deflate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stack is never taken for younger than it is.
+    #[test]
+    fn stacks_do_not_grow_younger() {
+        let (time, before) = (clock::monotonic(), Instant::now());
+        assert!(taken(time) <= before);
+    }
 }

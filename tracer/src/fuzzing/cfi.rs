@@ -63,7 +63,7 @@ pub fn cfi(data: &[u8]) {
         ip_is_return_address: true,
         bytes,
         missing: 0,
-        age: std::time::Duration::ZERO,
+        taken: std::time::Instant::now(),
         truncated: flags & 2 != 0,
         tid: 1,
         replaced: &[],

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::stack::{Frame, Marker, MethodTable, Stack, StackEnd, UnknownReason};
 use crate::target::modules::ModuleTable;
@@ -205,6 +205,7 @@ impl Case {
     }
 
     fn capture(&self) -> StackCapture<'_> {
+        let now = Instant::now();
         StackCapture {
             registers: self.registers,
             ip_is_return_address: self.flags & AT_RETURN != 0,
@@ -213,9 +214,9 @@ impl Case {
                 0 => 0,
                 _ => EVERY_OTHER,
             },
-            age: match self.flags & YOUNG {
-                0 => OLD,
-                _ => Duration::ZERO,
+            taken: match self.flags & YOUNG {
+                0 => now.checked_sub(OLD).unwrap_or(now),
+                _ => now,
             },
             truncated: self.flags & TRUNCATED != 0,
             tid: self.tid,

@@ -132,7 +132,7 @@ impl<'a> CapturedStack<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::Instant;
 
     use super::*;
     use crate::unwind::Registers;
@@ -150,7 +150,7 @@ mod tests {
             bytes: &bytes,
             missing: 0b10,
             truncated: true,
-            age: Duration::ZERO,
+            taken: Instant::now(),
             tid: 1,
             replaced: &[],
             anchor: None,

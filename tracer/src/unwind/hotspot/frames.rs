@@ -346,7 +346,7 @@ fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, S
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::Instant;
 
     use super::*;
     use crate::unwind::{Registers, StackCapture};
@@ -368,7 +368,7 @@ mod tests {
                 bytes: &bytes,
                 missing: 0,
                 truncated: false,
-                age: Duration::ZERO,
+                taken: Instant::now(),
                 tid: 1,
                 anchor: None,
                 replaced: &[],

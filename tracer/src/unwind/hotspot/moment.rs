@@ -63,10 +63,10 @@ pub struct Changes {
 }
 
 impl Moment {
-    /// For a stack that was copied so long ago.
-    pub fn of(age: Duration, now: Instant) -> Self {
+    /// For a stack that was copied then.
+    pub fn of(taken: Instant, now: Instant) -> Self {
         Moment {
-            taken: now.checked_sub(age).unwrap_or(now),
+            taken,
             now,
             look: Look::Later,
             stack: 0,
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn first_seen() {
         let begin = Instant::now();
-        let moment = |taken, now| Moment::of(ms(now - taken), begin + ms(now));
+        let moment = |taken, now| Moment::of(begin + ms(taken), begin + ms(now));
         let mut changes = Changes::default();
         let span = span(begin + ms(1000), None);
         assert!(changes.believes(&span, moment(1000, 9000)), "it was there");
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn nobody_looked() {
         let begin = Instant::now();
-        let late = Moment::of(ms(600), begin + ms(1000));
+        let late = Moment::of(begin + ms(400), begin + ms(1000));
         let with = |classes| Moment {
             classes: Some(begin + ms(classes)),
             ..late
@@ -211,9 +211,9 @@ mod tests {
     #[test]
     fn unloading() {
         let begin = Instant::now();
-        let after = |delay, classes| Moment {
+        let after = |delay: u64, classes| Moment {
             classes: Some(begin + ms(classes)),
-            ..Moment::of(ms(delay), begin + ms(1000))
+            ..Moment::of(begin + ms(1000 - delay), begin + ms(1000))
         };
         let mut changes = Changes::default();
         changes.note(begin + ms(900));
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn replaced() {
         let begin = Instant::now();
-        let moment = |taken, now| Moment::of(ms(now - taken), begin + ms(now));
+        let moment = |taken, now| Moment::of(begin + ms(taken), begin + ms(now));
         let changes = Changes::default();
         let after = span(begin + ms(1000), Some(begin));
         assert!(changes.believes(&after, moment(950, 1000)));

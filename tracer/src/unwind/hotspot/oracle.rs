@@ -201,7 +201,7 @@ mod tests {
             ip_is_return_address: false,
             bytes: &bytes,
             missing: 0,
-            age: Duration::ZERO,
+            taken: Instant::now(),
             truncated: false,
             tid: 1,
             replaced: &[],

@@ -151,7 +151,9 @@ mod tests {
     }
 
     fn walked(unloads: &mut Unloads, age: u64) -> Moment {
-        let moment = Moment::of(Duration::from_millis(age), Instant::now());
+        let now = Instant::now();
+        let taken = now.checked_sub(Duration::from_millis(age));
+        let moment = Moment::of(taken.unwrap_or(now), now);
         unloads.at(moment)
     }
 
@@ -173,7 +175,7 @@ mod tests {
         assert_eq!(unloads.settle(&memory), [0]);
         assert!(walked(&mut unloads, 500).classes > since);
         assert!(unloads.settle(&RecordedMemory::default()).is_empty());
-        let moment = Moment::of(Duration::ZERO, Instant::now());
+        let moment = walked(&mut Unloads::default(), 0);
         let look = Look::Now;
         let last = unloads.at(Moment { look, ..moment });
         assert_eq!(last.classes, Some(last.now));

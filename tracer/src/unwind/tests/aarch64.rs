@@ -314,7 +314,7 @@ fn capture(bytes: &[u8]) -> StackCapture<'_> {
         ip_is_return_address: false,
         bytes,
         missing: 0,
-        age: std::time::Duration::ZERO,
+        taken: std::time::Instant::now(),
         truncated: false,
         tid: 1,
         replaced: &[],

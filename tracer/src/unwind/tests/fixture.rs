@@ -109,7 +109,7 @@ impl RecordedStack {
             ip_is_return_address: false,
             bytes,
             missing: 0,
-            age: std::time::Duration::ZERO,
+            taken: std::time::Instant::now(),
             truncated: false,
             tid: self.tid,
             replaced: &[],

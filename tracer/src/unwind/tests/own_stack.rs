@@ -50,7 +50,7 @@ impl OwnStack {
             ip_is_return_address: false,
             bytes: &self.bytes,
             missing: 0,
-            age: std::time::Duration::ZERO,
+            taken: std::time::Instant::now(),
             truncated: self.truncated,
             tid: 1,
             replaced: &self.replaced,
