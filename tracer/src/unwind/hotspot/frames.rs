@@ -126,8 +126,7 @@ impl HotSpot {
             address: now.pc,
             reason,
         });
-        let bytes = self.same_size(now.pc).ok_or(StackEnd::BadCodeBlob)?;
-        let cursor = self.fixed_size(walk, now, bytes)?;
+        let cursor = self.proven_caller(walk, now).ok_or(StackEnd::BadCodeBlob)?;
         Ok(JavaStep {
             cursor,
             call_wrapper: None,
@@ -151,13 +150,6 @@ impl HotSpot {
             (false, true) => Some(before),
             _ => None,
         }
-    }
-
-    /// The size of a frame, where that is the same whatever the code was.
-    fn same_size(&self, pc: u64) -> Option<u64> {
-        let [code, before] = self.known.candidates(pc)?;
-        let bytes = code.rule.bytes()?;
-        (code.may_call_java && before.rule.bytes() == Some(bytes)).then_some(bytes)
     }
 
     /// Adds the method that `now` interrupted, as at a page fault. Where its frame stands between two calls nothing tells,

@@ -216,6 +216,16 @@ impl KnownCode {
         known.is_some_and(|known| known.span.excludes_other(moment))
     }
 
+    /// The sizes of the frames of all that `pc` has meant, as far as that is remembered.
+    pub fn sizes(&self, pc: u64) -> Vec<u64> {
+        let meaning = self.codes.get(&pc).into_iter();
+        let codes = meaning.flat_map(|meaning| [Some(&meaning.code), meaning.before.as_ref()]);
+        codes
+            .flatten()
+            .filter_map(|code| code.rule.bytes())
+            .collect()
+    }
+
     /// What `pc` may have meant, where it is not known for certain: both things, or nothing.
     pub fn candidates(&self, pc: u64) -> Option<[Arc<JavaCode>; 2]> {
         let meaning = self.codes.get(&pc)?;

@@ -327,6 +327,11 @@ enum Found {
 }
 
 impl Found {
+    fn blob(&self) -> &Blob {
+        let (Found::Live(blob) | Found::Freed(blob) | Found::Bare(blob)) = self;
+        blob
+    }
+
     /// Whether a call in this code returns to exactly `pc`: the compiler notes each one that can meet a safepoint.
     fn returns_to(&self, memory: &impl Memory, layout: &VmLayout, pc: u64) -> bool {
         let (Found::Live(blob) | Found::Freed(blob)) = self else {
