@@ -35,6 +35,10 @@ const MANY_TAKES: &str = "30000";
 const MANY_STACKS: u64 = 100_000;
 /// Stacks of a machine that is busy with other things are walked too late to be sure of them. They say so.
 const ENOUGH: f64 = 0.95;
+/// From JDK 20 on only collections free code (JDK-8290025 has removed the sweeper), and where they do not find it cold it
+/// stays: with a load of 16 on two CPUs all stacks were complete, and they were 99.88 % with the smallest code cache.
+const ENOUGH_WITHOUT_SWEEPER: f64 = 0.99;
+const WITHOUT_SWEEPER: u32 = 20;
 const LATE: [&str; 4] = [
     "[code replaced since]",
     "[no live code blob]",
@@ -154,7 +158,11 @@ fn check(rows: &[(Jdk, &[&str])], takes: &str) -> Option<()> {
         }
         let completeness = &capture.completeness;
         let share = completeness.complete as f64 / completeness.stacks as f64;
-        if share < ENOUGH || verdict.right == 0 {
+        let enough = match jdk.release {
+            WITHOUT_SWEEPER.. => ENOUGH_WITHOUT_SWEEPER,
+            _ => ENOUGH,
+        };
+        if share < enough || verdict.right == 0 {
             faults.push(format!("JDK {jdk} {flags:?}: {completeness:?}"));
         }
         let late = |reason: &&String| !LATE.contains(&reason.as_str());

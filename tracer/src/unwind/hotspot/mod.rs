@@ -17,7 +17,7 @@
 //! | 16 | critical natives are called no more (their wrappers have no anchor) | seen on 8, 11, 17 |
 //! | 17 | `GrowableArrayBase`; `Symbol::_length` behind the hash | seen |
 //! | 18 | reflection by method handles instead of native and generated accessors (8271820) | seen on 21 |
-//! | 20 | UNSIGNED5 without zero bytes | seen on 21 |
+//! | 20 | UNSIGNED5 without zero bytes; no sweeper, so that only collections free code (8290025) | seen on 21; sources |
 //! | 21 | `ConstMethod::_flags._flags`; virtual threads (JEP 444): continuation stubs, whose return barrier hides parked frames; `Continuation.enterSpecial` | seen |
 //! | 22 | foreign functions (JEP 454, a preview in 21 with the same frames): `nep_invoker_blob`s, upcall stubs that keep a frame pointer | seen on 21, 25 |
 //! | 23 | `CompiledMethod` is gone (8329332); 16-bit fields in headers (8329433); debug information in a malloc'ed block (`nmethod::_immutable_data`, 8331087), which is freed with the code; offsets instead of pointers again; 16-bit `_metadata_offset` | sources; 25 shares all but the last |
