@@ -1,5 +1,7 @@
 //! Records of the ring `EVENTS`. Each begins with a [`Header`].
 
+use crate::config::STACK_CLASSES;
+
 /// What a record is.
 pub mod kind {
     /// [`Captured`](super::Captured): a block was allocated.
@@ -91,10 +93,14 @@ pub struct Captured {
     /// 1 where `anchor` was read, 0 for a thread that userspace has told nothing of.
     pub has_anchor: u32,
     /// Pages that follow. The first holds nothing below `sp`.
-    pub pages: u32,
+    pub pages: u16,
+    /// Those of them that could not be read, as bits from the lowest page on: never touched, or swapped out. They are
+    /// zero.
+    pub missing: u16,
 }
 
 const _: () = assert!(size_of::<Captured>() == 208);
+const _: () = assert!(STACK_CLASSES[STACK_CLASSES.len() - 1] <= u16::BITS);
 
 /// An allocation has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

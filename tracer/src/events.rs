@@ -108,6 +108,8 @@ pub struct RawStack {
     pub anchor: Option<[u64; ANCHOR_WORDS]>,
     /// From `sp` upwards.
     pub bytes: Bytes,
+    /// Pages of them that could not be read, as bits from that of `sp` on.
+    pub missing: u16,
 }
 
 /// The end of an allocation.
@@ -161,7 +163,7 @@ pub fn without_stack(record: &[u8]) -> Option<Bytes> {
         kind::ALLOCATED if captured.header.flags & FLAG_SPILLED == 0 => None,
         kind::ALLOCATED => {
             captured.header.flags |= FLAG_STACK_LOST;
-            captured.pages = 0;
+            (captured.pages, captured.missing) = (0, 0);
             Some(Bytes::copy_from_slice(bytes_of(&captured)))
         }
         _ => Some(copy_used(record)),
@@ -261,6 +263,7 @@ fn allocation(captured: &Captured, record: Bytes) -> Allocation {
             replaced: captured.replaced,
             anchor: (captured.has_anchor == 1).then_some(captured.anchor),
             bytes: stack_bytes(captured, record),
+            missing: captured.missing,
         },
     }
 }
@@ -306,7 +309,7 @@ mod tests {
 
     use super::*;
 
-    fn captured(pages: u32, sp: u64) -> Vec<u8> {
+    fn captured(pages: u16, sp: u64) -> Vec<u8> {
         let header = Header {
             kind: kind::ALLOCATED,
             size: 97,

@@ -90,6 +90,8 @@ pub enum StackEnd {
     ReturnProbe,
     /// The next frame would not have been nearer to the root.
     NoProgress,
+    /// The next frame lies in a page of the stack that was not in memory.
+    PageMissing,
     /// The bound on frames was reached.
     FrameLimit,
     /// Java code that was running, at a page fault: between two calls nothing describes its frame.
@@ -113,6 +115,7 @@ impl StackEnd {
             StackEnd::BadCodeBlob => "bad-code-blob",
             StackEnd::ReturnProbe => "return-probe",
             StackEnd::NoProgress => "no-progress",
+            StackEnd::PageMissing => "page-missing",
             StackEnd::FrameLimit => "frame-limit",
             StackEnd::InJava => IN_JAVA,
             StackEnd::Lost => "lost",

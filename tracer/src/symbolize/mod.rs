@@ -4,7 +4,7 @@
 //! target has mapped, and everything becomes the frames of a capture. Nothing is dropped: what has no name has a reason.
 
 mod demangle;
-mod dwarf;
+pub(crate) mod dwarf;
 mod image;
 mod java;
 mod module_names;
