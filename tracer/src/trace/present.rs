@@ -53,6 +53,7 @@ impl Trace {
             completeness,
             tracer: self.tracer(&tally),
             notes,
+            series: None,
         })
     }
 
@@ -68,6 +69,7 @@ impl Trace {
                 .collect(),
             jvm: self.jvm(),
             ended: self.process.ended(),
+            start_ticks: self.process.start_ticks,
         }
     }
 
@@ -149,6 +151,9 @@ fn capture_site(
         blocks: held.blocks,
         thread,
         stack_end: site.stack.end.as_str().to_owned(),
+        series: None,
+        trend: None,
+        ages: None,
         frames,
     }
 }

@@ -93,6 +93,9 @@ pub fn site(kind: SiteKind, bytes: u64, count: u64, frames: Vec<Frame>) -> Site 
         reserved_bytes: 0,
         blocks: 0,
         stack_end: "root".to_owned(),
+        series: None,
+        trend: None,
+        ages: None,
         frames,
     }
 }
@@ -153,6 +156,7 @@ pub fn empty() -> Capture {
                 unsupported: None,
             }),
             ended: false,
+            start_ticks: 0,
         },
         window: Window {
             start: "2026-01-02T03:04:05Z".to_owned(),
@@ -177,6 +181,7 @@ pub fn empty() -> Capture {
         },
         tracer: Tracer::default(),
         notes: Vec::new(),
+        series: None,
     }
 }
 
