@@ -229,6 +229,8 @@ pub enum Format {
     Svg,
     /// The capture itself
     Json,
+    /// One page with everything, for a browser
+    Html,
     /// Compressed profile, for go tool pprof, Pyroscope and Parca
     Pprof,
     /// Stacks for speedscope

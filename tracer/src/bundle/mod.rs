@@ -22,8 +22,9 @@ use folder::Folder;
 pub use series::{Series, Written};
 
 /// The formats of a bundle; their file names are [`Format::file_name`].
-pub const FORMATS: [Format; 5] = [
+pub const FORMATS: [Format; 6] = [
     Format::Text,
+    Format::Html,
     Format::Svg,
     Format::Folded,
     Format::Pprof,

@@ -33,10 +33,11 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-const BUNDLE: [&str; 5] = [
+const BUNDLE: [&str; 6] = [
     "capture.json",
     "flame.svg",
     "profile.pb.gz",
+    "report.html",
     "report.txt",
     "stacks.folded",
 ];
@@ -94,6 +95,7 @@ fn a_present_folder_is_filled() {
             "flame.svg",
             "mine",
             "profile.pb.gz",
+            "report.html",
             "report.txt",
             "stacks.folded"
         ]

@@ -6,6 +6,7 @@ pub mod accounting;
 pub mod caller;
 pub mod clean;
 pub mod folded;
+pub mod html;
 pub mod json;
 pub mod listing;
 pub mod pprof;
@@ -32,6 +33,7 @@ pub enum Format {
     Folded,
     Svg,
     Json,
+    Html,
     Pprof,
     Speedscope,
 }
@@ -44,6 +46,7 @@ impl Format {
             Format::Folded => "stacks.folded",
             Format::Svg => "flame.svg",
             Format::Json => "capture.json",
+            Format::Html => "report.html",
             Format::Pprof => "profile.pb.gz",
             Format::Speedscope => "stacks.speedscope.json",
         }
@@ -63,6 +66,7 @@ impl Format {
             Format::Folded => "folded",
             Format::Svg => "svg",
             Format::Json => "json",
+            Format::Html => "html",
             Format::Pprof => "pprof",
             Format::Speedscope => "speedscope",
         }
@@ -175,6 +179,7 @@ pub fn render(
         Format::Folded => folded::write(capture, &options.filter, out),
         Format::Svg => svg::write(capture, &options.filter, out),
         Format::Json => json::write(capture, out),
+        Format::Html => html::write(capture, options, out),
         Format::Pprof => pprof::write(capture, &options.filter, out),
         Format::Speedscope => speedscope::write(capture, &options.filter, out),
     }

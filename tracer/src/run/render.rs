@@ -39,6 +39,7 @@ fn format(asked: cli::Format) -> Format {
         cli::Format::Folded => Format::Folded,
         cli::Format::Svg => Format::Svg,
         cli::Format::Json => Format::Json,
+        cli::Format::Html => Format::Html,
         cli::Format::Pprof => Format::Pprof,
         cli::Format::Speedscope => Format::Speedscope,
     }
