@@ -142,6 +142,7 @@ impl Books {
             pages: None,
             malloc: true,
             made_before,
+            now: 100,
         };
         super::take(&mut self.accounts, &sources)
     }
@@ -248,6 +249,7 @@ fn sampled_blocks_are_weighted() {
         pages: None,
         malloc: true,
         made_before: u64::MAX,
+        now: 100,
     };
     let snapshot = super::take(&mut books.accounts, &sources);
     let held = only(&snapshot, SiteKind::Malloc).outstanding;
@@ -283,6 +285,7 @@ fn mappings_are_split_by_access() {
         Event::Unmapped {
             address: 14 * PAGE,
             length: PAGE,
+            now: 100,
         },
         0,
     );
@@ -336,6 +339,7 @@ fn mappings_end_with_their_last_part() {
         Event::Unmapped {
             address: 10 * PAGE,
             length: PAGE,
+            now: 100,
         },
         0,
     );

@@ -83,6 +83,7 @@ impl Trace {
             ends: Default::default(),
             high_water: Default::default(),
             outstanding_before: Vec::new(),
+            course: Default::default(),
             pages: None,
             cost: Cost {
                 calibration: Calibration::begin(probes.link_kind()).ok(),

@@ -28,6 +28,7 @@ use govern::Keeper;
 
 mod anchors;
 mod attach;
+mod course;
 mod ends;
 mod facts;
 mod govern;
@@ -67,6 +68,8 @@ pub struct Trace {
     rss: u64,
     /// Outstanding bytes of each site at the snapshot before.
     outstanding_before: Vec<i64>,
+    /// What the sites held at some moments.
+    course: course::Course,
     /// Which pages are resident, where growth is watched.
     pages: Option<Pages>,
     cost: Cost,
