@@ -2,16 +2,22 @@
 
 use std::fs;
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::Context;
 
 use super::options::{options, print};
+use super::signals::{Request, Signals};
 use crate::cli;
 use crate::exit::{Exit, Usage};
 use crate::report::{self, Format};
 use crate::settings::View;
 
 pub fn run(args: &cli::Report, view: &View) -> anyhow::Result<Exit> {
+    if let Some(address) = args.serve {
+        return serve(&args.capture, address);
+    }
     let file = if args.capture.is_dir() {
         args.capture.join("capture.json")
     } else {
@@ -30,6 +36,20 @@ pub fn run(args: &cli::Report, view: &View) -> anyhow::Result<Exit> {
         .into());
     }
     print(&capture, format, &options(view))?;
+    Ok(Exit::Done)
+}
+
+/// Until Ctrl-C or SIGTERM.
+fn serve(dir: &Path, address: SocketAddr) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let stop = async { while signals.next().await != Request::Finish {} };
+        crate::serve::run(dir, address, stop).await
+    })?;
     Ok(Exit::Done)
 }
 

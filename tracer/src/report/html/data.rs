@@ -9,7 +9,7 @@ use super::growth::Growth;
 use super::names::{FrameColumns, Frames, Names, WORDS};
 use super::stacks::Tree;
 use crate::capture::{Capture, Site, SiteKind, Trend, TrendClass};
-use crate::report::listing::{Listing, count_estimated, kind_word};
+use crate::report::listing::{Listing, count_estimated, is_stream, kind_word};
 use crate::report::units::{Count, Delta, Seconds, Share};
 use crate::report::{Sort, accounting, caller, clean, folded, text};
 
@@ -21,6 +21,7 @@ const ESTIMATED: u8 = 1;
 const COUNTS: u8 = 2;
 const STANDS_FOR: u8 = 4;
 const COUNT_ESTIMATED: u8 = 8;
+const STREAM: u8 = 16;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -180,7 +181,8 @@ impl<'a> Builder<'a> {
             flag(site.estimated, ESTIMATED)
                 | flag(counts, COUNTS)
                 | flag(!self.listed.contains(&std::ptr::from_ref(site)), STANDS_FOR)
-                | flag(count_estimated(site), COUNT_ESTIMATED),
+                | flag(count_estimated(site), COUNT_ESTIMATED)
+                | flag(is_stream(site), STREAM),
         );
         columns.bytes.push(site.outstanding_bytes.min(MOST));
         columns.count.push(site.outstanding_count.min(MOST));

@@ -16,6 +16,7 @@ use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::capture::{Capture, Site};
@@ -102,13 +103,21 @@ fn summary(capture: &Capture, shown: &[&Site]) -> String {
         "{} · window {}, {} to {} · {} of {} sites · RSS {} at the start, {} at the end",
         clean::name(&short),
         Seconds(window.seconds),
-        clean::name(&window.start),
-        clean::name(&window.end),
+        to_the_second(&window.start),
+        to_the_second(&window.end),
         Count(shown.len() as u64),
         Count(capture.sites.len() as u64),
         Bytes(memory.rss_start),
         Bytes(memory.rss_end),
     )
+}
+
+/// `2026-01-02 03:04:05 UTC`.
+fn to_the_second(time: &str) -> String {
+    match time.parse::<Timestamp>() {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => clean::name(time).into_owned(),
+    }
 }
 
 /// The controls and the place of the flame graph; the colours are those of `flame.svg`.
@@ -164,17 +173,18 @@ fn write_table(out: &mut dyn Write) -> io::Result<()> {
 <p class="faint">All allocations of one kind with one stack. <span id="sites-say" aria-live="polite"></span>. <span class="hint">The search and the kind above choose them. Grey: its bytes are counted at another site.</span></p>
 <div class="scroll"><table>
 <thead><tr id="head">
-<th scope="col" data-sort="kind"><button type="button">Kind</button></th>
 <th scope="col" class="n" data-sort="bytes"><button type="button">Outstanding</button></th>
 <th scope="col" class="n" data-sort="count"><button type="button">Count</button></th>
-<th scope="col" class="n" data-sort="allocated"><button type="button">Allocated</button></th>
-<th scope="col" class="n" data-sort="growth"><button type="button">Growth</button></th>
-<th scope="col" class="n" data-sort="oldest"><button type="button">Oldest</button></th>
-<th scope="col" data-sort="trend"><button type="button">Trend</button></th>
+<th scope="col" data-sort="kind"><button type="button">Kind</button></th>
 <th scope="col" data-sort="caller"><button type="button">Caller</button></th>
+<th scope="col" class="n" data-sort="growth"><button type="button">Growth</button></th>
+<th scope="col" data-sort="trend"><button type="button">Trend</button></th>
+<th scope="col" class="n" data-sort="oldest"><button type="button">Oldest</button></th>
+<th scope="col" class="n" data-sort="allocated"><button type="button">Allocated</button></th>
 </tr></thead>
 <tbody id="sites"></tbody>
 </table></div>
+<p class="printed">On paper: the first 40 rows.</p>
 <p><button id="more" type="button" hidden></button></p>
 </section>
 "#,
@@ -207,7 +217,7 @@ fn write_data(capture: &Capture, shown: &[&Site], out: &mut dyn Write) -> io::Re
 }
 
 /// Text as HTML, also within attributes.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -35,7 +35,7 @@
   };
 
   // ---- sites: columns to look things up in ----
-  const ESTIMATED = 1, COUNTS = 2, STANDS_FOR = 4, COUNT_ESTIMATED = 8;
+  const ESTIMATED = 1, COUNTS = 2, STANDS_FOR = 4, COUNT_ESTIMATED = 8, STREAM = 16;
   const has = (site, flag) => (sites.flags[site] & flag) !== 0;
   const all = sites.flags.map((_, site) => site);
   const METRICS = {
@@ -268,14 +268,24 @@
     });
   };
   const mark = (site, text, flag) => (has(site, flag) ? '~' : '') + text;
+  const number = (text) => element('td', 'n', text);
+  const callerCell = (s) => {
+    const opener = element('button', 'opener', nameAt(sites.caller[s]));
+    opener.setAttribute('aria-expanded', view.o === s);
+    opener.dataset.site = s;
+    const cell = element('td', 'caller');
+    cell.append(opener);
+    return cell;
+  };
   const cells = (s) => [
-    data.kinds[sites.kind[s]],
-    mark(s, bytes(sites.bytes[s]), ESTIMATED),
-    mark(s, count(sites.count[s]), COUNT_ESTIMATED),
-    mark(s, bytes(sites.allocated[s]), ESTIMATED),
-    sites.growth[s] === null ? '' : mark(s, signed(sites.growth[s]), ESTIMATED),
-    sites.count[s] > 0 ? seconds(sites.oldest[s]) : '',
-    nameAt(sites.trend[s]),
+    number(mark(s, bytes(sites.bytes[s]), ESTIMATED)),
+    number(mark(s, count(sites.count[s]), COUNT_ESTIMATED)),
+    element('td', '', data.kinds[sites.kind[s]]),
+    callerCell(s),
+    number(sites.growth[s] === null ? '' : mark(s, signed(sites.growth[s]), ESTIMATED)),
+    element('td', '', nameAt(sites.trend[s])),
+    number(sites.count[s] > 0 ? seconds(sites.oldest[s]) : ''),
+    number(mark(s, bytes(sites.allocated[s]), ESTIMATED)),
   ];
   const frameLine = (frame) => {
     const line = element('li', 'k' + frames.kind[frame]);
@@ -290,7 +300,7 @@
   };
   const details = (s) => {
     const cell = element('td');
-    cell.colSpan = cells(s).length + 1;
+    cell.colSpan = 8;
     const facts = [
       sites.count[s] > 0
         ? `outstanding for ${seconds(sites.newest[s])} (newest) to ${seconds(sites.oldest[s])} (oldest)`
@@ -312,14 +322,8 @@
     return row;
   };
   const siteRow = (s) => {
-    const row = element('tr', has(s, COUNTS) ? '' : 'elsewhere');
-    const opener = element('button', 'opener', nameAt(sites.caller[s]));
-    opener.setAttribute('aria-expanded', view.o === s);
-    opener.dataset.site = s;
-    const texts = cells(s).map((text, at) => element('td', at > 0 && at < 6 ? 'n' : '', text));
-    const caller = element('td', 'caller');
-    caller.append(opener);
-    row.append(...texts, caller);
+    const row = element('tr', has(s, COUNTS) || has(s, STREAM) ? '' : 'elsewhere');
+    row.append(...cells(s));
     return row;
   };
   const drawTable = () => {

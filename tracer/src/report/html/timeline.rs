@@ -14,6 +14,9 @@ use crate::report::{accounting, caller};
 /// Most points of a line; the page has no room to show more.
 const MOST_POINTS: usize = 2_000;
 
+/// Below this share of the height a site is not drawn apart.
+const THINNEST: f64 = 0.005;
+
 /// A site's bytes at each reading.
 struct Layer<'a> {
     site: &'a Site,
@@ -89,14 +92,21 @@ fn lines<'a>(capture: &Capture, series: &Series, shown: &[&'a Site]) -> Option<L
         .collect();
     layers.sort_by(|a, b| b.site.outstanding_bytes.cmp(&a.site.outstanding_bytes));
     layers.truncate(COLORED);
+    let outstanding = at(&series.outstanding)?;
+    let visible = highest(&outstanding) * THINNEST;
+    layers.retain(|layer| highest(&layer.bytes) >= visible);
     let rss = at(&series.rss)?;
     let start = rss.first().copied().unwrap_or(0.0);
     Some(Lines {
         seconds: picked.iter().map(|at| series.seconds[*at]).collect(),
-        outstanding: at(&series.outstanding)?,
+        outstanding,
         rss: rss.iter().map(|rss| rss - start).collect(),
         layers,
     })
+}
+
+fn highest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(0.0, f64::max)
 }
 
 /// Which readings are drawn: all, or evenly chosen ones with the last.
@@ -111,7 +121,6 @@ fn picked(length: usize) -> Vec<usize> {
 
 fn draw(lines: &Lines<'_>) -> io::Result<String> {
     let tops = tops(lines);
-    let highest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
     let most = tops
         .iter()
         .map(|top| highest(top))
