@@ -80,8 +80,11 @@ fn top(arguments: &[&str], profile: &Path) -> BTreeMap<String, (i64, i64)> {
         .collect()
 }
 
+/// A number of a site.
+type Value = fn(&Site) -> u64;
+
 /// The same from the capture, by hand: each site once at its leaf, and once at each function of its stack.
-fn expected(capture: &Capture, value: fn(&Site) -> u64) -> BTreeMap<String, (i64, i64)> {
+fn expected(capture: &Capture, value: Value) -> BTreeMap<String, (i64, i64)> {
     let mut sums: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let counted = capture
         .sites
@@ -112,7 +115,7 @@ fn pprof_reads_our_numbers() {
     let folder = TempDir::new().expect("a temporary directory");
     let capture = captures::many(300);
     let profile = profile(&capture, folder.path(), "profile.pb.gz");
-    let cases: [(&str, fn(&Site) -> u64); 4] = [
+    let cases: [(&str, Value); 4] = [
         ("inuse_space", |site| site.outstanding_bytes),
         ("inuse_objects", |site| site.outstanding_count),
         ("alloc_space", |site| site.allocated_bytes),

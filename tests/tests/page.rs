@@ -132,7 +132,7 @@ fn metrics_and_kinds_switch() {
     let Some(mut shown) = show(&capture) else {
         return;
     };
-    let of = |kind: SiteKind, value: fn(&Site) -> u64| -> u64 {
+    let of = |kind: SiteKind, value: fn(&Site) -> u64| {
         capture
             .sites
             .iter()
@@ -165,7 +165,7 @@ fn metrics_and_kinds_switch() {
         shown.browser.choose("metric", metric);
         shown.browser.choose("kind", kind);
         assert!(
-            shown.says().contains(&format!("{sum}")),
+            shown.says().contains(&sum),
             "{metric} {kind}: {} {sum}",
             shown.says()
         );
@@ -313,7 +313,7 @@ fn a_site_opens() {
     }
     assert_eq!(frames, json!(names));
     assert!(
-        shown.browser.text(".details").contains("growing: +"),
+        shown.browser.text(".details").contains("growing by "),
         "the figures behind the class"
     );
     let expanded = "document.querySelector('button.opener').ariaExpanded";

@@ -52,6 +52,16 @@ Examples:
   offheap report incident --include GzipHandler --top 3
   offheap report --serve 8080 /var/tmp/offheap-4242         the bundles of a watch, in a browser";
 
+pub const DIFF: &str = "\
+Sites are matched by kind and stack; captures of one process also by line. Two bundles of one `watch`
+tell what grew in between; captures of two attaches are compared by their rates. What makes them hard
+to compare (another build, other settings, losses) is said in the report and on stderr.
+
+Examples:
+  offheap diff before after                                two bundles
+  offheap diff watch/offheap-4242-20260102T030405Z watch/offheap-4242-20260102T040405Z
+  offheap diff before after -f svg -o growth.svg";
+
 pub const DOCTOR: &str = "\
 Exit codes: 0 tracing will work, 3 it will not.
 

@@ -35,6 +35,17 @@ impl Default for Course {
 }
 
 impl Trace {
+    /// The first reading: nothing is known yet.
+    pub(super) fn read_nothing(&mut self) {
+        let reading = Reading {
+            rss: self.start.rss,
+            ..Reading::default()
+        };
+        let sites = &self.accounts.ledger.sites;
+        self.course.readings.keep(&reading, sites);
+        self.course.due = Instant::now() + self.course.stride;
+    }
+
     /// When [`Trace::read`] is to be called next.
     pub fn reading_due(&self) -> Instant {
         self.course.due

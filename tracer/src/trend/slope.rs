@@ -91,7 +91,8 @@ fn inflation(times: &[f64], values: &[f64], slope: f64) -> f64 {
     let square: f64 = rest.iter().map(|value| value * value).sum();
     let level = values.iter().copied().fold(0.0, f64::max);
     // Nothing but rounding is left.
-    if square <= level * level * 1e-18 {
+    let rounding = 1e-6 * level;
+    if square <= rounding * rounding * rest.len() as f64 {
         return 1.0;
     }
     let neighbours: f64 = rest.windows(2).map(|pair| pair[0] * pair[1]).sum();

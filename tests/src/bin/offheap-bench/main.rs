@@ -8,6 +8,7 @@ mod gzip;
 mod machine;
 mod pairs;
 mod peer;
+mod reports;
 mod stacks;
 mod stats;
 mod table;
@@ -26,7 +27,7 @@ struct Bench {
     run: fn(usize) -> Result<()>,
 }
 
-const ALL: [Bench; 6] = [
+const ALL: [Bench; 7] = [
     Bench {
         name: "pairs",
         rounds: 9,
@@ -56,6 +57,11 @@ const ALL: [Bench; 6] = [
         name: "attach",
         rounds: 15,
         run: attach::run,
+    },
+    Bench {
+        name: "reports",
+        rounds: 5,
+        run: reports::run,
     },
 ];
 

@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::growth::Growth;
 use super::names::{FrameColumns, Frames, Names, WORDS};
 use super::stacks::Tree;
-use crate::capture::{Capture, Site, SiteKind, Trend, TrendClass};
+use crate::capture::{Capture, Site, SiteKind};
 use crate::report::listing::{Listing, count_estimated, is_stream, kind_word};
-use crate::report::units::{Count, Delta, Seconds, Share};
-use crate::report::{Sort, accounting, caller, clean, folded, text};
+use crate::report::units::Count;
+use crate::report::{Sort, accounting, caller, clean, evolution, folded, text};
 
 /// The largest integer that the script holds exactly.
 const MOST: u64 = 1 << 53;
@@ -204,11 +204,11 @@ impl<'a> Builder<'a> {
         columns.trend.push(
             trend
                 .and_then(|trend| trend.class)
-                .map_or(-1, |class| names.text(class_word(class))),
+                .map_or(-1, |class| names.text(evolution::word(class))),
         );
-        columns
-            .evidence
-            .push(trend.map_or(-1, |trend| names.text(&evidence(trend))));
+        columns.evidence.push(trend.map_or(-1, |trend| {
+            names.text(&evolution::sentence(trend, site.estimated))
+        }));
         columns
             .note
             .push(note(self.capture, site).map_or(-1, |note| names.text(&note)));
@@ -281,47 +281,17 @@ fn short(seconds: f64) -> f64 {
     if rounded.is_finite() { rounded } else { 0.0 }
 }
 
-fn class_word(class: TrendClass) -> &'static str {
-    match class {
-        TrendClass::Growing => "growing",
-        TrendClass::Shrinking => "shrinking",
-        TrendClass::Plateau => "plateau",
-        TrendClass::Sawtooth => "sawtooth",
-        TrendClass::EndedByCleaner => "ended by the cleaner",
-        TrendClass::New => "new",
-    }
-}
-
-/// The figures behind a class.
-fn evidence(trend: &Trend) -> String {
-    let rate = |bytes: f64| format!("{}/h", Delta(bytes.round() as i128));
-    let class = match (trend.class, &trend.reason) {
-        (Some(class), _) => class_word(class).to_owned(),
-        (None, Some(reason)) => format!("no trend ({})", clean::name(reason)),
-        (None, None) => "no trend".to_owned(),
-    };
-    format!(
-        "{class}: {} ({} to {} with 95 % confidence, p {:.3}), {} of the pairs of readings rise, over {} readings in {}",
-        rate(trend.bytes_per_hour),
-        rate(trend.low),
-        rate(trend.high),
-        trend.p,
-        Share {
-            part: trend.rising,
-            whole: 1.0
-        },
-        Count(trend.points),
-        Seconds(trend.seconds),
-    )
-}
-
-/// What a mapping serves, and where the same bytes also stand.
+/// How old its allocations are, what a mapping serves, and where the same bytes also stand.
 fn note(capture: &Capture, site: &Site) -> Option<String> {
     let owner = site
         .owner
         .map(|owner| text::owner_text(owner, site.reserved_bytes));
     let blocks = (site.blocks > 0).then(|| format!("{} malloc blocks", Count(site.blocks)));
     let overlap = text::overlap(capture, site).map(str::to_owned);
-    let parts: Vec<String> = [owner, blocks, overlap].into_iter().flatten().collect();
+    let ages = evolution::ages(site);
+    let parts: Vec<String> = [ages, owner, blocks, overlap]
+        .into_iter()
+        .flatten()
+        .collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }

@@ -9,7 +9,7 @@ use super::escape;
 use crate::capture::{Capture, Series, Site};
 use crate::report::units::{Bytes, Delta};
 use crate::report::verdict::mark;
-use crate::report::{accounting, caller};
+use crate::report::{accounting, caller, text};
 
 /// Most points of a line; the page has no room to show more.
 const MOST_POINTS: usize = 2_000;
@@ -57,6 +57,7 @@ pub(super) fn write(capture: &Capture, shown: &[&Site], out: &mut dyn Write) -> 
                 draw(&lines)?
             )?;
             write_legend(&lines, out)?;
+            write_course(capture, out)?;
         }
     }
     writeln!(out, "</section>")
@@ -90,7 +91,7 @@ fn lines<'a>(capture: &Capture, series: &Series, shown: &[&'a Site]) -> Option<L
                 .then_some(Layer { site, bytes })
         })
         .collect();
-    layers.sort_by(|a, b| b.site.outstanding_bytes.cmp(&a.site.outstanding_bytes));
+    layers.sort_by_key(|layer| std::cmp::Reverse(layer.site.outstanding_bytes));
     layers.truncate(COLORED);
     let outstanding = at(&series.outstanding)?;
     let visible = highest(&outstanding) * THINNEST;
@@ -194,6 +195,16 @@ fn tops(lines: &Lines<'_>) -> Vec<Vec<f64>> {
     let edge = sum.iter().zip(&lines.outstanding);
     tops.push(edge.map(|(layers, all)| all.max(*layers)).collect());
     tops
+}
+
+/// What the readings say, in the words of the text report.
+fn write_course(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
+    let mut words = Vec::new();
+    text::write_course(capture, &mut words)?;
+    for line in String::from_utf8_lossy(&words).lines() {
+        writeln!(out, "<p>{}</p>", escape(line))?;
+    }
+    Ok(())
 }
 
 fn write_legend(lines: &Lines<'_>, out: &mut dyn Write) -> io::Result<()> {
