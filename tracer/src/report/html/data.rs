@@ -74,7 +74,11 @@ pub(super) fn kinds(capture: &Capture) -> Vec<&'static str> {
 }
 
 /// The data as JSON, with as many of the biggest sites as fit into `most` bytes; the others are summed up.
-pub(super) fn bounded(capture: &Capture, shown: &[&Site], most: usize) -> io::Result<String> {
+pub(in crate::report) fn bounded(
+    capture: &Capture,
+    shown: &[&Site],
+    most: usize,
+) -> io::Result<String> {
     let mut biggest = shown.to_vec();
     biggest.sort_by_key(|site| {
         std::cmp::Reverse((

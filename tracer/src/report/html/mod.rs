@@ -6,7 +6,7 @@
 
 mod ages;
 mod axes;
-mod data;
+pub(super) mod data;
 mod growth;
 mod names;
 mod stacks;

@@ -17,6 +17,10 @@ const MOST_POINTS: usize = 2_000;
 /// Below this share of the height a site is not drawn apart.
 const THINNEST: f64 = 0.005;
 
+/// Seconds that an axis can span.
+const SHORTEST: f64 = 0.001;
+const LONGEST: f64 = 1e10;
+
 /// A site's bytes at each reading.
 struct Layer<'a> {
     site: &'a Site,
@@ -69,7 +73,7 @@ fn lines<'a>(capture: &Capture, series: &Series, shown: &[&'a Site]) -> Option<L
         .len()
         .min(series.rss.len())
         .min(series.outstanding.len());
-    if length < 2 || !series.seconds.iter().all(|at| at.is_finite()) {
+    if !is_time(&series.seconds[..length]) {
         return None;
     }
     let picked = picked(length);
@@ -108,6 +112,14 @@ fn lines<'a>(capture: &Capture, series: &Series, shown: &[&'a Site]) -> Option<L
 
 fn highest(values: &[f64]) -> f64 {
     values.iter().copied().fold(0.0, f64::max)
+}
+
+/// Whether these are moments that an axis can show: two of them at least, in order, neither all at once nor ages apart.
+fn is_time(seconds: &[f64]) -> bool {
+    let (Some(first), Some(last)) = (seconds.first(), seconds.last()) else {
+        return false;
+    };
+    seconds.is_sorted() && *first >= 0.0 && (SHORTEST..=LONGEST).contains(&(last - first))
 }
 
 /// Which readings are drawn: all, or evenly chosen ones with the last.

@@ -59,6 +59,20 @@ fn speedscope_of_captures() {
     }
 }
 
+/// Proves what stands in a page, with its drawings and its data, without its style and its script.
+#[test]
+fn page_of_a_server() {
+    for (name, capture) in [
+        ("course", fixture::course()),
+        ("hostile", fixture::hostile()),
+    ] {
+        let page = rendered(&capture, Format::Html, &Options::default());
+        let (markup, data) = super::page::parts(&page);
+        let data = serde_json::to_string_pretty(&data).expect("the data are JSON");
+        compare(&format!("{name}.html"), &format!("{markup}\n{data}\n"));
+    }
+}
+
 /// Proves what pprof gets of a busy server, as its samples read with their tables resolved.
 #[test]
 fn profile_of_a_server() {

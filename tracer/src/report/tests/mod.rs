@@ -1,5 +1,6 @@
 pub(crate) mod fixture;
 pub(crate) mod golden;
+mod page;
 mod profile;
 mod shape;
 mod verdicts;

@@ -305,6 +305,9 @@ mod any_capture {
                 capture.settings.hooks.pop();
             }
             rendered(&capture, Format::Text);
+            rendered(&capture, Format::Html);
+            rendered(&capture, Format::Speedscope);
+            super::super::profile::dump(&capture);
             let svg = rendered(&capture, Format::Svg);
             let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
             prop_assert!(roxmltree::Document::parse_with_options(&svg, options).is_ok());
