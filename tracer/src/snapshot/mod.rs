@@ -47,6 +47,9 @@ pub struct SiteSnapshot {
 pub struct Outstanding {
     pub bytes: f64,
     pub count: f64,
+    /// What was recorded of it, each allocation once.
+    pub recorded_bytes: u64,
+    pub recorded_count: u64,
     /// Mapped, but without access.
     pub reserved: u64,
     /// Malloc blocks behind streams.
@@ -59,8 +62,11 @@ pub struct Outstanding {
 }
 
 impl Outstanding {
-    /// `time` is when it was made, and `now` the moment of the snapshot.
+    /// Something that was recorded at `time` and stands for so many bytes and allocations; `now` is the moment of the
+    /// snapshot.
     fn add(&mut self, time: u64, now: u64, bytes: f64, count: f64) {
+        self.recorded_bytes += (bytes / count.max(1.0)).round() as u64;
+        self.recorded_count += 1;
         self.bytes += bytes;
         self.count += count;
         self.ages.add(now.saturating_sub(time), count);

@@ -115,12 +115,12 @@ fn lines(nodes: &[Node], changes: &mut BTreeMap<String, i128>) -> Vec<(String, u
     lines
 }
 
-/// White for no change, to full red or blue for the most; the root of the share, so that small ones can be seen.
+/// Grey for no change, pale to full red or blue for the most; the root of the share, so that small ones can be seen.
 fn color(change: i128, most: u128) -> Color {
     let share = (change.unsigned_abs() as f64 / most.max(1) as f64).sqrt();
-    let pale = 245 - (165.0 * share) as u8;
+    let pale = 230 - (150.0 * share) as u8;
     match change {
-        0 => grey(245),
+        0 => grey(225),
         growth if growth > 0 => Color {
             r: 255,
             g: pale,

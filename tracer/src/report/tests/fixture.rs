@@ -83,6 +83,8 @@ pub fn site(kind: SiteKind, bytes: u64, count: u64, frames: Vec<Frame>) -> Site 
         estimated: false,
         outstanding_bytes: bytes,
         outstanding_count: count,
+        recorded_bytes: bytes,
+        recorded_count: count,
         allocated_bytes: bytes.saturating_mul(2),
         allocated_count: count.saturating_mul(2),
         oldest_seconds: 29.8,
@@ -479,12 +481,38 @@ pub fn hostile() -> Capture {
     frames.push(frame(&"long".repeat(5_000), FrameKind::Unknown, None, None));
     let mut hostile = site(SiteKind::Malloc, u64::MAX, u64::MAX, frames.clone());
     (hostile.oldest_seconds, hostile.stack_end) = (1e300, "</svg>;\n".to_owned());
+    hostile.trend = Some(Trend {
+        reason: Some("because\x1b[2J\n".to_owned()),
+        bytes_per_hour: f64::MAX,
+        ..Trend::default()
+    });
+    hostile.series = Some(SiteSeries {
+        bytes: vec![u64::MAX; 3],
+        count: Vec::new(),
+    });
+    hostile.ages = Some(Ages {
+        outstanding: vec![u64::MAX; 100],
+        freed: vec![0; 100],
+    });
     frames.reverse();
     capture.sites = vec![
         hostile.clone(),
         site(SiteKind::Mmap, u64::MAX, 1, frames),
         hostile,
     ];
+    capture.series = Some(Series {
+        seconds: vec![-1e300, 1e300],
+        rss_trend: Some(Trend {
+            class: Some(TrendClass::Growing),
+            bytes_per_hour: -1e300,
+            low: f64::MIN,
+            high: f64::MAX,
+            points: u64::MAX,
+            falls: u64::MAX,
+            ..Trend::default()
+        }),
+        ..Series::default()
+    });
     capture.target.comm = "</title><script>\x1b[31m".to_owned();
     capture.target.cmdline = vec!["-D\nkey=\x1b[2Jvalue".to_owned()];
     capture.functions = vec![function(
