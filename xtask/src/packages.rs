@@ -43,7 +43,7 @@ pub const JDK: Need = Need {
 };
 
 /// What only tests need: the tests of a missing one are skipped, and say so.
-pub const TEST_EXTRAS: [Need; 5] = [
+pub const TEST_EXTRAS: [Need; 7] = [
     Need {
         what: "C headers",
         why: "the tests compile C programs with known allocations",
@@ -73,6 +73,28 @@ pub const TEST_EXTRAS: [Need; 5] = [
         why: "the tests trace programs of another C library",
         choices: &[&["musl-tools"]],
         met: || process::find_in_path("musl-gcc").is_some(),
+    },
+    Need {
+        what: "go",
+        why: "the tests read profiles with `go tool pprof`",
+        choices: &[&["golang-go"]],
+        met: || process::find_in_path("go").is_some(),
+    },
+    Need {
+        what: "a browser (chromium)",
+        why: "the tests look at report.html",
+        choices: &[&["chromium"]],
+        met: || {
+            let names = [
+                "chromium",
+                "chromium-browser",
+                "google-chrome",
+                "google-chrome-stable",
+            ];
+            names
+                .iter()
+                .any(|name| process::find_in_path(name).is_some())
+        },
     },
 ];
 

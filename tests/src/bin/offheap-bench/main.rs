@@ -9,6 +9,7 @@ mod gzip;
 mod machine;
 mod pairs;
 mod peer;
+mod reports;
 mod scale;
 mod stacks;
 mod stats;
@@ -28,7 +29,7 @@ struct Bench {
     run: fn(usize) -> Result<()>,
 }
 
-const ALL: [Bench; 8] = [
+const ALL: [Bench; 9] = [
     Bench {
         name: "pairs",
         rounds: 9,
@@ -68,6 +69,11 @@ const ALL: [Bench; 8] = [
         name: "attach",
         rounds: 15,
         run: attach::run,
+    },
+    Bench {
+        name: "reports",
+        rounds: 5,
+        run: reports::run,
     },
 ];
 
