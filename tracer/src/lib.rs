@@ -26,4 +26,5 @@ pub mod streams;
 pub mod symbolize;
 pub mod target;
 pub mod trace;
+pub mod triage;
 pub mod unwind;

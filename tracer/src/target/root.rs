@@ -34,11 +34,23 @@ pub fn open(process: &procfs::process::Process, path: &Path) -> io::Result<File>
 /// # Errors
 /// Of the kernel; `EINVAL` for anything but a regular file.
 pub fn open_in(root: &File, path: &Path) -> io::Result<File> {
+    open_resolved(root, path, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS)
+}
+
+/// The same for a path that has no business being a symbolic link, nor leading through one: it is refused (`ELOOP`).
+///
+/// # Errors
+/// Those of [`open_in`].
+pub fn open_plain_in(root: &File, path: &Path) -> io::Result<File> {
+    open_resolved(root, path, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS)
+}
+
+fn open_resolved(root: &File, path: &Path, resolve: u64) -> io::Result<File> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: open_how is plain data; its documentation asks for unused fields to be zero.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+    how.resolve = resolve;
     let size = size_of::<libc::open_how>();
     // SAFETY: `path` is a terminated string and `how` has the size that is passed; both outlive the call.
     let fd = unsafe {
@@ -90,6 +102,9 @@ mod tests {
             .read_to_string(&mut text)
             .unwrap();
         assert_eq!(text, "text");
+        let top = of(&us).unwrap();
+        assert!(open_plain_in(&top, &folder.path().join("file")).is_ok());
+        assert!(open_plain_in(&top, &folder.path().join("link")).is_err());
         for refused in [
             folder.path(),
             &folder.path().join("device"),

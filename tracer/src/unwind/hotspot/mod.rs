@@ -58,6 +58,7 @@ pub mod names;
 pub mod oracle;
 mod resume;
 pub mod scopes;
+pub mod statics;
 mod thread_name;
 pub mod unsigned5;
 pub mod vm_structs;
