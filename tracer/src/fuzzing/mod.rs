@@ -9,6 +9,7 @@ mod elf;
 mod events;
 mod input;
 mod perf_map;
+mod triage;
 mod vm_structs;
 mod walk;
 
@@ -16,6 +17,7 @@ pub use cfi::cfi;
 pub use elf::elf;
 pub use events::events;
 pub use perf_map::perf_map;
+pub use triage::{cgroup, glibc, perf_data, smaps};
 pub use vm_structs::vm_structs;
 pub use walk::walk;
 
@@ -28,7 +30,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 10] = [
     Target {
         name: "walk",
         run: walk,
@@ -52,5 +54,21 @@ pub const TARGETS: [Target; 6] = [
     Target {
         name: "perf_map",
         run: perf_map,
+    },
+    Target {
+        name: "smaps",
+        run: smaps,
+    },
+    Target {
+        name: "cgroup",
+        run: cgroup,
+    },
+    Target {
+        name: "perf_data",
+        run: perf_data,
+    },
+    Target {
+        name: "glibc",
+        run: glibc,
     },
 ];

@@ -40,6 +40,11 @@ const FILES_V1: [&str; 6] = [
 /// The files of one cgroup, by name.
 pub type Files = BTreeMap<&'static str, String>;
 
+/// The files that are read of a version's cgroup.
+pub fn names(version: u8) -> &'static [&'static str] {
+    if version == 2 { &FILES_V2 } else { &FILES_V1 }
+}
+
 /// The cgroup that limits the target's memory; None where none can be read.
 pub fn read(process: &Process) -> Option<Cgroup> {
     let membership = bounded(process.open_file("cgroup").ok()?, MAX_FILE)?;
@@ -138,7 +143,7 @@ fn from_inside(process: &Process, path: &str, version: u8) -> Option<Cgroup> {
 }
 
 fn files(folder: &Path, version: u8, open: &dyn Fn(&Path, &str) -> Option<File>) -> Files {
-    let names: &[&'static str] = if version == 2 { &FILES_V2 } else { &FILES_V1 };
+    let names = names(version);
     let text = |name: &&'static str| Some((*name, bounded(open(folder, name)?, MAX_FILE)?));
     names.iter().filter_map(text).collect()
 }

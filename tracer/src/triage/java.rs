@@ -102,7 +102,7 @@ impl Described {
         };
         jvm.heap = Heap {
             max: flags.get("MaxHeapSize").copied(),
-            used: heap::used(&places, collector),
+            used: heap::used(&places, &flags),
             ..Heap::default()
         };
         claim(&mut jvm.heap, &places, claims);

@@ -319,3 +319,6 @@ impl Views {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

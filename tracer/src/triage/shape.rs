@@ -17,6 +17,10 @@ const MAX_DATA: u64 = 16 << 20;
 /// The heap's bytes for one byte of a collector's table: card and offset tables, mark bitmaps.
 const TABLES: [u64; 4] = [512, 128, 64, 32];
 const MIN_TABLE: u64 = 64 << 10;
+/// ZGC's mark stacks: reserved as a whole (a tebibyte in JDK 11, `ZMarkStackSpaceLimit` of 8 GiB since) and used in steps
+/// (`ZMarkStackSpaceExpandSize`).
+const MARK_STACKS: [u64; 2] = [8 << 30, 1 << 40];
+const MARK_STACK_STEP: u64 = 32 << 20;
 
 /// The owner by looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub struct Shapes<'a> {
     code: HashSet<((u32, u32), u64)>,
     heap: Option<u64>,
     is_java: bool,
+    /// First addresses of ZGC's mark stacks.
+    mark_stacks: HashSet<u64>,
     /// Arenas may be guessed where they could not be read.
     guess_arenas: bool,
     other_allocator: bool,
@@ -66,6 +72,7 @@ impl<'a> Shapes<'a> {
                 .collect(),
             heap: reading.facts.jvm.as_ref().and_then(|jvm| jvm.heap.reserved),
             is_java: reading.facts.jvm.is_some(),
+            mark_stacks: mark_stacks(reading),
             guess_arenas: is_glibc && malloc.arenas.is_empty(),
             other_allocator: malloc.name.is_some() && !is_glibc,
             before: None,
@@ -146,7 +153,7 @@ impl<'a> Shapes<'a> {
         if mapping.executable {
             return guess(Kind::OtherCode);
         }
-        if self.is_table(mapping.len()) {
+        if self.is_table(mapping.len()) || self.mark_stacks.contains(&mapping.start) {
             return guess(Kind::CollectorTables);
         }
         if self.guess_arenas && mapping.start.is_multiple_of(ARENA_HEAP) && mapping.len() <= ARENA_HEAP {
@@ -172,6 +179,19 @@ impl<'a> Shapes<'a> {
     fn has_code(&self, mapping: &Mapping) -> bool {
         mapping.inode != 0 && self.code.contains(&(mapping.device, mapping.inode))
     }
+}
+
+/// Used steps, and behind them what is reserved.
+fn mark_stacks(reading: &Reading) -> HashSet<u64> {
+    let collector = reading.facts.jvm.as_ref().and_then(|jvm| jvm.collector.as_deref());
+    let pairs = reading.mappings.windows(2).filter(|_| collector == Some("Z"));
+    let found = pairs.filter(|pair| {
+        let (used, rest) = (&pair[0], &pair[1]);
+        let adjacent = used.end == rest.start && used.is_anonymous() && rest.is_anonymous();
+        let length = used.len().saturating_add(rest.len());
+        adjacent && used.writable && !rest.is_accessible() && MARK_STACKS.contains(&length) && used.len().is_multiple_of(MARK_STACK_STEP)
+    });
+    found.map(|pair| pair[0].start).collect()
 }
 
 fn is_heap(name: &str) -> bool {

@@ -141,7 +141,8 @@ pub fn verdict(pid: u32, looks: &[Summary]) -> Vec<Finding> {
     };
     let mut findings = if looks.all.len() > 1 { growing::findings(&looks) } else { Vec::new() };
     let grows = !findings.is_empty();
-    findings.extend(standing::findings(&looks));
+    let seen: Vec<Cause> = findings.iter().map(|finding| finding.cause).collect();
+    findings.extend(standing::findings(&looks).into_iter().filter(|finding| !seen.contains(&finding.cause)));
     findings.sort_by_key(|finding| (finding.cause != Cause::HeapFull, std::cmp::Reverse(finding.bytes)));
     if looks.all.len() > 1 && !grows {
         findings.push(no_growth(&looks));

@@ -20,11 +20,12 @@ const SIZES: [&str; 7] = [
     "ThreadStackSize",
 ];
 
-const BOOLEANS: [&str; 11] = [
+const BOOLEANS: [&str; 12] = [
     "UseG1GC",
     "UseParallelGC",
     "UseSerialGC",
     "UseZGC",
+    "ZGenerational",
     "UseShenandoahGC",
     "UseEpsilonGC",
     "UseConcMarkSweepGC",

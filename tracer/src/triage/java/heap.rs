@@ -1,6 +1,6 @@
 //! The Java heap and its collector's tables.
 
-use super::Places;
+use super::{Flags, Places, flags};
 use crate::unwind::memory::Memory;
 
 /// The reserved range; None where the collector does not keep one (ZGC, which is known by its file).
@@ -25,13 +25,13 @@ pub(super) fn card_table<M: Memory>(places: &Places<'_, M>) -> Option<(u64, u64)
 }
 
 /// Bytes in use now, with what is not reachable any more.
-pub(super) fn used<M: Memory>(places: &Places<'_, M>, collector: Option<&str>) -> Option<u64> {
+pub(super) fn used<M: Memory>(places: &Places<'_, M>, flags: &Flags) -> Option<u64> {
     let heap = places.value("Universe", "_collectedHeap").filter(|&heap| heap != 0)?;
-    match collector? {
+    match flags::collector(flags)? {
         "G1" => places.word(heap, "G1CollectedHeap", "_summary_bytes_used"),
         "Serial" => serial(places, heap),
         "Parallel" => parallel(places),
-        "Z" => z(places, heap),
+        "Z" => z(places, heap, flags.get("ZGenerational").copied()),
         "Shenandoah" => places.word(heap, "ShenandoahHeap", "_used"),
         _ => None,
     }
@@ -45,38 +45,43 @@ fn serial<M: Memory>(places: &Places<'_, M>, heap: u64) -> Option<u64> {
     let spaces = ["_eden_space", "_from_space", "_to_space"];
     let mut used: u64 = 0;
     for space in spaces {
-        used = used.checked_add(space_used(places, places.pointer(young, "DefNewGeneration", space)?)?)?;
+        used = used.checked_add(serial_space(places, places.pointer(young, "DefNewGeneration", space)?)?)?;
     }
-    used.checked_add(space_used(places, places.pointer(old, "TenuredGeneration", "_the_space")?)?)
+    used.checked_add(serial_space(places, places.pointer(old, "TenuredGeneration", "_the_space")?)?)
 }
 
 fn parallel<M: Memory>(places: &Places<'_, M>) -> Option<u64> {
     let young = places.value("ParallelScavengeHeap", "_young_gen")?;
     let old = places.value("ParallelScavengeHeap", "_old_gen")?;
-    let mut used = space_used(places, places.pointer(old, "PSOldGen", "_object_space")?)?;
+    let mut used = parallel_space(places, places.pointer(old, "PSOldGen", "_object_space")?)?;
     for space in ["_eden_space", "_from_space", "_to_space"] {
-        used = used.checked_add(space_used(places, places.pointer(young, "PSYoungGen", space)?)?)?;
+        used = used.checked_add(parallel_space(places, places.pointer(young, "PSYoungGen", space)?)?)?;
     }
     Some(used)
 }
 
-/// `ContiguousSpace` and `MutableSpace` are filled from their bottom to their top.
-fn space_used<M: Memory>(places: &Places<'_, M>, space: u64) -> Option<u64> {
-    let bottom = places.word(space, "Space", "_bottom").or_else(|| places.word(space, "MutableSpace", "_bottom"))?;
-    let tops = ["ContiguousSpace", "MutableSpace"];
-    let top = tops.into_iter().find_map(|class| {
-        let top = places.word(space, class, "_top")?;
-        (top >= bottom).then_some(top)
-    })?;
-    top.checked_sub(bottom)
+/// A space is filled from its bottom to its top. Which class has which of the two differs from release to release.
+fn space_used<M: Memory>(places: &Places<'_, M>, space: u64, bottoms: [&str; 2], top: &str) -> Option<u64> {
+    let bottom = bottoms.into_iter().find_map(|class| places.pointer(space, class, "_bottom"))?;
+    places.pointer(space, top, "_top")?.checked_sub(bottom)
 }
 
-fn z<M: Memory>(places: &Places<'_, M>, heap: u64) -> Option<u64> {
-    // JDK 21 has both: the one without generations is called X.
-    let inner = places.part(heap, "ZCollectedHeap", "_heap")?;
-    let pages = places.part(inner, "ZHeap", "_page_allocator")?;
-    let used = places.word(pages, "ZPageAllocator", "_used")?;
-    let max = places.word(pages, "ZPageAllocator", "_max_capacity");
-    // With the other layout it is something else.
-    max.is_none_or(|max| used <= max && max.is_multiple_of(2 << 20)).then_some(used)
+fn serial_space<M: Memory>(places: &Places<'_, M>, space: u64) -> Option<u64> {
+    space_used(places, space, ["ContiguousSpace", "Space"], "ContiguousSpace")
+}
+
+fn parallel_space<M: Memory>(places: &Places<'_, M>, space: u64) -> Option<u64> {
+    space_used(places, space, ["MutableSpace", "ImmutableSpace"], "MutableSpace")
+}
+
+/// Where there are two ZGCs (JDK 21 to 23), the structures of the one without generations begin with an X.
+fn z<M: Memory>(places: &Places<'_, M>, heap: u64, generational: Option<u64>) -> Option<u64> {
+    let letter = match generational {
+        Some(0) if places.offset("XCollectedHeap", "_heap").is_some() => "X",
+        _ => "Z",
+    };
+    let [collected, inner, allocator] = ["CollectedHeap", "Heap", "PageAllocator"].map(|name| format!("{letter}{name}"));
+    let heap = places.part(heap, &collected, "_heap")?;
+    let pages = places.part(heap, &inner, "_page_allocator")?;
+    places.word(pages, &allocator, "_used")
 }

@@ -3,7 +3,7 @@
 use super::super::growth::{Series, difference};
 use super::super::owners::Kind;
 use super::super::reading::{Jvm, Summary};
-use super::{Cause, Finding, Looks};
+use super::{Cause, Finding, Looks, standing};
 use crate::report::units::{Bytes, Count, Delta};
 
 /// Threads and descriptors that come and go in a pool are fewer.
@@ -16,12 +16,18 @@ const LEAST_LOADERS: u64 = 8;
 /// The heap has grown along, in use or resident.
 const LEAST_HEAP: u64 = 1 << 20;
 
+/// A loader's tables in malloc's memory are smaller than this part of its metadata.
+const METADATA_PART: u64 = 3;
+/// What malloc and the JVM keep for a thread: its arena's first page, buffers, handles.
+const OF_THREAD: u64 = 64 << 10;
+
 pub(super) fn findings(looks: &Looks<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = [
         threads(looks),
         metaspace(looks),
         direct(looks),
         native(looks),
+        retained(looks),
         heap(looks),
         descriptors(looks),
         simple(looks, Cause::MappedFiles),
@@ -111,11 +117,14 @@ fn direct(looks: &Looks<'_>) -> Option<Finding> {
 
 fn native(looks: &Looks<'_>) -> Option<Finding> {
     let native = looks.native();
+    // What other causes put into malloc's memory is theirs.
     let direct = jvm_number(looks, |jvm| Some(jvm.direct?.capacity)).gain();
-    if !native.grows(looks.least) || native.gain().saturating_sub(direct) < looks.least {
+    let metadata = looks.resident(&[Kind::Metaspace, Kind::ClassSpace]).gain() / METADATA_PART;
+    let threads = Series::of(looks.all, |look| look.facts.threads.count).gain() * OF_THREAD;
+    let gain = native.gain().saturating_sub(direct + metadata + threads);
+    if !native.grows(looks.least) || gain < looks.least {
         return None;
     }
-    let gain = native.gain() - direct;
     let blocks = looks.resident(&[Kind::MallocMain, Kind::MallocArenas, Kind::MallocLarge, Kind::OtherAllocator]);
     let unknown = looks.resident(&[Kind::Anonymous]);
     let of_malloc = blocks.gain() >= unknown.gain();
@@ -132,6 +141,12 @@ fn native(looks: &Looks<'_>) -> Option<Finding> {
             .evidence(free_inside(looks))
             .next(format!("sudo offheap capture {pid} -d 30s --hooks {hooks}   whose Java and native stacks")),
     )
+}
+
+/// Freed memory that malloc keeps more and more of: the program's peaks, or fragments.
+fn retained(looks: &Looks<'_>) -> Option<Finding> {
+    let kept = Series::of(looks.all, |look| look.facts.malloc.releasable());
+    kept.grows(looks.least).then(|| standing::kept_by_malloc(looks).evidence(format!("it grows: {}", looks.rate(kept.gain()))))
 }
 
 fn change(series: &Series) -> i128 {

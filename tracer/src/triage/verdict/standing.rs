@@ -63,11 +63,14 @@ fn left_after_full(heap: &Heap) -> Option<(u64, u64)> {
 }
 
 fn retained(looks: &Looks<'_>) -> Option<Finding> {
+    let kept = looks.last.facts.malloc.releasable();
+    (kept >= RETAINED.max(looks.last.rss / RETAINED_PART)).then(|| kept_by_malloc(looks))
+}
+
+/// What malloc keeps, and what would release it.
+pub(super) fn kept_by_malloc(looks: &Looks<'_>) -> Finding {
     let malloc = &looks.last.facts.malloc;
     let kept = malloc.releasable();
-    if kept < RETAINED.max(looks.last.rss / RETAINED_PART) {
-        return None;
-    }
     let at_least = if malloc.is_partial() { "at least " } else { "" };
     let says = format!(
         "malloc keeps {at_least}{} that the program has freed already: fragmentation or a burst, no leak of these.",
@@ -85,7 +88,7 @@ fn retained(looks: &Looks<'_>) -> Option<Finding> {
     } else {
         finding = finding.next("malloc_trim(0) gives it back; at the next start: MALLOC_ARENA_MAX=2, or another allocator");
     }
-    Some(finding)
+    finding
 }
 
 fn direct_limit(looks: &Looks<'_>) -> Option<Finding> {
