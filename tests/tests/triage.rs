@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::path::Path;
 use std::process::{Child, Command};
 
 use offheap::triage::growth::resident;
@@ -111,8 +112,9 @@ fn assert_parts(report: &Report, what: &str) {
     assert_eq!(jvm.unsupported, None, "{what}");
     assert_eq!(jvm.perf_data, "file", "{what}");
     let heap = resident(look, Kind::JavaHeap);
-    // All of it was touched at the start.
-    assert!((120 << 20..=130 << 20).contains(&heap), "{what}: {heap}\n{report}");
+    // All of it was touched at the start; ZGC does so through one of its views, and uses another.
+    let least = if jvm.collector.as_deref() == Some("Z") { 60 } else { 120 };
+    assert!((least << 20..=130 << 20).contains(&heap), "{what}: {heap}\n{report}");
     for kind in [Kind::Metaspace, Kind::CodeCache, Kind::JavaStacks, Kind::MallocArenas, Kind::Libraries] {
         assert!(resident(look, kind) > 0, "{what}: {kind:?}\n{report}");
     }
@@ -123,7 +125,10 @@ fn assert_parts(report: &Report, what: &str) {
     assert!(unknown < look.rss / 10, "{what}: {unknown}\n{report}");
     assert_eq!(look.facts.malloc.unknown, None, "{what}");
     assert_eq!(jvm.direct.map(|direct| direct.count > 64), Some(false), "{what}");
-    assert!(jvm.heap.max >= Some(128 << 20) && !jvm.collections.is_empty(), "{what}\n{report}");
+    assert!(jvm.heap.max >= Some(128 << 20), "{what}\n{report}");
+    // ZGC of JDK 11 has no counters.
+    let is_old_z = jvm.collector.as_deref() == Some("Z") && what.starts_with("11");
+    assert_eq!(jvm.collections.is_empty(), is_old_z, "{what}\n{report}");
 }
 
 /// A service that works and leaves nothing behind is said not to grow, on each JDK.
@@ -294,6 +299,45 @@ fn peak_of(child: &mut Child) -> u64 {
     let waited = unsafe { libc::wait4(pid, &mut status, 0, &mut usage) };
     assert_eq!((waited, status), (pid, 0), "offheap ends well");
     usage.ru_maxrss.unsigned_abs() * 1024
+}
+
+/// With `--ask-jvm` the JVM answers, with its own heap and what it tracks; the report says that it was asked, and how. The
+/// file that asks is gone afterwards.
+#[test]
+fn ask_jvm() {
+    let Some(_session) = session() else { return };
+    for jdk in Jdk::downloaded() {
+        let Some(target) = incidents(&jdk, &["-XX:+UseG1GC", "-XX:NativeMemoryTracking=summary"], "healthy") else { return };
+        let pid = target.pid().to_string();
+        for signalled in [true, false] {
+            let report = parsed(&Tool::start(["triage", &pid, "--ask-jvm", "-f", "json"]).ended().stdout);
+            let asked = &report.asked;
+            assert_eq!((asked.asked, asked.signalled, &asked.failed), (true, signalled, &None), "{jdk}");
+            assert!(asked.answers["GC.heap_info"].contains("garbage-first heap"), "{jdk}: {asked:?}");
+            assert!(asked.answers["VM.native_memory summary"].contains("Java Heap (reserved="), "{jdk}: {asked:?}");
+        }
+        assert!(!Path::new(&format!("/tmp/.attach_pid{pid}")).exists());
+    }
+}
+
+/// What is no JVM is not sent the signal that would end it, and a JVM that handles no signals (`-Xrs`) is asked without.
+#[test]
+fn never_killed() {
+    let Some(_session) = session() else { return };
+    let mut other = Target::start(&mut Command::new(c_program("mappings", CFlags::default())));
+    let ask = |target: &Target| {
+        let pid = target.pid().to_string();
+        parsed(&Tool::start(["triage", &pid, "--ask-jvm", "-f", "json"]).ended().stdout).asked
+    };
+    let asked = ask(&other);
+    assert!(!asked.asked && asked.failed.is_some() && other.is_alive(), "{asked:?}");
+    let Some(jdk) = jdk() else { return };
+    let Some(mut target) = incidents(&jdk, &["-Xrs"], "healthy") else { return };
+    let asked = ask(&target);
+    assert!(!asked.signalled, "{asked:?}");
+    assert!(!look(&target).asked.asked && target.is_alive());
+    target.say("go");
+    target.await_word("done");
 }
 
 /// A process that is not there, one that ended and a thread are refused in one line with the usual codes.

@@ -1,8 +1,9 @@
 //! The arenas of glibc's malloc, read from the process's memory.
 //!
 //! Layout of `struct malloc_state` and `heap_info` (malloc/malloc.c, malloc/arena.c): the same from 2.27 to 2.42 for what
-//! is read here; up to 2.26 without `have_fastchunks`. No version is believed: `main_arena` is found by what it must
-//! look like, its 127 bins of which each empty one points at itself, and whatever does not is no arena.
+//! is read here (seen on 2.36); up to 2.26 without `have_fastchunks` (sources); since 2.43 without fast bins (seen). No
+//! version is believed: `main_arena` is found by what it must look like, its 127 bins of which each empty one points at
+//! itself, and by the ring of arenas that it is in. Whatever is not like that is no arena.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -33,18 +34,29 @@ const IS_MAPPED: u64 = 2;
 /// Where things are in a `malloc_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
-    fast: usize,
+    top: usize,
+    /// None since 2.43, which has no fast bins.
+    fast: Option<usize>,
 }
 
 impl Layout {
-    const ALL: [Layout; 2] = [Layout { fast: 16 }, Layout { fast: 8 }];
+    const ALL: [Layout; 3] = [
+        // 2.27 to 2.42.
+        Layout {
+            top: 16 + 8 * FAST_BINS,
+            fast: Some(16),
+        },
+        Layout { top: 8, fast: None },
+        // Up to 2.26.
+        Layout {
+            top: 8 + 8 * FAST_BINS,
+            fast: Some(8),
+        },
+    ];
 
-    const fn top(self) -> usize {
-        self.fast + 8 * FAST_BINS
-    }
-
+    /// Behind the top and the last remainder.
     const fn bins(self) -> usize {
-        self.top() + 16
+        self.top + 16
     }
 
     /// Behind the bins and four words of 32 bits.
@@ -106,7 +118,7 @@ impl State {
             empty += usize::from(is_empty);
         }
         let next = self.word(self.layout.next());
-        empty >= MIN_EMPTY && next != 0 && next.is_multiple_of(8) && self.word(self.layout.top()) != 0
+        empty >= MIN_EMPTY && next != 0 && next.is_multiple_of(8) && self.word(self.layout.top) != 0
     }
 }
 
@@ -137,8 +149,10 @@ impl Glibc {
                     if !looks_like(layout, address, bytes.get(offset..).unwrap_or_default()) {
                         continue;
                     }
-                    if State::read(memory, layout, address).is_some() {
-                        return Some(Glibc { main: address, layout });
+                    // The bins alone fit each layout, at another address: the list of arenas tells which is the right one.
+                    let found = Glibc { main: address, layout };
+                    if found.states(memory).is_some() {
+                        return Some(found);
                     }
                 }
             }
@@ -146,22 +160,31 @@ impl Glibc {
         None
     }
 
-    /// Reads all arenas. `is_heap` says whether memory without a file is at an address that is 64 MiB aligned, `heaps`
-    /// lists such addresses, and `resident` says how much of a range of whole pages is.
+    /// All arenas: they are in a ring. None where it does not lead back.
+    fn states(self, memory: &impl Memory) -> Option<Vec<State>> {
+        let mut states = Vec::new();
+        let mut address = self.main;
+        while states.len() < MAX_ARENAS {
+            let state = State::read(memory, self.layout, address)?;
+            address = state.word(self.layout.next());
+            states.push(state);
+            if address == self.main {
+                return Some(states);
+            }
+        }
+        None
+    }
+
+    /// Reads all arenas. `heaps` are addresses, 64 MiB aligned, at which there is memory without a file; `resident` says how
+    /// much of a range of whole pages is.
     pub fn read(
         self,
         memory: &impl Memory,
         heaps: &[u64],
         resident: &dyn Fn(u64, u64) -> u64,
     ) -> Arenas {
-        let mut states = Vec::new();
-        let mut seen = HashSet::new();
-        let mut address = self.main;
-        while states.len() < MAX_ARENAS && seen.insert(address) {
-            let Some(state) = State::read(memory, self.layout, address) else { break };
-            address = state.word(self.layout.next());
-            states.push(state);
-        }
+        let states = self.states(memory).unwrap_or_default();
+        let seen: HashSet<u64> = states.iter().map(|state| state.address).collect();
         let known = |address: &u64| seen.contains(address);
         let heaps: Vec<u64> = heaps.iter().copied().filter(|&heap| is_heap(memory, heap, known)).collect();
         let mut walk = Walk {
@@ -214,7 +237,7 @@ impl<M: Memory> Walk<'_, M> {
             system: state.word(state.layout.system()),
             ..Arena::default()
         };
-        let top = state.word(state.layout.top());
+        let top = state.word(state.layout.top);
         // Before the first block of all, the top is the bin.
         if top != state.bin(0) {
             match self.memory.read_u64(top.wrapping_add(8)) {
@@ -226,7 +249,9 @@ impl<M: Memory> Walk<'_, M> {
             self.bin(&mut arena, state, index);
         }
         for index in 0..FAST_BINS {
-            self.fast_bin(&mut arena, state.word(state.layout.fast + 8 * index));
+            if let Some(fast) = state.layout.fast {
+                self.fast_bin(&mut arena, state.word(fast + 8 * index));
+            }
         }
         arena.free = arena.free.min(arena.system);
         arena.releasable = arena.releasable.min(arena.free);

@@ -4,6 +4,7 @@
 //! makes a [`Reading`](reading::Reading) of plain data; [`owners`] adds it up, [`verdict`] judges one look or several, and
 //! [`report`] says it. Only `read` and `ask` touch the process, and nothing stops, signals or writes it.
 
+mod ask;
 pub mod cgroup;
 pub mod claims;
 pub mod glibc;

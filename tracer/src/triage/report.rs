@@ -5,7 +5,9 @@ use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use super::growth::Change;
+use super::ask;
+use super::growth::{Change, resident};
+use super::owners::Kind;
 use super::reading::{Cgroup, Jvm, Malloc, Summary};
 use super::verdict::Finding;
 use crate::report::units::{Bytes, Count, Delta, Seconds};
@@ -37,9 +39,17 @@ pub struct Target {
     pub container: Option<String>,
 }
 
-/// What the JVM answered to `--ask-jvm`, by command. Empty where it was not asked.
+/// What came of `--ask-jvm`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Asked(pub BTreeMap<String, String>);
+pub struct Asked {
+    /// It was asked at all.
+    pub asked: bool,
+    /// It was sent a SIGQUIT, because it had no socket yet.
+    pub signalled: bool,
+    /// By command.
+    pub answers: BTreeMap<String, String>,
+    pub failed: Option<String>,
+}
 
 impl Report {
     /// # Errors
@@ -74,8 +84,8 @@ impl fmt::Display for Report {
             cgroup(f, group)?;
         }
         tasks(f, last)?;
-        for (command, answer) in &self.asked.0 {
-            writeln!(f, "\nasked the JVM through its attach socket: {command}\n{answer}")?;
+        for line in ask::describe(&self.asked) {
+            writeln!(f, "\n{line}")?;
         }
         for missing in &last.facts.missing {
             writeln!(f, "not known: {missing}")?;
@@ -89,7 +99,12 @@ fn heading(f: &mut fmt::Formatter<'_>, report: &Report, last: &Summary) -> fmt::
         1 => "one look".to_owned(),
         n => format!("{n} looks in {}", Seconds(last.seconds - report.looks[0].seconds)),
     };
-    writeln!(f, "\n{} (pid {}), RSS {} by owner, {looks}:\n", report.target.comm, report.target.pid, Bytes(last.rss))
+    writeln!(f, "\n{} (pid {}), RSS {} by owner, {looks}:\n", report.target.comm, report.target.pid, Bytes(last.rss))?;
+    let again = resident(last, Kind::JavaHeapViews);
+    if again > 0 {
+        writeln!(f, "ZGC maps its heap three times, so that RSS counts {} again: {} are taken.\n", Bytes(again), Bytes(last.rss - again))?;
+    }
+    Ok(())
 }
 
 fn table(f: &mut fmt::Formatter<'_>, last: &Summary, growth: &[Change]) -> fmt::Result {
@@ -150,7 +165,7 @@ fn java(f: &mut fmt::Formatter<'_>, jvm: &Jvm) -> fmt::Result {
     if let (Some(loaders), Some(classes)) = (jvm.class_loaders, jvm.classes) {
         writeln!(f, "  {} class loaders, {} classes", Count(loaders), Count(classes))?;
     }
-    if let Some(direct) = jvm.direct {
+    if let Some(direct) = jvm.direct.filter(|direct| direct.max > 0) {
         writeln!(f, "  {} direct buffers hold {} of {}; they lie in malloc's memory", Count(direct.count), Bytes(direct.capacity), Bytes(direct.max))?;
     }
     let flags: Vec<String> = jvm.flags.iter().filter_map(|(name, value)| flag(name, *value)).collect();

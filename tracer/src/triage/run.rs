@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::growth;
+use super::{ask, growth};
 use super::read::Looker;
 use super::reading::Summary;
 use super::report::{Asked, Report, SCHEMA, Target};
@@ -36,7 +36,11 @@ pub fn run(args: &cli::Triage) -> anyhow::Result<Exit> {
             .context("cannot start the event loop")?;
         runtime.block_on(more(&process, &mut looker, duration, &mut looks))?;
     }
-    let asked = Asked::default();
+    // Last: what is read before is as it was.
+    let asked = match args.ask_jvm {
+        true => ask_jvm(&process, &looks),
+        false => Asked::default(),
+    };
     let report = report(&process, looks, asked);
     match args.format {
         cli::TriageFormat::Text => exit::print(&report)?,
@@ -96,6 +100,19 @@ async fn more(
         if is_last {
             return Ok(());
         }
+    }
+}
+
+/// Only a JVM is asked: to another program the signal means something else.
+fn ask_jvm(process: &Process, looks: &[Summary]) -> Asked {
+    let jvm = looks.last().and_then(|look| look.facts.jvm.as_ref());
+    if jvm.is_some_and(|jvm| jvm.unsupported.is_none()) {
+        return ask::ask(process);
+    }
+    Asked {
+        asked: false,
+        failed: Some("it is no JVM that is known, and was not asked".to_owned()),
+        ..Asked::default()
     }
 }
 
