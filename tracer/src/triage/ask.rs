@@ -40,7 +40,8 @@ pub fn ask(process: &Process) -> Asked {
 
 fn attempt(process: &Process, asked: &mut Asked) -> anyhow::Result<()> {
     let top = root::of(process.directory()).context("its root folder can't be opened")?;
-    let folder = root::open_folder_in(&top, Path::new("/tmp")).context("its /tmp can't be opened")?;
+    let folder =
+        root::open_folder_in(&top, Path::new("/tmp")).context("its /tmp can't be opened")?;
     let pid = process.namespaces.innermost_pid(process.pid);
     let socket = below(&folder, &format!(".java_pid{pid}"));
     if !is_socket_of(process, &socket) {
@@ -48,7 +49,8 @@ fn attempt(process: &Process, asked: &mut Asked) -> anyhow::Result<()> {
         open_socket(process, &folder, &format!(".attach_pid{pid}"), &socket)?;
     }
     for command in COMMANDS {
-        let answer = request(process, &socket, command).with_context(|| format!("{command} was not answered"))?;
+        let answer = request(process, &socket, command)
+            .with_context(|| format!("{command} was not answered"))?;
         asked.answers.insert(command.to_owned(), answer);
     }
     Ok(())
@@ -66,14 +68,23 @@ fn is_socket_of(process: &Process, path: &Path) -> bool {
 }
 
 /// Has the JVM open its socket.
-fn open_socket(process: &Process, folder: &File, trigger: &str, socket: &Path) -> anyhow::Result<()> {
+fn open_socket(
+    process: &Process,
+    folder: &File,
+    trigger: &str,
+    socket: &Path,
+) -> anyhow::Result<()> {
     ensure!(
         catches_quit(process),
         "it does not handle SIGQUIT (-Xrs, or no JVM): the signal would end it, so it was not sent"
     );
     let path = below(folder, trigger);
     // A file or link that is there already is somebody else's.
-    let file = File::options().write(true).create_new(true).open(&path).context("the file that asks for the socket can't be made in its /tmp")?;
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .context("the file that asks for the socket can't be made in its /tmp")?;
     let outcome = await_socket(process, &file, socket);
     fs::remove_file(&path).context("the file that asked for the socket can't be removed")?;
     outcome
@@ -81,10 +92,17 @@ fn open_socket(process: &Process, folder: &File, trigger: &str, socket: &Path) -
 
 fn await_socket(process: &Process, file: &File, socket: &Path) -> anyhow::Result<()> {
     // The JVM heeds its own user's file only.
-    std::os::unix::fs::fchown(file, Some(process.uid), None).context("the file that asks for the socket can't be given to its user")?;
+    std::os::unix::fs::fchown(file, Some(process.uid), None)
+        .context("the file that asks for the socket can't be given to its user")?;
     // SAFETY: the descriptor is open, no siginfo is given, and the flags have to be zero.
     let sent = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, process.as_fd().as_raw_fd(), libc::SIGQUIT, std::ptr::null::<libc::siginfo_t>(), 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_fd().as_raw_fd(),
+            libc::SIGQUIT,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
     };
     if sent != 0 {
         return Err(io::Error::last_os_error()).context("SIGQUIT can't be sent");
@@ -97,13 +115,18 @@ fn await_socket(process: &Process, file: &File, socket: &Path) -> anyhow::Result
         ensure!(!process.ended(), "it has ended");
         thread::sleep(PAUSE);
     }
-    bail!("it opened no socket within {} s (-XX:+DisableAttachMechanism?)", TIMEOUT.as_secs())
+    bail!(
+        "it opened no socket within {} s (-XX:+DisableAttachMechanism?)",
+        TIMEOUT.as_secs()
+    )
 }
 
 /// Whether SIGQUIT has a handler, by `SigCgt` in `status`.
 fn catches_quit(process: &Process) -> bool {
     let mut status = String::new();
-    let read = process.open_file("status").and_then(|file| file.take(64 << 10).read_to_string(&mut status));
+    let read = process
+        .open_file("status")
+        .and_then(|file| file.take(64 << 10).read_to_string(&mut status));
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     read.is_ok() && mask.is_some_and(|mask| mask & (1 << (libc::SIGQUIT - 1)) != 0)
@@ -113,7 +136,10 @@ fn request(process: &Process, socket: &Path, command: &str) -> anyhow::Result<St
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    ensure!(peer(&stream)? == process.pid.0, "another process listens there");
+    ensure!(
+        peer(&stream)? == process.pid.0,
+        "another process listens there"
+    );
     stream.write_all(format!("1\0jcmd\0{command}\0\0\0").as_bytes())?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
@@ -131,11 +157,21 @@ fn printable(text: &str) -> String {
 
 /// The process on the other side.
 fn peer(stream: &UnixStream) -> io::Result<u32> {
-    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: both are live for the call, which writes at most `len` bytes.
     let failed = unsafe {
-        libc::getsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut credentials).cast(), &raw mut len)
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut len,
+        )
     };
     if failed != 0 {
         return Err(io::Error::last_os_error());
@@ -145,12 +181,19 @@ fn peer(stream: &UnixStream) -> io::Result<u32> {
 
 /// What is left to say of an attempt.
 pub fn describe(asked: &Asked) -> Vec<String> {
-    let how = if asked.signalled { "SIGQUIT and its attach socket" } else { "its attach socket" };
+    let how = if asked.signalled {
+        "SIGQUIT and its attach socket"
+    } else {
+        "its attach socket"
+    };
     let failed = asked.failed.iter().map(|reason| match asked.asked {
         true => format!("asked the JVM through {how}, without an answer: {reason}"),
         false => reason.clone(),
     });
-    let answers = asked.answers.iter().map(|(command, answer)| format!("asked the JVM through {how}: {command}\n{answer}"));
+    let answers = asked
+        .answers
+        .iter()
+        .map(|(command, answer)| format!("asked the JVM through {how}: {command}\n{answer}"));
     answers.chain(failed).collect()
 }
 
@@ -170,7 +213,10 @@ mod tests {
             answers: BTreeMap::from([("GC.heap_info".to_owned(), "heap".to_owned())]),
             failed: None,
         };
-        assert_eq!(describe(&asked), ["asked the JVM through SIGQUIT and its attach socket: GC.heap_info\nheap"]);
+        assert_eq!(
+            describe(&asked),
+            ["asked the JVM through SIGQUIT and its attach socket: GC.heap_info\nheap"]
+        );
     }
 
     /// A process without a handler for SIGQUIT is not sent one.

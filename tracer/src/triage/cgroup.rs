@@ -119,10 +119,16 @@ fn from_host(mount: &Mount, path: &str, version: u8) -> Option<Cgroup> {
 
 /// A limit may be set on any cgroup above.
 fn lower_limits(found: &mut Cgroup, folder: &Path, top: &Path, version: u8) {
-    let name = if version == 2 { "memory.max" } else { "memory.limit_in_bytes" };
+    let name = if version == 2 {
+        "memory.max"
+    } else {
+        "memory.limit_in_bytes"
+    };
     let above = folder.ancestors().skip(1).take(MAX_DEPTH);
     for folder in above.take_while(|folder| folder.starts_with(top)) {
-        let limit = File::open(folder.join(name)).ok().and_then(|file| bounded(file, MAX_FILE));
+        let limit = File::open(folder.join(name))
+            .ok()
+            .and_then(|file| bounded(file, MAX_FILE));
         if let Some(limit) = limit.and_then(|text| limit_of(&text)) {
             found.limit = Some(found.limit.map_or(limit, |lower| lower.min(limit)));
         }
@@ -179,7 +185,10 @@ fn version_2(files: &Files) -> Option<Cgroup> {
         // Since 5.18; before, its parts.
         kernel: stat("kernel").or_else(|| {
             let parts = ["kernel_stack", "pagetables", "percpu", "slab", "sock"].map(stat);
-            parts.iter().any(Option::is_some).then(|| parts.into_iter().flatten().fold(0, u64::saturating_add))
+            parts
+                .iter()
+                .any(Option::is_some)
+                .then(|| parts.into_iter().flatten().fold(0, u64::saturating_add))
         }),
         swap: number("memory.swap.current"),
         pressure: files.get("memory.pressure").and_then(|text| pressure(text)),
@@ -195,7 +204,10 @@ fn version_1(files: &Files) -> Option<Cgroup> {
     // With the cgroups below it; `cache` has shared memory in it, `rss` is anonymous memory.
     let stat = |key: &str| entry(files.get("memory.stat")?, key);
     let shared = stat("total_shmem");
-    let limits = [number("memory.limit_in_bytes"), stat("hierarchical_memory_limit").filter(|&limit| limit < UNLIMITED)];
+    let limits = [
+        number("memory.limit_in_bytes"),
+        stat("hierarchical_memory_limit").filter(|&limit| limit < UNLIMITED),
+    ];
     let found = Cgroup {
         version: 1,
         usage: number("memory.usage_in_bytes"),
@@ -207,7 +219,9 @@ fn version_1(files: &Files) -> Option<Cgroup> {
         kernel: number("memory.kmem.usage_in_bytes"),
         swap: stat("total_swap"),
         limit_hits: number("memory.failcnt"),
-        oom_kills: files.get("memory.oom_control").and_then(|text| entry(text, "oom_kill")),
+        oom_kills: files
+            .get("memory.oom_control")
+            .and_then(|text| entry(text, "oom_kill")),
         ..Cgroup::default()
     };
     (found.usage.is_some() || found.anonymous.is_some()).then_some(found)
@@ -220,15 +234,25 @@ fn limit_of(text: &str) -> Option<u64> {
 
 /// The number behind a key at the beginning of a line.
 fn entry(text: &str, key: &str) -> Option<u64> {
-    let value = |line: &str| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok();
+    let value = |line: &str| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    };
     text.lines().find_map(value)
 }
 
 /// `some avg10=0.12 avg60=…`
 fn pressure(text: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix("some "))?;
-    let word = line.split(' ').find_map(|word| word.strip_prefix("avg10="))?;
-    word.parse().ok().filter(|share: &f64| share.is_finite() && *share >= 0.0)
+    let word = line
+        .split(' ')
+        .find_map(|word| word.strip_prefix("avg10="))?;
+    word.parse()
+        .ok()
+        .filter(|share: &f64| share.is_finite() && *share >= 0.0)
 }
 
 #[cfg(test)]

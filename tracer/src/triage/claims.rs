@@ -45,7 +45,9 @@ impl Claims {
     /// Those that reach into the range.
     pub fn within(&self, start: u64, end: u64) -> impl Iterator<Item = &Claim> {
         let at = self.0.partition_point(|claim| claim.end <= start);
-        self.0[at..].iter().take_while(move |claim| claim.start < end)
+        self.0[at..]
+            .iter()
+            .take_while(move |claim| claim.start < end)
     }
 
     pub fn at(&self, address: u64) -> Option<&Claim> {
@@ -66,7 +68,10 @@ mod tests {
         claims.add(20, 30, Kind::JavaHeap, false);
         claims.add(10, 40, Kind::Metaspace, true);
         claims.add(25, 28, Kind::Cds, false);
-        let found: Vec<_> = claims.within(0, 100).map(|claim| (claim.start, claim.end)).collect();
+        let found: Vec<_> = claims
+            .within(0, 100)
+            .map(|claim| (claim.start, claim.end))
+            .collect();
         assert_eq!(found, [(10, 20), (20, 30), (30, 40)]);
         assert_eq!(claims.at(29).map(|claim| claim.kind), Some(Kind::JavaHeap));
         assert_eq!(claims.at(40), None);

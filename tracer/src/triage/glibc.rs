@@ -30,6 +30,8 @@ const PAGE: u64 = 4096;
 /// Low bits of a block's size: in use, mapped, of another arena.
 const FLAGS: u64 = 7;
 const IS_MAPPED: u64 = 2;
+/// Two words before each block.
+const HEADER: u64 = 16;
 
 /// Where things are in a `malloc_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +113,9 @@ impl State {
         for index in 0..BINS {
             let (own, links) = (self.bin(index), self.links(index));
             let is_empty = links == (own, own);
-            let is_list = [links.0, links.1].iter().all(|&link| link != 0 && link != own && link.is_multiple_of(8));
+            let is_list = [links.0, links.1]
+                .iter()
+                .all(|&link| link != 0 && link != own && link.is_multiple_of(8));
             if !is_empty && !is_list {
                 return false;
             }
@@ -150,7 +154,10 @@ impl Glibc {
                         continue;
                     }
                     // The bins alone fit each layout, at another address: the list of arenas tells which is the right one.
-                    let found = Glibc { main: address, layout };
+                    let found = Glibc {
+                        main: address,
+                        layout,
+                    };
                     if found.states(memory).is_some() {
                         return Some(found);
                     }
@@ -186,7 +193,11 @@ impl Glibc {
         let states = self.states(memory).unwrap_or_default();
         let seen: HashSet<u64> = states.iter().map(|state| state.address).collect();
         let known = |address: &u64| seen.contains(address);
-        let heaps: Vec<u64> = heaps.iter().copied().filter(|&heap| is_heap(memory, heap, known)).collect();
+        let heaps: Vec<u64> = heaps
+            .iter()
+            .copied()
+            .filter(|&heap| is_heap(memory, heap, known))
+            .collect();
         let mut walk = Walk {
             memory,
             resident,
@@ -263,7 +274,10 @@ impl<M: Memory> Walk<'_, M> {
         let (mut block, _) = state.links(index);
         let mut before = own;
         while block != own {
-            let links = self.next().then(|| self.memory.read_vec(block, 32).ok()).flatten();
+            let links = self
+                .next()
+                .then(|| self.memory.read_vec(block, 32).ok())
+                .flatten();
             // A block that does not point back has just gone, or is none.
             let Some(links) = links.filter(|links| word(links, 24) == before) else {
                 arena.partial = true;
@@ -279,8 +293,12 @@ impl<M: Memory> Walk<'_, M> {
     fn fast_bin(&mut self, arena: &mut Arena, first: u64) {
         let mut block = first;
         while block != 0 {
-            let read = (self.next() && block.is_multiple_of(16)).then(|| self.memory.read_vec(block, 32).ok());
-            let Some(bytes) = read.flatten().filter(|bytes| word(bytes, 8) & !FLAGS <= 256) else {
+            let read = (self.next() && block.is_multiple_of(16))
+                .then(|| self.memory.read_vec(block, 32).ok());
+            let Some(bytes) = read
+                .flatten()
+                .filter(|bytes| word(bytes, 8) & !FLAGS <= 256)
+            else {
                 arena.partial = true;
                 return;
             };
@@ -293,7 +311,7 @@ impl<M: Memory> Walk<'_, M> {
 
     fn next(&mut self) -> bool {
         self.left = self.left.saturating_sub(1);
-        self.left > 0 && (self.left % 1024 != 0 || Instant::now() < self.deadline)
+        self.left > 0 && (!self.left.is_multiple_of(1024) || Instant::now() < self.deadline)
     }
 
     /// One free block, whose first `used` bytes hold its links.
@@ -314,11 +332,18 @@ impl<M: Memory> Walk<'_, M> {
 
 /// The blocks that begin a mapping, one behind the other: each one's first page says that it is mapped, and how long. How
 /// many there are, and the bytes that they cover.
-pub fn large_blocks(memory: &impl Memory, start: u64, end: u64, first: Option<[u64; 2]>) -> (u64, u64) {
+pub fn large_blocks(
+    memory: &impl Memory,
+    start: u64,
+    end: u64,
+    first: Option<[u64; 2]>,
+) -> (u64, u64) {
     let (mut count, mut at, mut head) = (0, start, first);
     while let Some([before, size]) = head {
-        let length = size & !FLAGS;
-        let fits = before < PAGE && size & FLAGS == IS_MAPPED && length.is_multiple_of(PAGE) && length > 0;
+        // Since 2.43 the size is without the header, as that of other blocks is.
+        let length = (size & !FLAGS).checked_next_multiple_of(PAGE).unwrap_or(0);
+        let is_whole = length - (size & !FLAGS).min(length) <= HEADER;
+        let fits = before < PAGE && size & FLAGS == IS_MAPPED && is_whole && length > 0;
         if !fits || length > end - at || count >= 1 << 16 {
             break;
         }
@@ -337,16 +362,24 @@ fn head_at(memory: &impl Memory, address: u64) -> Option<[u64; 2]> {
 
 /// The first two words at each of `addresses`.
 pub fn heads(memory: &impl Memory, addresses: &[u64]) -> Vec<Option<[u64; 2]>> {
-    let pieces: Vec<Piece> = addresses.iter().map(|&address| Piece { address, len: 16 }).collect();
+    let pieces: Vec<Piece> = addresses
+        .iter()
+        .map(|&address| Piece { address, len: 16 })
+        .collect();
     let mut bytes = vec![0; 16 * pieces.len()];
     let read = memory.read_many(&pieces, &mut bytes);
-    let head = |(index, read): (usize, bool)| read.then(|| [word(&bytes, 16 * index), word(&bytes, 16 * index + 8)]);
+    let head = |(index, read): (usize, bool)| {
+        read.then(|| [word(&bytes, 16 * index), word(&bytes, 16 * index + 8)])
+    };
     read.into_iter().enumerate().map(head).collect()
 }
 
 /// The word at `offset`, 0 beyond the end.
 fn word(bytes: &[u8], offset: usize) -> u64 {
-    bytes.get(offset..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u64::from_le_bytes(*word))
+    bytes
+        .get(offset..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 #[cfg(test)]

@@ -23,7 +23,10 @@ pub fn changes(looks: &[Summary]) -> Vec<Change> {
     if looks.len() < 2 || seconds <= 0.0 {
         return Vec::new();
     }
-    let mut kinds: Vec<Kind> = [first, last].iter().flat_map(|look| look.owners.iter().map(|owner| owner.kind)).collect();
+    let mut kinds: Vec<Kind> = [first, last]
+        .iter()
+        .flat_map(|look| look.owners.iter().map(|owner| owner.kind))
+        .collect();
     kinds.sort();
     kinds.dedup();
     let mut changes: Vec<Change> = kinds
@@ -44,7 +47,10 @@ pub fn changes(looks: &[Summary]) -> Vec<Change> {
 
 /// Resident bytes of one owner.
 pub fn resident(look: &Summary, kind: Kind) -> u64 {
-    look.owners.iter().find(|owner| owner.kind == kind).map_or(0, |owner| owner.resident)
+    look.owners
+        .iter()
+        .find(|owner| owner.kind == kind)
+        .map_or(0, |owner| owner.resident)
 }
 
 pub fn difference(new: u64, old: u64) -> i64 {

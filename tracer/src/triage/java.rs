@@ -62,7 +62,8 @@ impl<M: Memory> Places<'_, M> {
 
     /// The same, not null.
     fn pointer(&self, object: u64, class: &str, field: &str) -> Option<u64> {
-        self.word(object, class, field).filter(|&pointer| pointer != 0)
+        self.word(object, class, field)
+            .filter(|&pointer| pointer != 0)
     }
 
     /// Where an embedded object begins.
@@ -108,7 +109,10 @@ impl Described {
         claim(&mut jvm.heap, &places, claims);
         if let Ok(layout) = &self.layout {
             code_heaps(&places, layout, claims);
-            jvm.java_threads = layout.threads.as_ref().and_then(|threads| stacks(&places, threads, claims));
+            jvm.java_threads = layout
+                .threads
+                .as_ref()
+                .and_then(|threads| stacks(&places, threads, claims));
             let classes = classes::walk(&places, layout);
             if let Some(classes) = classes {
                 classes.claim(mappings, &flags, layout.release, claims);
@@ -126,7 +130,9 @@ impl Described {
             structs: &self.structs,
             memory,
         };
-        let start = places.value("PerfMemory", "_start").filter(|&start| start != 0)?;
+        let start = places
+            .value("PerfMemory", "_start")
+            .filter(|&start| start != 0)?;
         let end = places.value("PerfMemory", "_end")?;
         (start < end).then_some((start, end))
     }
@@ -152,7 +158,9 @@ impl Described {
 /// The ranges that do not depend on the layout of objects.
 fn claim<M: Memory>(found: &mut Heap, places: &Places<'_, M>, claims: &mut Claims) {
     let mut add = |range: Option<(u64, u64)>, kind| {
-        if let Some((start, end)) = range.filter(|&(start, end)| start < end && end - start < MAX_RANGE) {
+        if let Some((start, end)) =
+            range.filter(|&(start, end)| start < end && end - start < MAX_RANGE)
+        {
             claims.add(start, end, kind, false);
         }
     };
@@ -163,30 +171,53 @@ fn claim<M: Memory>(found: &mut Heap, places: &Places<'_, M>, claims: &mut Claim
         let (low, high) = (places.value(class, low)?, places.value(class, high)?);
         (low != 0).then_some((low, high))
     };
-    add(pair("CodeCache", "_low_bound", "_high_bound"), Kind::CodeCache);
-    add(pair("MetaspaceObj", "_shared_metaspace_base", "_shared_metaspace_top"), Kind::Cds);
+    add(
+        pair("CodeCache", "_low_bound", "_high_bound"),
+        Kind::CodeCache,
+    );
+    add(
+        pair(
+            "MetaspaceObj",
+            "_shared_metaspace_base",
+            "_shared_metaspace_top",
+        ),
+        Kind::Cds,
+    );
     add(pair("PerfMemory", "_start", "_end"), Kind::JvmData);
     add(heap::card_table(places), Kind::CollectorTables);
 }
 
 /// The maps of the code heaps' segments lie apart from the code.
-fn code_heaps<M: Memory>(places: &Places<'_, M>, layout: &VmLayout, claims: &mut Claims) -> Option<()> {
+fn code_heaps<M: Memory>(
+    places: &Places<'_, M>,
+    layout: &VmLayout,
+    claims: &mut Claims,
+) -> Option<()> {
     let memory = places.memory;
     let cache = &layout.code_cache;
     let heaps: Vec<u64> = match cache.heaps {
         Heaps::One(address) => vec![memory.read_u64(address).ok()?],
         Heaps::Array { address, len, data } => {
             let array = memory.read_u64(address).ok()?;
-            let len = memory.read_u32(array.checked_add(len)?).ok()?.min(MAX_CODE_HEAPS);
+            let len = memory
+                .read_u32(array.checked_add(len)?)
+                .ok()?
+                .min(MAX_CODE_HEAPS);
             let data = memory.read_u64(array.checked_add(data)?).ok()?;
-            (0..u64::from(len)).filter_map(|index| memory.read_u64(data.checked_add(8 * index)?).ok()).collect()
+            (0..u64::from(len))
+                .filter_map(|index| memory.read_u64(data.checked_add(8 * index)?).ok())
+                .collect()
         }
     };
     for heap in heaps {
         for space in [cache.memory, cache.segmap] {
             let space = heap.checked_add(space)?;
-            let low = memory.read_u64(space.checked_add(cache.space_low_boundary)?).ok()?;
-            let high = memory.read_u64(space.checked_add(cache.space_high_boundary)?).ok()?;
+            let low = memory
+                .read_u64(space.checked_add(cache.space_low_boundary)?)
+                .ok()?;
+            let high = memory
+                .read_u64(space.checked_add(cache.space_high_boundary)?)
+                .ok()?;
             if low != 0 && low < high && high - low < MAX_RANGE {
                 claims.add(low, high, Kind::CodeCache, false);
             }
@@ -196,15 +227,23 @@ fn code_heaps<M: Memory>(places: &Places<'_, M>, layout: &VmLayout, claims: &mut
 }
 
 /// Claims the stacks of all Java threads; how many there are.
-fn stacks<M: Memory>(places: &Places<'_, M>, layout: &ThreadsLayout, claims: &mut Claims) -> Option<u64> {
+fn stacks<M: Memory>(
+    places: &Places<'_, M>,
+    layout: &ThreadsLayout,
+    claims: &mut Claims,
+) -> Option<u64> {
     let memory = places.memory;
     let threads = thread_list(memory, layout)?;
-    let class = ["JavaThread", "Thread"].into_iter().find(|class| places.offset(class, "_stack_base").is_some())?;
+    let class = ["JavaThread", "Thread"]
+        .into_iter()
+        .find(|class| places.offset(class, "_stack_base").is_some())?;
     for &thread in &threads {
         let base = places.word(thread, class, "_stack_base");
         let size = places.word(thread, class, "_stack_size");
         // A thread that has just begun does not know its stack yet.
-        let (Some(base), Some(size)) = (base, size) else { continue };
+        let (Some(base), Some(size)) = (base, size) else {
+            continue;
+        };
         if (1..=1 << 32).contains(&size) && base > size {
             claims.add(base - size, base, Kind::JavaStacks, false);
         }
@@ -214,12 +253,20 @@ fn stacks<M: Memory>(places: &Places<'_, M>, layout: &ThreadsLayout, claims: &mu
 
 fn thread_list(memory: &impl Memory, layout: &ThreadsLayout) -> Option<Vec<u64>> {
     match layout.list {
-        ThreadList::Array { address, len, threads } => {
+        ThreadList::Array {
+            address,
+            len,
+            threads,
+        } => {
             let list = memory.read_u64(address).ok()?;
             let len = memory.read_u32(list.checked_add(len)?).ok()?;
             let first = memory.read_u64(list.checked_add(threads)?).ok()?;
             let entry = |index: u64| memory.read_u64(first.checked_add(8 * index)?).ok();
-            Some((0..u64::from(len).min(MAX_THREADS)).map_while(entry).collect())
+            Some(
+                (0..u64::from(len).min(MAX_THREADS))
+                    .map_while(entry)
+                    .collect(),
+            )
         }
         ThreadList::Linked { address, next } => {
             let mut thread = memory.read_u64(address).ok()?;

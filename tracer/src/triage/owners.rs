@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claims::Claim;
 use super::reading::Reading;
-use super::shape::{Shapes, Shape};
+use super::shape::{Shape, Shapes};
 use super::smaps::Mapping;
 
 /// Whose memory it is. In the order of the report where sizes are equal.
@@ -127,7 +127,11 @@ pub fn owners(reading: &Reading) -> Vec<Owner> {
     let mut views = Views::default();
     for mapping in &reading.mappings {
         let shape = shapes.next(mapping);
-        let pieces = pieces(mapping, shape, reading.claims.within(mapping.start, mapping.end));
+        let pieces = pieces(
+            mapping,
+            shape,
+            reading.claims.within(mapping.start, mapping.end),
+        );
         let residents = divide(mapping, &pieces, reading);
         for (piece, resident) in pieces.iter().zip(residents) {
             sums.add(mapping, piece, resident);
@@ -152,7 +156,11 @@ pub fn shared_pieces(reading: &Reading) -> Vec<(u64, u64)> {
         if mapping.rss == 0 {
             continue;
         }
-        let pieces = pieces(mapping, shape, reading.claims.within(mapping.start, mapping.end));
+        let pieces = pieces(
+            mapping,
+            shape,
+            reading.claims.within(mapping.start, mapping.end),
+        );
         let is_shared = pieces.iter().any(|piece| piece.kind != pieces[0].kind);
         if is_shared {
             wanted.extend(pieces.iter().map(|piece| (piece.start, piece.end)));
@@ -203,7 +211,9 @@ fn divide(mapping: &Mapping, pieces: &[Piece], reading: &Reading) -> Vec<u64> {
         .iter()
         .map(|piece| {
             let told = reading.pieces.get(&(piece.start, piece.end)).copied();
-            let part = told.unwrap_or_else(|| share(mapping.rss, piece, mapping)).min(left);
+            let part = told
+                .unwrap_or_else(|| share(mapping.rss, piece, mapping))
+                .min(left);
             left -= part;
             part
         })
@@ -285,12 +295,15 @@ impl Sums {
     }
 }
 
+/// Device and inode.
+type FileKey = ((u32, u32), u64);
+
 /// Mappings of the files that are the Java heap. Up to JDK 20, and without generations up to 23, ZGC maps its heap three
 /// times; a page that was used through two of them is in RSS twice. Its share in Pss is a half each time.
 #[derive(Default)]
 struct Views {
     /// By file: what is mapped of it so far, ascending.
-    files: BTreeMap<((u32, u32), u64), Vec<(u64, u64)>>,
+    files: BTreeMap<FileKey, Vec<(u64, u64)>>,
     rss: u64,
     pss: u64,
     /// Mapped although mapped before.
@@ -302,7 +315,10 @@ impl Views {
         self.rss += mapping.rss;
         self.pss += mapping.pss;
         let (from, to) = (mapping.offset, mapping.offset.saturating_add(mapping.len()));
-        let extents = self.files.entry((mapping.device, mapping.inode)).or_default();
+        let extents = self
+            .files
+            .entry((mapping.device, mapping.inode))
+            .or_default();
         let overlap = |&(start, end): &(u64, u64)| end.min(to).saturating_sub(start.max(from));
         let covered: u64 = extents.iter().map(overlap).sum();
         self.again += covered.min(mapping.len());

@@ -59,7 +59,9 @@ pub fn parse(bytes: &[u8]) -> Result<PerfData, NoPerfData> {
     let mut data = PerfData::default();
     let mut at = first.unwrap_or(bytes.len());
     for _ in 0..count.unwrap_or(0).min(MAX_ENTRIES) {
-        let Some(next) = reader.entry(at, &mut data) else { break };
+        let Some(next) = reader.entry(at, &mut data) else {
+            break;
+        };
         at = next;
     }
     Ok(data)
@@ -73,7 +75,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn word(&self, at: usize) -> Option<i32> {
         let bytes = *self.bytes.get(at..)?.first_chunk()?;
-        Some(if self.is_little { i32::from_le_bytes(bytes) } else { i32::from_be_bytes(bytes) })
+        Some(if self.is_little {
+            i32::from_le_bytes(bytes)
+        } else {
+            i32::from_be_bytes(bytes)
+        })
     }
 
     fn offset(&self, at: usize) -> Option<usize> {
@@ -93,12 +99,17 @@ impl Reader<'_> {
         match (*entry.get(12)?, elements) {
             (b'J', 0) => {
                 let bytes = *value.first_chunk()?;
-                let number = if self.is_little { i64::from_le_bytes(bytes) } else { i64::from_be_bytes(bytes) };
+                let number = if self.is_little {
+                    i64::from_le_bytes(bytes)
+                } else {
+                    i64::from_be_bytes(bytes)
+                };
                 data.numbers.insert(name, number);
             }
             (b'B', 1..) => {
                 let value = value.get(..elements.min(MAX_TEXT)).unwrap_or(value);
-                data.texts.insert(name, text(value, MAX_TEXT).unwrap_or_default());
+                data.texts
+                    .insert(name, text(value, MAX_TEXT).unwrap_or_default());
             }
             _ => {}
         }
@@ -109,7 +120,10 @@ impl Reader<'_> {
 /// The text up to its NUL, or to the end of what there is.
 fn text(bytes: &[u8], most: usize) -> Option<String> {
     let bytes = bytes.get(..most).unwrap_or(bytes);
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
     (end > 0).then(|| crate::target::text::printable(&bytes[..end]))
 }
 
@@ -124,7 +138,9 @@ impl PerfData {
 
     /// Ticks of the JVM's clock as seconds.
     fn seconds(&self, name: &str) -> Option<f64> {
-        let frequency = self.number("sun.os.hrt.frequency").filter(|&frequency| frequency > 0)?;
+        let frequency = self
+            .number("sun.os.hrt.frequency")
+            .filter(|&frequency| frequency > 0)?;
         Some(self.number(name)? as f64 / frequency as f64)
     }
 
@@ -134,7 +150,8 @@ impl PerfData {
 
     /// Loaded and not unloaded since.
     pub fn classes(&self) -> Option<u64> {
-        let loaded = self.number("java.cls.loadedClasses")? + self.number("java.cls.sharedLoadedClasses").unwrap_or(0);
+        let loaded = self.number("java.cls.loadedClasses")?
+            + self.number("java.cls.sharedLoadedClasses").unwrap_or(0);
         let unloaded = ["java.cls.unloadedClasses", "java.cls.sharedUnloadedClasses"];
         let unloaded: u64 = unloaded.iter().filter_map(|name| self.number(name)).sum();
         Some(loaded.saturating_sub(unloaded))
@@ -185,7 +202,11 @@ impl PerfData {
             let name = self.text(&format!("sun.gc.collector.{index}.name"));
             name.is_some_and(|name| is_full(*index, name))
         };
-        let full = (0..4).filter(is_full).filter_map(exit).max().filter(|&time| time > 0)?;
+        let full = (0..4)
+            .filter(is_full)
+            .filter_map(exit)
+            .max()
+            .filter(|&time| time > 0)?;
         if exit(0).is_some_and(|young| young > full) {
             return None;
         }

@@ -72,7 +72,9 @@ impl fmt::Display for Report {
                 writeln!(f, "  -> {line}")?;
             }
         }
-        let Some(last) = self.looks.last() else { return Ok(()) };
+        let Some(last) = self.looks.last() else {
+            return Ok(());
+        };
         heading(f, self, last)?;
         table(f, last, &self.growth)?;
         footing(f, last)?;
@@ -97,23 +99,45 @@ impl fmt::Display for Report {
 fn heading(f: &mut fmt::Formatter<'_>, report: &Report, last: &Summary) -> fmt::Result {
     let looks = match report.looks.len() {
         1 => "one look".to_owned(),
-        n => format!("{n} looks in {}", Seconds(last.seconds - report.looks[0].seconds)),
+        n => format!(
+            "{n} looks in {}",
+            Seconds(last.seconds - report.looks[0].seconds)
+        ),
     };
-    writeln!(f, "\n{} (pid {}), RSS {} by owner, {looks}:\n", report.target.comm, report.target.pid, Bytes(last.rss))?;
+    writeln!(
+        f,
+        "\n{} (pid {}), RSS {} by owner, {looks}:\n",
+        report.target.comm,
+        report.target.pid,
+        Bytes(last.rss)
+    )?;
     let again = resident(last, Kind::JavaHeapViews);
     if again > 0 {
-        writeln!(f, "ZGC maps its heap three times, so that RSS counts {} again: {} are taken.\n", Bytes(again), Bytes(last.rss - again))?;
+        writeln!(
+            f,
+            "ZGC maps its heap three times, so that RSS counts {} again: {} are taken.\n",
+            Bytes(again),
+            Bytes(last.rss - again)
+        )?;
     }
     Ok(())
 }
 
 fn table(f: &mut fmt::Formatter<'_>, last: &Summary, growth: &[Change]) -> fmt::Result {
-    writeln!(f, "{:>10}  {:>10}  {:>10}  {:>8}  {:>22}  OWNER", "RESIDENT", "COMMITTED", "RESERVED", "PIECES", "GROWTH")?;
+    writeln!(
+        f,
+        "{:>10}  {:>10}  {:>10}  {:>8}  {:>22}  OWNER",
+        "RESIDENT", "COMMITTED", "RESERVED", "PIECES", "GROWTH"
+    )?;
     for owner in &last.owners {
         let sign = if owner.guessed > 0 { "~" } else { "" };
         let change = growth.iter().find(|change| change.kind == owner.kind);
         let change = change.map_or(String::new(), |change| {
-            format!("{} ({}/s)", Delta(i128::from(change.bytes)), Delta(change.per_second as i128))
+            format!(
+                "{} ({}/s)",
+                Delta(i128::from(change.bytes)),
+                Delta(change.per_second as i128)
+            )
         });
         writeln!(
             f,
@@ -125,12 +149,20 @@ fn table(f: &mut fmt::Formatter<'_>, last: &Summary, growth: &[Change]) -> fmt::
             owner.kind.label()
         )?;
     }
-    writeln!(f, "{:>10}  {:48}          RSS: the sum of all, {} KiB", Bytes(last.rss).to_string(), "", Count(last.rss >> 10))
+    writeln!(
+        f,
+        "{:>10}  {:48}          RSS: the sum of all, {} KiB",
+        Bytes(last.rss).to_string(),
+        "",
+        Count(last.rss >> 10)
+    )
 }
 
 fn footing(f: &mut fmt::Formatter<'_>, last: &Summary) -> fmt::Result {
     match last.facts.rollup_rss {
-        Some(rollup) if rollup == last.rss => writeln!(f, "\nsmaps_rollup says the same to the kilobyte.")?,
+        Some(rollup) if rollup == last.rss => {
+            writeln!(f, "\nsmaps_rollup says the same to the kilobyte.")?
+        }
         Some(rollup) => writeln!(
             f,
             "\nsmaps_rollup, read right after, says {} KiB ({}): the process went on.",
@@ -142,33 +174,79 @@ fn footing(f: &mut fmt::Formatter<'_>, last: &Summary) -> fmt::Result {
     if last.owners.iter().any(|owner| owner.guessed > 0) {
         writeln!(f, "~ concluded from how mappings look.")?;
     }
-    writeln!(f, "not in RSS: swap {}, page tables {}", Bytes(last.facts.swap), Bytes(last.facts.page_tables))
+    writeln!(
+        f,
+        "not in RSS: swap {}, page tables {}",
+        Bytes(last.facts.swap),
+        Bytes(last.facts.page_tables)
+    )
 }
 
 fn java(f: &mut fmt::Formatter<'_>, jvm: &Jvm) -> fmt::Result {
     let unknown = "?".to_owned();
     let size = |bytes: Option<u64>| bytes.map_or(unknown.clone(), |bytes| Bytes(bytes).to_string());
-    write!(f, "\nJVM {}", jvm.version.as_deref().unwrap_or("of unknown version"))?;
-    writeln!(f, ", {} collector, heap {} in use of {} at most", jvm.collector.as_deref().unwrap_or("unknown"), size(jvm.heap.used), size(jvm.heap.max))?;
+    write!(
+        f,
+        "\nJVM {}",
+        jvm.version.as_deref().unwrap_or("of unknown version")
+    )?;
+    writeln!(
+        f,
+        ", {} collector, heap {} in use of {} at most",
+        jvm.collector.as_deref().unwrap_or("unknown"),
+        size(jvm.heap.used),
+        size(jvm.heap.max)
+    )?;
     if let Some(reason) = &jvm.unsupported {
         writeln!(f, "  its description of itself is not understood: {reason}")?;
     }
     for generation in &jvm.heap.generations {
-        writeln!(f, "  {}: {} used after the last collection, of {}", generation.name, Bytes(generation.used), Bytes(generation.capacity))?;
+        writeln!(
+            f,
+            "  {}: {} used after the last collection, of {}",
+            generation.name,
+            Bytes(generation.used),
+            Bytes(generation.capacity)
+        )?;
     }
     if let Some(left) = jvm.heap.old_after_full {
-        writeln!(f, "  the last collection was a full one, and left {} in the old generation", Bytes(left))?;
+        writeln!(
+            f,
+            "  the last collection was a full one, and left {} in the old generation",
+            Bytes(left)
+        )?;
     }
     for kind in jvm.collections.iter().filter(|kind| kind.count > 0) {
-        writeln!(f, "  {}: {} in {:.2} s", kind.name, Count(kind.count), kind.seconds)?;
+        writeln!(
+            f,
+            "  {}: {} in {:.2} s",
+            kind.name,
+            Count(kind.count),
+            kind.seconds
+        )?;
     }
     if let (Some(loaders), Some(classes)) = (jvm.class_loaders, jvm.classes) {
-        writeln!(f, "  {} class loaders, {} classes", Count(loaders), Count(classes))?;
+        writeln!(
+            f,
+            "  {} class loaders, {} classes",
+            Count(loaders),
+            Count(classes)
+        )?;
     }
     if let Some(direct) = jvm.direct.filter(|direct| direct.max > 0) {
-        writeln!(f, "  {} direct buffers hold {} of {}; they lie in malloc's memory", Count(direct.count), Bytes(direct.capacity), Bytes(direct.max))?;
+        writeln!(
+            f,
+            "  {} direct buffers hold {} of {}; they lie in malloc's memory",
+            Count(direct.count),
+            Bytes(direct.capacity),
+            Bytes(direct.max)
+        )?;
     }
-    let flags: Vec<String> = jvm.flags.iter().filter_map(|(name, value)| flag(name, *value)).collect();
+    let flags: Vec<String> = jvm
+        .flags
+        .iter()
+        .filter_map(|(name, value)| flag(name, *value))
+        .collect();
     writeln!(f, "  flags: {}", flags.join(", "))?;
     for (name, value) in &jvm.environment {
         writeln!(f, "  {name}={value}")?;
@@ -185,7 +263,10 @@ fn flag(name: &str, value: u64) -> Option<String> {
 fn malloc(f: &mut fmt::Formatter<'_>, malloc: &Malloc) -> fmt::Result {
     let name = malloc.name.as_deref().unwrap_or("unknown");
     if let Some(reason) = &malloc.unknown {
-        return writeln!(f, "\nallocator {name}: what is free inside is unknown ({reason})");
+        return writeln!(
+            f,
+            "\nallocator {name}: what is free inside is unknown ({reason})"
+        );
     }
     let system: u64 = malloc.arenas.iter().map(|arena| arena.system).sum();
     let at_least = if malloc.is_partial() { "at least " } else { "" };
@@ -198,7 +279,12 @@ fn malloc(f: &mut fmt::Formatter<'_>, malloc: &Malloc) -> fmt::Result {
         Bytes(malloc.free()),
         Bytes(malloc.releasable())
     )?;
-    writeln!(f, "  {} large blocks with mappings of their own, {}", Count(malloc.large_count), Bytes(malloc.large_bytes))
+    writeln!(
+        f,
+        "  {} large blocks with mappings of their own, {}",
+        Count(malloc.large_count),
+        Bytes(malloc.large_bytes)
+    )
 }
 
 fn cgroup(f: &mut fmt::Formatter<'_>, group: &Cgroup) -> fmt::Result {
@@ -207,9 +293,25 @@ fn cgroup(f: &mut fmt::Formatter<'_>, group: &Cgroup) -> fmt::Result {
         let left = limit.saturating_sub(group.usage.unwrap_or(0));
         format!("limit {}, {} left", Bytes(limit), Bytes(left))
     });
-    let view = if group.inside { ", as the target sees it" } else { "" };
-    writeln!(f, "\ncgroup v{} {}{view}: {} used, {limit}", group.version, group.path, size(group.usage))?;
-    let mut line = format!("  anonymous {}, page cache {}, shared {}, kernel {}", size(group.anonymous), size(group.file), size(group.shared), size(group.kernel));
+    let view = if group.inside {
+        ", as the target sees it"
+    } else {
+        ""
+    };
+    writeln!(
+        f,
+        "\ncgroup v{} {}{view}: {} used, {limit}",
+        group.version,
+        group.path,
+        size(group.usage)
+    )?;
+    let mut line = format!(
+        "  anonymous {}, page cache {}, shared {}, kernel {}",
+        size(group.anonymous),
+        size(group.file),
+        size(group.shared),
+        size(group.kernel)
+    );
     if let Some(pressure) = group.pressure {
         write!(line, ", pressure {pressure:.2} %")?;
     }
@@ -221,12 +323,34 @@ fn cgroup(f: &mut fmt::Formatter<'_>, group: &Cgroup) -> fmt::Result {
 
 fn tasks(f: &mut fmt::Formatter<'_>, last: &Summary) -> fmt::Result {
     let threads = &last.facts.threads;
-    let shown: Vec<String> = threads.patterns.iter().take(SHOWN).map(|pattern| format!("{} {}", Count(pattern.count), pattern.name)).collect();
-    writeln!(f, "\n{} threads: {}", Count(threads.count), shown.join(", "))?;
+    let shown: Vec<String> = threads
+        .patterns
+        .iter()
+        .take(SHOWN)
+        .map(|pattern| format!("{} {}", Count(pattern.count), pattern.name))
+        .collect();
+    writeln!(
+        f,
+        "\n{} threads: {}",
+        Count(threads.count),
+        shown.join(", ")
+    )?;
     if let Some(found) = &last.facts.descriptors {
-        let kinds: Vec<String> = found.kinds.iter().take(2 * SHOWN).map(|(kind, count)| format!("{} {kind}", Count(*count))).collect();
-        let limit = found.limit.map_or(String::new(), |limit| format!(" of {} allowed", Count(limit)));
-        writeln!(f, "{} descriptors{limit}: {}", Count(found.count), kinds.join(", "))?;
+        let kinds: Vec<String> = found
+            .kinds
+            .iter()
+            .take(2 * SHOWN)
+            .map(|(kind, count)| format!("{} {kind}", Count(*count)))
+            .collect();
+        let limit = found.limit.map_or(String::new(), |limit| {
+            format!(" of {} allowed", Count(limit))
+        });
+        writeln!(
+            f,
+            "{} descriptors{limit}: {}",
+            Count(found.count),
+            kinds.join(", ")
+        )?;
     }
     Ok(())
 }

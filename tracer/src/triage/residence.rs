@@ -31,11 +31,14 @@ impl Residence {
         let mut page = start / PAGE;
         let last = (end.div_ceil(PAGE)).min(page.saturating_add(MAX_PAGES));
         let mut present = 0;
-        let mut buffer = vec![0; 8 * BATCH.min(usize::try_from(last.saturating_sub(page)).unwrap_or(BATCH))];
+        let mut buffer =
+            vec![0; 8 * BATCH.min(usize::try_from(last.saturating_sub(page)).unwrap_or(BATCH))];
         while page < last {
             let pages = (last - page).min(BATCH as u64);
             let bytes = &mut buffer[..8 * pages as usize];
-            let Some(offset) = page.checked_mul(8) else { break };
+            let Some(offset) = page.checked_mul(8) else {
+                break;
+            };
             if self.0.read_exact_at(bytes, offset).is_err() {
                 break;
             }

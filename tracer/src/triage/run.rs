@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::{ask, growth};
 use super::read::Looker;
 use super::reading::Summary;
 use super::report::{Asked, Report, SCHEMA, Target};
 use super::verdict::verdict;
+use super::{ask, growth};
 use crate::cli;
 use crate::exit::{self, Exit, Refusal, TargetEnded};
 use crate::run::signals::{Request, Signals};
@@ -25,7 +25,10 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// # Errors
 /// The process is not there, may not be read, or ends before the first look; stdout fails.
 pub fn run(args: &cli::Triage) -> anyhow::Result<Exit> {
-    let pid = args.target.given().ok_or_else(|| exit::Usage("no process given: offheap triage <PID>".to_owned()))?;
+    let pid = args
+        .target
+        .given()
+        .ok_or_else(|| exit::Usage("no process given: offheap triage <PID>".to_owned()))?;
     let process = Process::open(pid)?;
     let mut looker = Looker::new(&process);
     let mut looks = vec![look(&mut looker, pid)?];
@@ -52,16 +55,20 @@ pub fn run(args: &cli::Triage) -> anyhow::Result<Exit> {
 fn look(looker: &mut Looker<'_>, pid: Pid) -> anyhow::Result<Summary> {
     match looker.look() {
         Ok(reading) => Ok(Summary::of(&reading)),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => Err(TargetEnded {
-            pid,
-            how: "ended before it could be read",
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => {
+            Err(TargetEnded {
+                pid,
+                how: "ended before it could be read",
+            }
+            .into())
         }
-        .into()),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(Refusal::Unsupported {
-            what: format!("process {pid} may not be read ({error})"),
-            remedy: "run offheap as root or as the user of the process".to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(Refusal::Unsupported {
+                what: format!("process {pid} may not be read ({error})"),
+                remedy: "run offheap as root or as the user of the process".to_owned(),
+            }
+            .into())
         }
-        .into()),
         Err(error) => Err(error).with_context(|| format!("cannot read /proc/{pid}")),
     }
 }
@@ -123,8 +130,16 @@ fn report(process: &Process, looks: Vec<Summary>, asked: Asked) -> Report {
         target: Target {
             pid: process.pid.0,
             comm: process.comm.clone(),
-            cmdline: process.cmdline.iter().map(|word| text::printable(word.as_bytes())).take(64).collect(),
-            container: process.container.as_ref().map(|container| format!("{}:{}", container.runtime, container.id)),
+            cmdline: process
+                .cmdline
+                .iter()
+                .map(|word| text::printable(word.as_bytes()))
+                .take(64)
+                .collect(),
+            container: process
+                .container
+                .as_ref()
+                .map(|container| format!("{}:{}", container.runtime, container.id)),
         },
         verdict: verdict(process.pid.0, &looks),
         growth: growth::changes(&looks),

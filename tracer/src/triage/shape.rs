@@ -111,7 +111,13 @@ impl<'a> Shapes<'a> {
         if self.code.contains(&(mapping.device, mapping.inode)) || is_library(file) {
             return sure(Kind::Libraries);
         }
-        let shared = ["/memfd:", "/SYSV", "/dev/shm/", "/dev/zero", "/anon_hugepage"];
+        let shared = [
+            "/memfd:",
+            "/SYSV",
+            "/dev/shm/",
+            "/dev/zero",
+            "/anon_hugepage",
+        ];
         if shared.iter().any(|prefix| name.starts_with(prefix)) {
             return sure(Kind::SharedMemory);
         }
@@ -156,7 +162,10 @@ impl<'a> Shapes<'a> {
         if self.is_table(mapping.len()) || self.mark_stacks.contains(&mapping.start) {
             return guess(Kind::CollectorTables);
         }
-        if self.guess_arenas && mapping.start.is_multiple_of(ARENA_HEAP) && mapping.len() <= ARENA_HEAP {
+        if self.guess_arenas
+            && mapping.start.is_multiple_of(ARENA_HEAP)
+            && mapping.len() <= ARENA_HEAP
+        {
             return guess(Kind::MallocArenas);
         }
         match self.before.filter(|before| before.end == mapping.start) {
@@ -183,13 +192,24 @@ impl<'a> Shapes<'a> {
 
 /// Used steps, and behind them what is reserved.
 fn mark_stacks(reading: &Reading) -> HashSet<u64> {
-    let collector = reading.facts.jvm.as_ref().and_then(|jvm| jvm.collector.as_deref());
-    let pairs = reading.mappings.windows(2).filter(|_| collector == Some("Z"));
+    let collector = reading
+        .facts
+        .jvm
+        .as_ref()
+        .and_then(|jvm| jvm.collector.as_deref());
+    let pairs = reading
+        .mappings
+        .windows(2)
+        .filter(|_| collector == Some("Z"));
     let found = pairs.filter(|pair| {
         let (used, rest) = (&pair[0], &pair[1]);
         let adjacent = used.end == rest.start && used.is_anonymous() && rest.is_anonymous();
         let length = used.len().saturating_add(rest.len());
-        adjacent && used.writable && !rest.is_accessible() && MARK_STACKS.contains(&length) && used.len().is_multiple_of(MARK_STACK_STEP)
+        adjacent
+            && used.writable
+            && !rest.is_accessible()
+            && MARK_STACKS.contains(&length)
+            && used.len().is_multiple_of(MARK_STACK_STEP)
     });
     found.map(|pair| pair[0].start).collect()
 }

@@ -222,7 +222,10 @@ Rss:            99999999 kB
             panic!("{smaps:?}")
         };
         assert!(heap.is_anonymous() && heap.writable && !heap.executable && !heap.shared);
-        assert_eq!((heap.rss, heap.pss, heap.swap), (12 << 10, 8 << 10, 4 << 10));
+        assert_eq!(
+            (heap.rss, heap.pss, heap.swap),
+            (12 << 10, 8 << 10, 4 << 10)
+        );
         assert_eq!(&*code.name, "/opt/my jdk/lib/libjvm.so");
         assert!(code.executable && code.offset == 0x1000 && code.inode == 77);
         assert_eq!(code.rss, 0x20_0000);
@@ -234,7 +237,8 @@ Rss:            99999999 kB
     #[test]
     fn nonsense() {
         let long = "x".repeat(3 * MAX_LINE as usize);
-        let text = format!("Rss: 4 kB\n{TEXT}80000000-80010000 rw-p 0 0:0 0\nRss: 8 kB\n{long}\nzz\n");
+        let text =
+            format!("Rss: 4 kB\n{TEXT}80000000-80010000 rw-p 0 0:0 0\nRss: 8 kB\n{long}\nzz\n");
         let smaps = parse(text.as_bytes()).unwrap();
         assert_eq!(smaps, parse(TEXT.as_bytes()).unwrap());
     }

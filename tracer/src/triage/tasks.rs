@@ -46,7 +46,11 @@ pub fn patterns(names: impl Iterator<Item = String>) -> Vec<Pattern> {
         .map(|(name, count)| Pattern { name, count })
         .collect();
     patterns.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
-    let rest: u64 = patterns.iter().skip(MAX_PATTERNS).map(|pattern| pattern.count).sum();
+    let rest: u64 = patterns
+        .iter()
+        .skip(MAX_PATTERNS)
+        .map(|pattern| pattern.count)
+        .sum();
     patterns.truncate(MAX_PATTERNS);
     if rest > 0 {
         patterns.push(Pattern {
@@ -82,7 +86,9 @@ pub fn stack_pointer(process: &Process, tid: Tid) -> Option<u64> {
 fn parse_stack_pointer(line: &str) -> Option<u64> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let at = words.len().checked_sub(2).filter(|&at| at >= 1)?;
-    u64::from_str_radix(words[at].strip_prefix("0x")?, 16).ok().filter(|&sp| sp != 0)
+    u64::from_str_radix(words[at].strip_prefix("0x")?, 16)
+        .ok()
+        .filter(|&sp| sp != 0)
 }
 
 /// Open descriptors; None where they can't be listed.
@@ -96,7 +102,8 @@ pub fn descriptors(process: &Process) -> Option<Descriptors> {
             continue;
         }
         // One that was closed meanwhile has no target any more.
-        let kind = fs::read_link(entry.path()).map_or("closed", |target| kind(&target.to_string_lossy()));
+        let kind =
+            fs::read_link(entry.path()).map_or("closed", |target| kind(&target.to_string_lossy()));
         *found.kinds.entry(kind.to_owned()).or_default() += 1;
     }
     // Still alive after the listing by number: it was the listing of this process.
@@ -132,8 +139,15 @@ fn kind(target: &str) -> &'static str {
 
 fn limit(process: &Process) -> Option<u64> {
     let mut limits = String::new();
-    process.open_file("limits").ok()?.take(16 << 10).read_to_string(&mut limits).ok()?;
-    let rest = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    process
+        .open_file("limits")
+        .ok()?
+        .take(16 << 10)
+        .read_to_string(&mut limits)
+        .ok()?;
+    let rest = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
     rest.split_whitespace().next()?.parse().ok()
 }
 
@@ -163,10 +177,15 @@ pub fn environment(process: &Process) -> BTreeMap<String, String> {
     }
     let variable = |entry: &[u8]| {
         let at = entry.iter().position(|&byte| byte == b'=')?;
-        let name = VARIABLES.iter().find(|name| name.as_bytes() == &entry[..at])?;
+        let name = VARIABLES
+            .iter()
+            .find(|name| name.as_bytes() == &entry[..at])?;
         Some(((*name).to_owned(), text::printable(&entry[at + 1..])))
     };
-    bytes.split(|&byte| byte == 0).filter_map(variable).collect()
+    bytes
+        .split(|&byte| byte == 0)
+        .filter_map(variable)
+        .collect()
 }
 
 #[cfg(test)]
@@ -195,7 +214,10 @@ mod tests {
     fn stack_pointers() {
         let waiting = "202 0x7f0 0x80 0x0 0x0 0x0 0xffffffff 0x7ffc1000 0x7f0011223344\n";
         assert_eq!(parse_stack_pointer(waiting), Some(0x7ffc_1000));
-        assert_eq!(parse_stack_pointer("-1 0x7ffc2000 0x7f00"), Some(0x7ffc_2000));
+        assert_eq!(
+            parse_stack_pointer("-1 0x7ffc2000 0x7f00"),
+            Some(0x7ffc_2000)
+        );
         for other in ["running", "", "0x1", "-1 0x0 0x0", "1 x y"] {
             assert_eq!(parse_stack_pointer(other), None, "{other}");
         }

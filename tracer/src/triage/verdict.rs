@@ -97,7 +97,10 @@ pub(super) struct Looks<'a> {
 impl Looks<'_> {
     pub fn resident(&self, kinds: &[Kind]) -> Series {
         Series::of(self.all, |look| {
-            let owners = look.owners.iter().filter(|owner| kinds.contains(&owner.kind));
+            let owners = look
+                .owners
+                .iter()
+                .filter(|owner| kinds.contains(&owner.kind));
             owners.map(|owner| owner.resident).sum()
         })
     }
@@ -117,14 +120,22 @@ impl Looks<'_> {
 
     /// The JVM's heap has a known place, or there is no JVM: what is native is known.
     pub fn knows_heap(&self) -> bool {
-        let has_heap = self.last.owners.iter().any(|owner| owner.kind == Kind::JavaHeap);
+        let has_heap = self
+            .last
+            .owners
+            .iter()
+            .any(|owner| owner.kind == Kind::JavaHeap);
         self.last.facts.jvm.is_none() || has_heap
     }
 
     /// `+310 MiB, 10.3 MiB/s`
     pub fn rate(&self, gain: u64) -> String {
         let per_second = gain as f64 / self.seconds().max(0.001);
-        format!("{}, {}/s", Delta(i128::from(gain)), Bytes(per_second as u64))
+        format!(
+            "{}, {}/s",
+            Delta(i128::from(gain)),
+            Bytes(per_second as u64)
+        )
     }
 }
 
@@ -139,11 +150,24 @@ pub fn verdict(pid: u32, looks: &[Summary]) -> Vec<Finding> {
         last,
         least: LEAST.max(last.rss / PART),
     };
-    let mut findings = if looks.all.len() > 1 { growing::findings(&looks) } else { Vec::new() };
+    let mut findings = if looks.all.len() > 1 {
+        growing::findings(&looks)
+    } else {
+        Vec::new()
+    };
     let grows = !findings.is_empty();
     let seen: Vec<Cause> = findings.iter().map(|finding| finding.cause).collect();
-    findings.extend(standing::findings(&looks).into_iter().filter(|finding| !seen.contains(&finding.cause)));
-    findings.sort_by_key(|finding| (finding.cause != Cause::HeapFull, std::cmp::Reverse(finding.bytes)));
+    findings.extend(
+        standing::findings(&looks)
+            .into_iter()
+            .filter(|finding| !seen.contains(&finding.cause)),
+    );
+    findings.sort_by_key(|finding| {
+        (
+            finding.cause != Cause::HeapFull,
+            std::cmp::Reverse(finding.bytes),
+        )
+    });
     if looks.all.len() > 1 && !grows {
         findings.push(no_growth(&looks));
     } else if findings.is_empty() {
@@ -161,12 +185,25 @@ fn no_growth(looks: &Looks<'_>) -> Finding {
         Bytes(rss.last()),
         Delta(change)
     );
-    Finding::new(Cause::NoGrowth, 0, says).next(format!("offheap triage {} -d 10m   for slow growth", looks.pid))
+    Finding::new(Cause::NoGrowth, 0, says).next(format!(
+        "offheap triage {} -d 10m   for slow growth",
+        looks.pid
+    ))
 }
 
 fn nothing(looks: &Looks<'_>) -> Finding {
-    let largest: Vec<String> = looks.last.owners.iter().take(3).map(|owner| format!("{} {}", owner.kind.label(), Bytes(owner.resident))).collect();
-    let says = format!("RSS {}: {}. Nothing stands out; growth takes two looks.", Bytes(looks.last.rss), largest.join(", "));
+    let largest: Vec<String> = looks
+        .last
+        .owners
+        .iter()
+        .take(3)
+        .map(|owner| format!("{} {}", owner.kind.label(), Bytes(owner.resident)))
+        .collect();
+    let says = format!(
+        "RSS {}: {}. Nothing stands out; growth takes two looks.",
+        Bytes(looks.last.rss),
+        largest.join(", ")
+    );
     Finding::new(Cause::Nothing, 0, says).next(format!("offheap triage {} -d 30s", looks.pid))
 }
 

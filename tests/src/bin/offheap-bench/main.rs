@@ -12,6 +12,7 @@ mod stacks;
 mod stats;
 mod table;
 mod tracer;
+mod triage;
 mod unwind;
 
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ struct Bench {
     run: fn(usize) -> Result<()>,
 }
 
-const ALL: [Bench; 6] = [
+const ALL: [Bench; 7] = [
     Bench {
         name: "pairs",
         rounds: 9,
@@ -56,6 +57,11 @@ const ALL: [Bench; 6] = [
         name: "attach",
         rounds: 15,
         run: attach::run,
+    },
+    Bench {
+        name: "triage",
+        rounds: 15,
+        run: triage::run,
     },
 ];
 

@@ -6,19 +6,32 @@ const V2: &str = include_str!("../../../../fuzz/seeds/cgroup/v2");
 const V1: &str = include_str!("../../../../fuzz/seeds/cgroup/v1");
 
 fn files_of(seed: &str, names: &[&'static str]) -> Files {
-    names.iter().copied().zip(seed[1..].split('\0').map(str::to_owned)).collect()
+    names
+        .iter()
+        .copied()
+        .zip(seed[1..].split('\0').map(str::to_owned))
+        .collect()
 }
 
 /// Version 2: limit, usage, and what it consists of; shared memory is no page cache.
 #[test]
 fn version_two() {
     let found = judge(2, &files_of(V2, &FILES_V2)).unwrap();
-    assert_eq!((found.version, found.limit, found.usage), (2, Some(112 << 30), Some(110 << 30)));
+    assert_eq!(
+        (found.version, found.limit, found.usage),
+        (2, Some(112 << 30), Some(110 << 30))
+    );
     assert_eq!(found.high, None);
-    assert_eq!((found.anonymous, found.file), (Some(75 << 30), Some((35 << 30) - (100 << 20))));
+    assert_eq!(
+        (found.anonymous, found.file),
+        (Some(75 << 30), Some((35 << 30) - (100 << 20)))
+    );
     assert_eq!(found.inactive_file, Some(28 << 30));
     assert_eq!(found.kernel, Some(512 << 20));
-    assert_eq!((found.limit_hits, found.oom_kills, found.pressure), (Some(421), Some(0), Some(1.25)));
+    assert_eq!(
+        (found.limit_hits, found.oom_kills, found.pressure),
+        (Some(421), Some(0), Some(1.25))
+    );
 }
 
 /// Before 5.18 the kernel's memory is the sum of its parts.
@@ -47,7 +60,10 @@ fn version_one() {
 fn nothing() {
     for version in [1, 2] {
         assert_eq!(judge(version, &Files::new()), None);
-        let files = Files::from([("memory.stat", "anon".to_owned()), ("memory.max", "max".to_owned())]);
+        let files = Files::from([
+            ("memory.stat", "anon".to_owned()),
+            ("memory.max", "max".to_owned()),
+        ]);
         assert_eq!(judge(version, &files), None);
     }
 }
@@ -61,8 +77,13 @@ fn paths_and_mounts() {
     assert_eq!(path_of("nonsense\n1:\n", 2), None);
     let mounts = "31 24 0:26 /docker /sys/fs/cgroup/memory ro,nosuid shared:1 - cgroup cgroup rw,memory\n\
                   30 24 0:25 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n25 1 0:1 / /proc rw - proc proc rw\n";
-    let [mount] = &mounts_of(mounts, 1)[..] else { panic!() };
-    assert_eq!((mount.root.as_str(), mount.point.to_str()), ("/docker", Some("/sys/fs/cgroup/memory")));
+    let [mount] = &mounts_of(mounts, 1)[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (mount.root.as_str(), mount.point.to_str()),
+        ("/docker", Some("/sys/fs/cgroup/memory"))
+    );
     assert_eq!(mounts_of(mounts, 2).len(), 1);
 }
 
@@ -72,7 +93,8 @@ fn limits_above() {
     let top = tempfile::tempdir().unwrap();
     let inner = top.path().join("pod/container");
     std::fs::create_dir_all(&inner).unwrap();
-    let write = |folder: &Path, name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    let write =
+        |folder: &Path, name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write(&inner, "memory.current", "1000\n");
     write(&inner, "memory.max", "max\n");
     write(&top.path().join("pod"), "memory.max", "5000\n");
@@ -81,7 +103,10 @@ fn limits_above() {
         point: top.path().to_owned(),
     };
     let found = from_host(&mount, "/pod/container", 2).unwrap();
-    assert_eq!((found.usage, found.limit, found.path.as_str()), (Some(1000), Some(5000), "/pod/container"));
+    assert_eq!(
+        (found.usage, found.limit, found.path.as_str()),
+        (Some(1000), Some(5000), "/pod/container")
+    );
     assert_eq!(from_host(&mount, "/../pod/container", 2), None);
     assert_eq!(from_host(&mount, "/other", 2), None);
 }

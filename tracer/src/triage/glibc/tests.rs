@@ -39,6 +39,20 @@ fn free_memory() {
     assert_eq!((arenas, heaps.len()), (vec![expected], 0));
 }
 
+/// Without fast bins (2.43) the same bins belong to an arena that begins elsewhere: its own address in the ring tells.
+#[test]
+fn without_fast_bins() {
+    let (old, new) = (Layout::ALL[0], Layout::ALL[1]);
+    let mut image = IMAGE.to_vec();
+    let begin = 0x100 + old.bins() - new.bins();
+    put(&mut image, begin + new.next(), BASE + begin as u64);
+    let memory = memory(&image);
+    let found = Glibc::find(&memory, &[(BASE, image.clone())]).unwrap();
+    assert_eq!((found.main, found.layout), (BASE + begin as u64, new));
+    let arena = &found.read(&memory, &[], &all).arenas[0];
+    assert_eq!((arena.free, arena.partial), (0x1800 + 0x1000, false));
+}
+
 /// Large free blocks give back their whole pages, as far as they are resident.
 #[test]
 fn whole_pages() {
@@ -58,7 +72,7 @@ fn broken_lists() {
         (0x1010, BASE + 0x1000),
         (0x1010, 0xdead_beef_0000),
         (0x1018, 0x1234),
-        (0x1008, u64::MAX & !7),
+        (0x1008, !7),
         (0x2910, 0x33),
     ] {
         let mut image = IMAGE.to_vec();
@@ -75,7 +89,9 @@ fn broken_lists() {
 #[test]
 fn heaps() {
     let mut memory = memory(IMAGE);
-    let info = |arena: u64, size: u64, accessible: u64| [arena, 0, size, accessible].map(u64::to_le_bytes).concat();
+    let info = |arena: u64, size: u64, accessible: u64| {
+        [arena, 0, size, accessible].map(u64::to_le_bytes).concat()
+    };
     let [good, other, large] = [1, 2, 3].map(|index| index * ARENA_HEAP);
     memory.put(good, &info(BASE + 0x100, 0x21000, 0x21000));
     memory.put(other, &info(0x4444, 0x21000, 0x21000));
@@ -91,15 +107,35 @@ fn mapped_blocks() {
     let mut memory = RecordedMemory::default();
     let start = 0x70_0000;
     memory.put(start, &[0; 0x6000]);
-    let mut block = |at: u64, size: u64| memory.put(start + at, &[[0; 8], size.to_le_bytes()].concat());
+    let mut block =
+        |at: u64, size: u64| memory.put(start + at, &[[0; 8], size.to_le_bytes()].concat());
     block(0, 0x2000 | 2);
     block(0x2000, 0x3000 | 2);
     block(0x5000, 0x2000 | 2);
     let first = heads(&memory, &[start, 0x10])[0];
     // The third is longer than the mapping.
-    assert_eq!(large_blocks(&memory, start, start + 0x6000, first), (2, 0x5000));
+    assert_eq!(
+        large_blocks(&memory, start, start + 0x6000, first),
+        (2, 0x5000)
+    );
+    // As since glibc 2.43.
+    assert_eq!(
+        large_blocks(&memory, start, start + 0x1000, Some([0, 0xff0 | 2])),
+        (1, 0x1000)
+    );
+    assert_eq!(
+        large_blocks(&memory, start, start + 0x1000, Some([0, 0xfe0 | 2])),
+        (0, 0)
+    );
+    assert_eq!(
+        large_blocks(&memory, start, start + 0x1000, Some([0, !5])),
+        (0, 0)
+    );
     assert_eq!(large_blocks(&memory, start, start + 0x6000, None), (0, 0));
-    assert_eq!(large_blocks(&memory, start, start + 0x6000, Some([0, 0x2001])), (0, 0));
+    assert_eq!(
+        large_blocks(&memory, start, start + 0x6000, Some([0, 0x2001])),
+        (0, 0)
+    );
     assert_eq!(heads(&memory, &[0x10]), [None]);
 }
 
@@ -109,5 +145,8 @@ fn no_arena() {
     let data: Vec<u8> = (0..=255).cycle().take(0x4000).collect();
     let memory = memory(&data);
     assert_eq!(Glibc::find(&memory, &[(BASE, data)]), None);
-    assert_eq!(Glibc::find(&memory, &[(BASE, vec![0; 16]), (0, Vec::new())]), None);
+    assert_eq!(
+        Glibc::find(&memory, &[(BASE, vec![0; 16]), (0, Vec::new())]),
+        None
+    );
 }

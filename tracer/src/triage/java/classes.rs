@@ -57,11 +57,15 @@ pub(super) fn walk<M: Memory>(places: &Places<'_, M>, layout: &VmLayout) -> Opti
     let mut loader = places.value("ClassLoaderDataGraph", "_head")?;
     let mut classes = Classes::default();
     while loader != 0 {
-        if classes.loaders >= MAX_LOADERS || !classes.loader(places.memory, layout, &offsets, loader) {
+        if classes.loaders >= MAX_LOADERS
+            || !classes.loader(places.memory, layout, &offsets, loader)
+        {
             classes.partial = true;
             break;
         }
-        let next = loader.checked_add(offsets.next_loader).and_then(|at| places.memory.read_u64(at).ok());
+        let next = loader
+            .checked_add(offsets.next_loader)
+            .and_then(|at| places.memory.read_u64(at).ok());
         let Some(next) = next else {
             classes.partial = true;
             break;
@@ -72,20 +76,42 @@ pub(super) fn walk<M: Memory>(places: &Places<'_, M>, layout: &VmLayout) -> Opti
 }
 
 impl Classes {
-    fn loader(&mut self, memory: &impl Memory, layout: &VmLayout, offsets: &Offsets, loader: u64) -> bool {
+    fn loader(
+        &mut self,
+        memory: &impl Memory,
+        layout: &VmLayout,
+        offsets: &Offsets,
+        loader: u64,
+    ) -> bool {
         self.loaders += 1;
-        let Some(mut klass) = loader.checked_add(offsets.klasses).and_then(|at| memory.read_u64(at).ok()) else {
+        let Some(mut klass) = loader
+            .checked_add(offsets.klasses)
+            .and_then(|at| memory.read_u64(at).ok())
+        else {
             return false;
         };
-        let ends = [offsets.next_klass, offsets.layout_helper, offsets.name, offsets.constants].map(|offset| offset + 8);
+        let ends = [
+            offsets.next_klass,
+            offsets.layout_helper,
+            offsets.name,
+            offsets.constants,
+        ]
+        .map(|offset| offset + 8);
         let len = ends.into_iter().max().unwrap_or(0);
         if len > MAX_KLASS {
             return false;
         }
         while klass != 0 {
-            let bytes = (self.count < MAX_CLASSES).then(|| memory.read_vec(klass, len as usize).ok()).flatten();
+            let bytes = (self.count < MAX_CLASSES)
+                .then(|| memory.read_vec(klass, len as usize).ok())
+                .flatten();
             let Some(bytes) = bytes else { return false };
-            let word = |offset: u64| bytes.get(offset as usize..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u64::from_le_bytes(*word));
+            let word = |offset: u64| {
+                bytes
+                    .get(offset as usize..)
+                    .and_then(|rest| rest.first_chunk())
+                    .map_or(0, |word| u64::from_le_bytes(*word))
+            };
             self.count += 1;
             self.klasses.insert(klass / GRANULE, klass);
             // That of an array is negative; it has no constants.
@@ -102,7 +128,13 @@ impl Classes {
     }
 
     /// Claims what metadata lies in: the class space, and the chunks or mappings of metaspace.
-    pub(super) fn claim(&self, mappings: &[Mapping], flags: &Flags, release: u32, claims: &mut Claims) {
+    pub(super) fn claim(
+        &self,
+        mappings: &[Mapping],
+        flags: &Flags,
+        release: u32,
+        claims: &mut Claims,
+    ) {
         let is_narrow = flags.get("UseCompressedClassPointers") != Some(&0);
         // What is in the archive is there.
         let outside = |address: &&u64| claims.at(**address).is_none();
@@ -110,15 +142,27 @@ impl Classes {
         let pools: Vec<u64> = self.pools.values().filter(outside).copied().collect();
         match (klasses.first(), klasses.last()) {
             (Some(low), Some(high)) if is_narrow => {
-                let size = flags.get("CompressedClassSpaceSize").copied().unwrap_or(1 << 30);
+                let size = flags
+                    .get("CompressedClassSpaceSize")
+                    .copied()
+                    .unwrap_or(1 << 30);
                 let start = low & !(ROOT_CHUNK - 1);
                 if let Some(end) = run_end(mappings, *high) {
-                    claims.add(start, end.min(start.saturating_add(size)), Kind::ClassSpace, false);
+                    claims.add(
+                        start,
+                        end.min(start.saturating_add(size)),
+                        Kind::ClassSpace,
+                        false,
+                    );
                 }
             }
-            _ => klasses.iter().for_each(|&klass| space(klass, mappings, release, claims)),
+            _ => klasses
+                .iter()
+                .for_each(|&klass| space(klass, mappings, release, claims)),
         }
-        pools.iter().for_each(|&pool| space(pool, mappings, release, claims));
+        pools
+            .iter()
+            .for_each(|&pool| space(pool, mappings, release, claims));
     }
 }
 
@@ -135,14 +179,22 @@ fn space(address: u64, mappings: &[Mapping], release: u32, claims: &mut Claims) 
         }
     };
     let at = mappings.partition_point(|mapping| mapping.end <= from);
-    for mapping in mappings[at..].iter().take_while(|mapping| mapping.start < to) {
+    for mapping in mappings[at..]
+        .iter()
+        .take_while(|mapping| mapping.start < to)
+    {
         if !mapping.is_anonymous() {
             continue;
         }
         if release < 16 && mapping.is_accessible() {
             claims.add(mapping.start, mapping.end, Kind::Metaspace, false);
         } else if release >= 16 {
-            claims.add(mapping.start.max(from), mapping.end.min(to), Kind::Metaspace, false);
+            claims.add(
+                mapping.start.max(from),
+                mapping.end.min(to),
+                Kind::Metaspace,
+                false,
+            );
         }
     }
 }
@@ -151,8 +203,13 @@ fn space(address: u64, mappings: &[Mapping], release: u32, claims: &mut Claims) 
 fn run_end(mappings: &[Mapping], address: u64) -> Option<u64> {
     let at = mappings.partition_point(|mapping| mapping.end <= address);
     let mut end = None;
-    for mapping in mappings.get(at..)?.iter().filter(|mapping| mapping.is_anonymous()) {
-        if end.is_some_and(|end| end != mapping.start) || (end.is_none() && mapping.start > address) {
+    for mapping in mappings
+        .get(at..)?
+        .iter()
+        .filter(|mapping| mapping.is_anonymous())
+    {
+        if end.is_some_and(|end| end != mapping.start) || (end.is_none() && mapping.start > address)
+        {
             break;
         }
         end = Some(mapping.end);
@@ -162,10 +219,15 @@ fn run_end(mappings: &[Mapping], address: u64) -> Option<u64> {
 
 fn is_bits(memory: &impl Memory, layout: &VmLayout, symbol: u64) -> bool {
     let mut length = [0; 2];
-    let Some(at) = symbol.checked_add(layout.method.symbol_length) else { return false };
-    if memory.read(at, &mut length).is_err() || usize::from(u16::from_le_bytes(length)) != BITS.len() {
+    let Some(at) = symbol.checked_add(layout.method.symbol_length) else {
+        return false;
+    };
+    if memory.read(at, &mut length).is_err()
+        || usize::from(u16::from_le_bytes(length)) != BITS.len()
+    {
         return false;
     }
     let body = symbol.checked_add(layout.method.symbol_body);
-    body.and_then(|at| memory.read_vec(at, BITS.len()).ok()).is_some_and(|body| body == BITS)
+    body.and_then(|at| memory.read_vec(at, BITS.len()).ok())
+        .is_some_and(|body| body == BITS)
 }

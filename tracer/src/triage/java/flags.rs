@@ -37,9 +37,17 @@ const BOOLEANS: [&str; 12] = [
 
 /// The flags in [`SIZES`] and [`BOOLEANS`] that this JVM has.
 pub(super) fn read<M: Memory>(places: &Places<'_, M>) -> Option<Flags> {
-    let class = ["JVMFlag", "Flag"].into_iter().find(|class| places.structs.size(class).is_some())?;
-    let stride = places.structs.size(class).filter(|stride| (8..=256).contains(stride))?;
-    let (name, address) = (places.offset(class, "_name")?, places.offset(class, "_addr")?);
+    let class = ["JVMFlag", "Flag"]
+        .into_iter()
+        .find(|class| places.structs.size(class).is_some())?;
+    let stride = places
+        .structs
+        .size(class)
+        .filter(|stride| (8..=256).contains(stride))?;
+    let (name, address) = (
+        places.offset(class, "_name")?,
+        places.offset(class, "_addr")?,
+    );
     let table = places.value(class, "flags")?;
     let count = places.value(class, "numFlags")?.min(MAX_FLAGS);
     let memory = PageCache::new(places.memory, PAGES);
@@ -48,7 +56,9 @@ pub(super) fn read<M: Memory>(places: &Places<'_, M>) -> Option<Flags> {
         let entry = table.checked_add(index * stride)?;
         let pointer = memory.read_u64(entry.checked_add(name)?).ok()?;
         // The table ends with an entry without a name.
-        let Ok(name) = memory.read_name(pointer, MAX_NAME) else { continue };
+        let Ok(name) = memory.read_name(pointer, MAX_NAME) else {
+            continue;
+        };
         let (is_size, is_boolean) = (SIZES.contains(&&*name), BOOLEANS.contains(&&*name));
         if is_size || is_boolean {
             let value = memory.read_u64(entry.checked_add(address)?).ok()?;

@@ -6,15 +6,28 @@ use crate::triage::smaps;
 
 /// `smaps` of idle JVMs, recorded on Linux 6.18, with the sum of their `Rss` in KiB.
 const RECORDED: [(&str, &[u8], u64); 3] = [
-    ("11 G1", include_bytes!("../recorded/smaps-11-g1.gz"), 34_836),
+    (
+        "11 G1",
+        include_bytes!("../recorded/smaps-11-g1.gz"),
+        34_836,
+    ),
     ("17 Z", include_bytes!("../recorded/smaps-17-z.gz"), 31_456),
-    ("25 Serial", include_bytes!("../recorded/smaps-25-serial.gz"), 30_808),
+    (
+        "25 Serial",
+        include_bytes!("../recorded/smaps-25-serial.gz"),
+        30_808,
+    ),
 ];
 
 fn recorded(name: &str) -> Reading {
-    let (_, bytes, _) = RECORDED.iter().find(|(recorded, ..)| *recorded == name).unwrap();
+    let (_, bytes, _) = RECORDED
+        .iter()
+        .find(|(recorded, ..)| *recorded == name)
+        .unwrap();
     let mut text = Vec::new();
-    flate2::read::GzDecoder::new(*bytes).read_to_end(&mut text).unwrap();
+    flate2::read::GzDecoder::new(*bytes)
+        .read_to_end(&mut text)
+        .unwrap();
     let mut reading = Reading {
         mappings: smaps::parse(&text[..]).unwrap().mappings,
         ..Reading::default()
@@ -25,7 +38,11 @@ fn recorded(name: &str) -> Reading {
 }
 
 fn of(owners: &[Owner], kind: Kind) -> Owner {
-    owners.iter().find(|owner| owner.kind == kind).unwrap_or_else(|| panic!("{kind:?} in {owners:#?}")).clone()
+    owners
+        .iter()
+        .find(|owner| owner.kind == kind)
+        .unwrap_or_else(|| panic!("{kind:?} in {owners:#?}"))
+        .clone()
 }
 
 /// The owners of recorded JVMs add up to the kernel's sum, by shapes alone and with any claims.
@@ -35,7 +52,9 @@ fn they_add_up() {
         let mut reading = recorded(name);
         assert_eq!(Summary::of(&reading).rss, kilobytes << 10, "{name}");
         reading.claims.add(0, 1 << 40, Kind::JavaHeap, false);
-        reading.claims.add(0x7000_0000_0000, 0x7f00_0000_0000, Kind::CodeCache, true);
+        reading
+            .claims
+            .add(0x7000_0000_0000, 0x7f00_0000_0000, Kind::CodeCache, true);
         assert_eq!(Summary::of(&reading).rss, kilobytes << 10, "{name}");
     }
 }
@@ -45,10 +64,18 @@ fn they_add_up() {
 fn by_shape() {
     let owners = owners(&recorded("25 Serial"));
     let arenas = of(&owners, Kind::MallocArenas);
-    assert!(arenas.count >= 10 && arenas.guessed == arenas.resident, "{arenas:?}");
+    assert!(
+        arenas.count >= 10 && arenas.guessed == arenas.resident,
+        "{arenas:?}"
+    );
     let stacks = of(&owners, Kind::OtherStacks);
     assert!(stacks.count >= 10 && stacks.guessed > 0, "{stacks:?}");
-    for kind in [Kind::Libraries, Kind::MappedFiles, Kind::JvmData, Kind::MallocMain] {
+    for kind in [
+        Kind::Libraries,
+        Kind::MappedFiles,
+        Kind::JvmData,
+        Kind::MallocMain,
+    ] {
         assert_eq!(of(&owners, kind).guessed, 0, "{kind:?}");
     }
     // The code cache, as nobody has told of it.
@@ -67,8 +94,14 @@ fn views_of_the_heap() {
         (view.rss, view.pss) = (400 << 10, 200 << 10);
     }
     let owners = owners(&reading);
-    let (heap, again) = (of(&owners, Kind::JavaHeap), of(&owners, Kind::JavaHeapViews));
-    assert_eq!((heap.resident, again.resident), ((568 + 400) << 10, 400 << 10));
+    let (heap, again) = (
+        of(&owners, Kind::JavaHeap),
+        of(&owners, Kind::JavaHeapViews),
+    );
+    assert_eq!(
+        (heap.resident, again.resident),
+        ((568 + 400) << 10, 400 << 10)
+    );
     assert_eq!((heap.committed, again.committed), (256 << 20, 512 << 20));
 }
 
@@ -77,22 +110,36 @@ fn views_of_the_heap() {
 fn shared_mappings() {
     let text = "10000-20000 rw-p 00000000 00:00 0 \nRss: 40 kB\n";
     let mut reading = Reading {
-        mappings: smaps::parse(BufReader::new(text.as_bytes())).unwrap().mappings,
+        mappings: smaps::parse(BufReader::new(text.as_bytes()))
+            .unwrap()
+            .mappings,
         ..Reading::default()
     };
     reading.claims.add(0x8000, 0x14000, Kind::JavaHeap, false);
-    reading.claims.add(0x14000, 0x18000, Kind::ClassSpace, false);
-    assert_eq!(shared_pieces(&reading), [(0x10000, 0x14000), (0x14000, 0x18000), (0x18000, 0x20000)]);
+    reading
+        .claims
+        .add(0x14000, 0x18000, Kind::ClassSpace, false);
+    assert_eq!(
+        shared_pieces(&reading),
+        [(0x10000, 0x14000), (0x14000, 0x18000), (0x18000, 0x20000)]
+    );
     for (heap, space, rest, expected) in [
         (16, 8, 16, [16, 8, 16]),
         // More than there was at the first look, and less.
         (16, 16, 32, [16, 16, 8]),
         (4, 0, 4, [4, 0, 36]),
     ] {
-        let pieces = [((0x10000, 0x14000), heap), ((0x14000, 0x18000), space), ((0x18000, 0x20000), rest)];
-        reading.pieces = pieces.map(|(range, kilobytes)| (range, kilobytes << 10)).into();
+        let pieces = [
+            ((0x10000, 0x14000), heap),
+            ((0x14000, 0x18000), space),
+            ((0x18000, 0x20000), rest),
+        ];
+        reading.pieces = pieces
+            .map(|(range, kilobytes)| (range, kilobytes << 10))
+            .into();
         let owners = owners(&reading);
-        let found = [Kind::JavaHeap, Kind::ClassSpace, Kind::Anonymous].map(|kind| of(&owners, kind).resident >> 10);
+        let found = [Kind::JavaHeap, Kind::ClassSpace, Kind::Anonymous]
+            .map(|kind| of(&owners, kind).resident >> 10);
         assert_eq!(found, expected);
     }
 }
@@ -110,5 +157,8 @@ fn tables() {
         ..Jvm::default()
     });
     let tables = of(&owners(&reading), Kind::CollectorTables);
-    assert_eq!((tables.committed, tables.guessed), ((8 << 20) + (512 << 10), tables.resident));
+    assert_eq!(
+        (tables.committed, tables.guessed),
+        ((8 << 20) + (512 << 10), tables.resident)
+    );
 }

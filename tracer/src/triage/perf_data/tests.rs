@@ -2,10 +2,22 @@ use super::*;
 
 /// Recorded after a few collections: the bytes that each JVM says it uses.
 const RECORDED: [(&str, &[u8]); 4] = [
-    ("11", include_bytes!("../../../../fuzz/seeds/perf_data/jdk-11")),
-    ("17", include_bytes!("../../../../fuzz/seeds/perf_data/jdk-17")),
-    ("21", include_bytes!("../../../../fuzz/seeds/perf_data/jdk-21")),
-    ("25", include_bytes!("../../../../fuzz/seeds/perf_data/jdk-25")),
+    (
+        "11",
+        include_bytes!("../../../../fuzz/seeds/perf_data/jdk-11"),
+    ),
+    (
+        "17",
+        include_bytes!("../../../../fuzz/seeds/perf_data/jdk-17"),
+    ),
+    (
+        "21",
+        include_bytes!("../../../../fuzz/seeds/perf_data/jdk-21"),
+    ),
+    (
+        "25",
+        include_bytes!("../../../../fuzz/seeds/perf_data/jdk-25"),
+    ),
 ];
 
 fn recorded(release: &str) -> PerfData {
@@ -18,14 +30,30 @@ fn recorded(release: &str) -> PerfData {
 fn recorded_jvms() {
     for (release, _) in RECORDED {
         let data = recorded(release);
-        assert!(data.java_version().unwrap().starts_with(release), "{release}");
-        assert!(data.numbers.len() > 100, "{release}: {}", data.numbers.len());
+        assert!(
+            data.java_version().unwrap().starts_with(release),
+            "{release}"
+        );
+        assert!(
+            data.numbers.len() > 100,
+            "{release}: {}",
+            data.numbers.len()
+        );
         assert!(data.classes().unwrap() > 300, "{release}");
-        let full: u64 = data.collections().iter().filter(|kind| kind.full).map(|kind| kind.count).sum();
+        let full: u64 = data
+            .collections()
+            .iter()
+            .filter(|kind| kind.full)
+            .map(|kind| kind.count)
+            .sum();
         assert!(full > 0, "{release}: {:?}", data.collections());
         let left = data.old_after_full().unwrap();
         assert!((9 << 20..40 << 20).contains(&left), "{release}: {left}");
-        assert!(data.generations().iter().all(|generation| generation.used <= generation.max));
+        assert!(
+            data.generations()
+                .iter()
+                .all(|generation| generation.used <= generation.max)
+        );
     }
 }
 
@@ -34,7 +62,11 @@ fn recorded_jvms() {
 fn collectors() {
     let full = |release| {
         let collections = recorded(release).collections();
-        let full: Vec<String> = collections.into_iter().filter(|kind| kind.full).map(|kind| kind.name).collect();
+        let full: Vec<String> = collections
+            .into_iter()
+            .filter(|kind| kind.full)
+            .map(|kind| kind.name)
+            .collect();
         full
     };
     assert_eq!(full("11"), ["MSC"]);
@@ -49,7 +81,8 @@ fn young_after_full() {
     let mut data = recorded("17");
     assert!(data.old_after_full().is_some());
     let later = data.numbers["sun.gc.collector.1.lastExitTime"] + 1;
-    data.numbers.insert("sun.gc.collector.0.lastExitTime".to_owned(), later);
+    data.numbers
+        .insert("sun.gc.collector.0.lastExitTime".to_owned(), later);
     assert_eq!(data.old_after_full(), None);
 }
 
@@ -60,7 +93,11 @@ fn cut_off() {
     let all = recorded("17");
     for end in (0..bytes.len()).step_by(97) {
         match parse(&bytes[..end]) {
-            Ok(data) => assert!(data.numbers.iter().all(|(name, value)| all.numbers.get(name) == Some(value))),
+            Ok(data) => assert!(
+                data.numbers
+                    .iter()
+                    .all(|(name, value)| all.numbers.get(name) == Some(value))
+            ),
             Err(reason) => assert_eq!(reason, NoPerfData::Magic),
         }
     }

@@ -2,19 +2,16 @@
 
 use super::super::growth::{Series, difference};
 use super::super::owners::Kind;
-use super::super::reading::{Jvm, Summary};
+use super::super::reading::Jvm;
 use super::{Cause, Finding, Looks, standing};
 use crate::report::units::{Bytes, Count, Delta};
 
-/// Threads and descriptors that come and go in a pool are fewer.
-const LEAST_THREADS: u64 = 16;
-const LEAST_DESCRIPTORS: u64 = 32;
+mod numbers;
+
 /// Metaspace grows in small steps.
 const LEAST_METASPACE: u64 = 4 << 20;
 /// Loaders that an application may make once.
 const LEAST_LOADERS: u64 = 8;
-/// The heap has grown along, in use or resident.
-const LEAST_HEAP: u64 = 1 << 20;
 
 /// A loader's tables in malloc's memory are smaller than this part of its metadata.
 const METADATA_PART: u64 = 3;
@@ -23,13 +20,13 @@ const OF_THREAD: u64 = 64 << 10;
 
 pub(super) fn findings(looks: &Looks<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = [
-        threads(looks),
+        numbers::threads(looks),
         metaspace(looks),
         direct(looks),
         native(looks),
         retained(looks),
         heap(looks),
-        descriptors(looks),
+        numbers::descriptors(looks),
         simple(looks, Cause::MappedFiles),
         simple(looks, Cause::SharedMemory),
         simple(looks, Cause::Code),
@@ -48,35 +45,9 @@ pub(super) fn findings(looks: &Looks<'_>) -> Vec<Finding> {
 }
 
 fn jvm_number(looks: &Looks<'_>, value: impl Fn(&Jvm) -> Option<u64>) -> Series {
-    Series::of(looks.all, |look| look.facts.jvm.as_ref().and_then(&value).unwrap_or(0))
-}
-
-fn threads(looks: &Looks<'_>) -> Option<Finding> {
-    let count = Series::of(looks.all, |look| look.facts.threads.count);
-    if !count.grows(LEAST_THREADS.max(count.first() / 20)) {
-        return None;
-    }
-    let stacks = looks.resident(&[Kind::JavaStacks, Kind::OtherStacks]);
-    let (name, more) = grown_pattern(looks)?;
-    let says = format!("Threads leak: {} more of `{name}`, {} in all.", Count(more), Count(count.last()));
-    Some(
-        Finding::new(Cause::Threads, stacks.gain().max(looks.least), says)
-            .evidence(format!("stacks {}; each thread has an arena's share and its own structures besides", looks.rate(stacks.gain())))
-            .next(format!("jcmd {} Thread.print   who starts them, and what they wait for", looks.pid))
-            .next(format!("offheap capture {} -d 30s --hooks mmap   with the stack that maps theirs", looks.pid)),
-    )
-}
-
-/// The pattern of thread names that has most more threads than at first.
-fn grown_pattern(looks: &Looks<'_>) -> Option<(String, u64)> {
-    let count = |look: &Summary, name: &str| {
-        let pattern = look.facts.threads.patterns.iter().find(|pattern| pattern.name == name);
-        pattern.map_or(0, |pattern| pattern.count)
-    };
-    let first = looks.all.first()?;
-    let patterns = looks.last.facts.threads.patterns.iter();
-    let grown = patterns.map(|pattern| (pattern.name.clone(), pattern.count.saturating_sub(count(first, &pattern.name))));
-    grown.max_by_key(|(_, more)| *more)
+    Series::of(looks.all, |look| {
+        look.facts.jvm.as_ref().and_then(&value).unwrap_or(0)
+    })
 }
 
 fn metaspace(looks: &Looks<'_>) -> Option<Finding> {
@@ -88,14 +59,37 @@ fn metaspace(looks: &Looks<'_>) -> Option<Finding> {
     let classes = jvm_number(looks, |jvm| jvm.classes);
     let rate = looks.rate(bytes.gain());
     let (cause, says) = match loaders.grows(LEAST_LOADERS) {
-        true => (Cause::ClassLoaders, format!("Metaspace grows ({rate}) with class loaders: {} more, {} in all.", Count(loaders.gain()), Count(loaders.last()))),
-        false => (Cause::Classes, format!("Metaspace grows ({rate}): {} more classes.", Count(classes.gain()))),
+        true => (
+            Cause::ClassLoaders,
+            format!(
+                "Metaspace grows ({rate}) with class loaders: {} more, {} in all.",
+                Count(loaders.gain()),
+                Count(loaders.last())
+            ),
+        ),
+        false => (
+            Cause::Classes,
+            format!(
+                "Metaspace grows ({rate}): {} more classes.",
+                Count(classes.gain())
+            ),
+        ),
     };
     Some(
         Finding::new(cause, bytes.gain(), says)
-            .evidence(format!("{} classes more, {} in all", Count(classes.gain()), Count(classes.last())))
-            .next(format!("jcmd {} VM.classloader_stats   which loaders", looks.pid))
-            .next(format!("jcmd {} GC.class_histogram   what keeps them", looks.pid)),
+            .evidence(format!(
+                "{} classes more, {} in all",
+                Count(classes.gain()),
+                Count(classes.last())
+            ))
+            .next(format!(
+                "jcmd {} VM.classloader_stats   which loaders",
+                looks.pid
+            ))
+            .next(format!(
+                "jcmd {} GC.class_histogram   what keeps them",
+                looks.pid
+            )),
     )
 }
 
@@ -106,7 +100,12 @@ fn direct(looks: &Looks<'_>) -> Option<Finding> {
     }
     let count = jvm_number(looks, |jvm| Some(jvm.direct?.count));
     let max = looks.last.facts.jvm.as_ref()?.direct?.max;
-    let says = format!("Direct buffers grow: {}, {} more, {} in all.", looks.rate(bytes.gain()), Count(count.gain()), Bytes(bytes.last()));
+    let says = format!(
+        "Direct buffers grow: {}, {} more, {} in all.",
+        looks.rate(bytes.gain()),
+        Count(count.gain()),
+        Bytes(bytes.last())
+    );
     Some(
         Finding::new(Cause::DirectBuffers, bytes.gain(), says)
             .evidence(format!("{} direct buffers hold {} of {} that the JVM allows (MaxDirectMemorySize)", Count(count.last()), Bytes(bytes.last()), Bytes(max)))
@@ -125,28 +124,63 @@ fn native(looks: &Looks<'_>) -> Option<Finding> {
     if !native.grows(looks.least) || gain < looks.least {
         return None;
     }
-    let blocks = looks.resident(&[Kind::MallocMain, Kind::MallocArenas, Kind::MallocLarge, Kind::OtherAllocator]);
+    let blocks = looks.resident(&[
+        Kind::MallocMain,
+        Kind::MallocArenas,
+        Kind::MallocLarge,
+        Kind::OtherAllocator,
+    ]);
     let unknown = looks.resident(&[Kind::Anonymous]);
     let of_malloc = blocks.gain() >= unknown.gain();
     let (cause, says) = match (looks.knows_heap(), of_malloc) {
-        (true, true) => (Cause::Native, format!("Native memory grows: {}, in malloc's heaps.", looks.rate(gain))),
-        (true, false) => (Cause::Native, format!("Native memory grows: {}, mapped and not by malloc.", looks.rate(gain))),
-        (false, _) => (Cause::Unknown, format!("Anonymous memory grows: {}; the JVM does not tell where its heap is.", looks.rate(gain))),
+        (true, true) => (
+            Cause::Native,
+            format!(
+                "Native memory grows: {}, in malloc's heaps.",
+                looks.rate(gain)
+            ),
+        ),
+        (true, false) => (
+            Cause::Native,
+            format!(
+                "Native memory grows: {}, mapped and not by malloc.",
+                looks.rate(gain)
+            ),
+        ),
+        (false, _) => (
+            Cause::Unknown,
+            format!(
+                "Anonymous memory grows: {}; the JVM does not tell where its heap is.",
+                looks.rate(gain)
+            ),
+        ),
     };
-    let hooks = if of_malloc { "malloc,zlib" } else { "mmap,growth" };
+    let hooks = if of_malloc {
+        "malloc,zlib"
+    } else {
+        "mmap,growth"
+    };
     let pid = looks.pid;
     Some(
         Finding::new(cause, gain, says)
-            .evidence(format!("malloc {}, other anonymous memory {}", Delta(change(&blocks)), Delta(change(&unknown))))
+            .evidence(format!(
+                "malloc {}, other anonymous memory {}",
+                Delta(change(&blocks)),
+                Delta(change(&unknown))
+            ))
             .evidence(free_inside(looks))
-            .next(format!("sudo offheap capture {pid} -d 30s --hooks {hooks}   whose Java and native stacks")),
+            .next(format!(
+                "sudo offheap capture {pid} -d 30s --hooks {hooks}   whose Java and native stacks"
+            )),
     )
 }
 
 /// Freed memory that malloc keeps more and more of: the program's peaks, or fragments.
 fn retained(looks: &Looks<'_>) -> Option<Finding> {
     let kept = Series::of(looks.all, |look| look.facts.malloc.releasable());
-    kept.grows(looks.least).then(|| standing::kept_by_malloc(looks).evidence(format!("it grows: {}", looks.rate(kept.gain()))))
+    kept.grows(looks.least).then(|| {
+        standing::kept_by_malloc(looks).evidence(format!("it grows: {}", looks.rate(kept.gain())))
+    })
 }
 
 fn change(series: &Series) -> i128 {
@@ -160,7 +194,11 @@ fn free_inside(looks: &Looks<'_>) -> String {
         Some(reason) => format!("how much of it malloc only keeps is unknown: {reason}"),
         None => {
             let kept = Series::of(looks.all, |look| look.facts.malloc.releasable());
-            format!("of it malloc keeps {} that is freed already ({})", Bytes(kept.last()), Delta(change(&kept)))
+            format!(
+                "of it malloc keeps {} that is freed already ({})",
+                Bytes(kept.last()),
+                Delta(change(&kept))
+            )
         }
     }
 }
@@ -168,7 +206,15 @@ fn free_inside(looks: &Looks<'_>) -> String {
 fn heap(looks: &Looks<'_>) -> Option<Finding> {
     let resident = looks.resident(&[Kind::JavaHeap]);
     let after = jvm_number(looks, |jvm| jvm.heap.old_after_full);
-    let full = jvm_number(looks, |jvm| Some(jvm.collections.iter().filter(|c| c.full).map(|c| c.count).sum()));
+    let full = jvm_number(looks, |jvm| {
+        Some(
+            jvm.collections
+                .iter()
+                .filter(|c| c.full)
+                .map(|c| c.count)
+                .sum(),
+        )
+    });
     // After full collections only what is reachable is left.
     let survives = full.gain() > 0 && after.first() > 0 && after.grows(looks.least);
     if !resident.grows(looks.least) && !survives {
@@ -178,63 +224,65 @@ fn heap(looks: &Looks<'_>) -> Option<Finding> {
     let max = jvm.heap.max.unwrap_or(0);
     let gain = resident.gain().max(if survives { after.gain() } else { 0 });
     let says = match survives {
-        true => format!("The Java heap grows: full collections leave {} more than before.", Bytes(after.gain())),
-        false => format!("The Java heap grows: {} resident, {} of the {} that it may have.", looks.rate(resident.gain()), Bytes(resident.last()), Bytes(max)),
+        true => format!(
+            "The Java heap grows: full collections leave {} more than before.",
+            Bytes(after.gain())
+        ),
+        false => format!(
+            "The Java heap grows: {} resident, {} of the {} that it may have.",
+            looks.rate(resident.gain()),
+            Bytes(resident.last()),
+            Bytes(max)
+        ),
     };
     let mut finding = Finding::new(Cause::HeapGrows, gain, says);
     if let Some(used) = jvm.heap.used {
-        finding = finding.evidence(format!("{} of the heap are in use, with what is not collected yet", Bytes(used)));
+        finding = finding.evidence(format!(
+            "{} of the heap are in use, with what is not collected yet",
+            Bytes(used)
+        ));
     }
     Some(
         finding
             .evidence(format!("{} full collections meanwhile", Count(full.gain())))
-            .next(format!("jcmd {} GC.class_histogram   twice: what has become more", looks.pid)),
-    )
-}
-
-fn descriptors(looks: &Looks<'_>) -> Option<Finding> {
-    let count = Series::of(looks.all, |look| look.facts.descriptors.as_ref().map_or(0, |found| found.count));
-    if !count.grows(LEAST_DESCRIPTORS.max(count.first() / 10)) {
-        return None;
-    }
-    let heap = looks.resident(&[Kind::JavaHeap]);
-    let used = jvm_number(looks, |jvm| jvm.heap.used);
-    let with_heap = heap.gain().max(used.gain()) >= LEAST_HEAP;
-    let first = looks.all.first()?.facts.descriptors.as_ref()?;
-    let last = looks.last.facts.descriptors.as_ref()?;
-    let mut kinds: Vec<(u64, &str)> = last
-        .kinds
-        .iter()
-        .map(|(kind, &number)| (number.saturating_sub(first.kinds.get(kind).copied().unwrap_or(0)), kind.as_str()))
-        .filter(|(more, _)| *more > 0)
-        .collect();
-    kinds.sort_by(|a, b| b.cmp(a));
-    let kinds: Vec<String> = kinds.iter().take(3).map(|(more, kind)| format!("{} {kind}", Count(*more))).collect();
-    let (cause, with) = match with_heap {
-        true => (Cause::DescriptorsWithHeap, ", and the Java heap with them: objects that hold them are not closed"),
-        false => (Cause::Descriptors, ""),
-    };
-    let says = format!("Descriptors grow: {} more ({}){with}.", Count(count.gain()), kinds.join(", "));
-    let limit = last.limit.map_or("no limit".to_owned(), |limit| format!("of {} allowed", Count(limit)));
-    Some(
-        Finding::new(cause, heap.gain().max(used.gain()).max(looks.least), says)
-            .evidence(format!("{} are open, {limit}", Count(last.count)))
-            .next(format!("jcmd {} GC.class_histogram   what is there as often", looks.pid))
-            .next(format!("ls -l /proc/{}/fd", looks.pid)),
+            .next(format!(
+                "jcmd {} GC.class_histogram   twice: what has become more",
+                looks.pid
+            )),
     )
 }
 
 /// Growth of memory that needs no more explanation.
 fn simple(looks: &Looks<'_>, cause: Cause) -> Option<Finding> {
     let (kinds, what, next): (&[Kind], _, _) = match cause {
-        Cause::MappedFiles => (&[Kind::MappedFiles], "Mapped files are read in: page cache, which the kernel can drop", "grep -A1 -e r--s -e rw-s /proc/PID/smaps   which files"),
-        Cause::SharedMemory => (&[Kind::SharedMemory], "Shared memory grows", "offheap capture PID -d 30s --hooks mmap"),
-        Cause::Code => (&[Kind::CodeCache, Kind::OtherCode], "Generated code grows", "jcmd PID Compiler.codecache"),
-        _ => (&[Kind::JavaStacks, Kind::OtherStacks], "Stacks grow deeper, with as many threads", "jcmd PID Thread.print"),
+        Cause::MappedFiles => (
+            &[Kind::MappedFiles],
+            "Mapped files are read in: page cache, which the kernel can drop",
+            "grep -A1 -e r--s -e rw-s /proc/PID/smaps   which files",
+        ),
+        Cause::SharedMemory => (
+            &[Kind::SharedMemory],
+            "Shared memory grows",
+            "offheap capture PID -d 30s --hooks mmap",
+        ),
+        Cause::Code => (
+            &[Kind::CodeCache, Kind::OtherCode],
+            "Generated code grows",
+            "jcmd PID Compiler.codecache",
+        ),
+        _ => (
+            &[Kind::JavaStacks, Kind::OtherStacks],
+            "Stacks grow deeper, with as many threads",
+            "jcmd PID Thread.print",
+        ),
     };
     let bytes = looks.resident(kinds);
     bytes.grows(looks.least).then(|| {
-        let says = format!("{what}: {}, {} in all.", looks.rate(bytes.gain()), Bytes(bytes.last()));
+        let says = format!(
+            "{what}: {}, {} in all.",
+            looks.rate(bytes.gain()),
+            Bytes(bytes.last())
+        );
         Finding::new(cause, bytes.gain(), says).next(next.replace("PID", &looks.pid.to_string()))
     })
 }
@@ -246,10 +294,24 @@ fn spread(looks: &Looks<'_>) -> Option<Finding> {
         return None;
     }
     let changes = super::super::growth::changes(looks.all);
-    let parts: Vec<String> = changes.iter().take(3).map(|change| format!("{} {}", change.kind.label(), Delta(i128::from(change.bytes)))).collect();
-    let says = format!("RSS grows ({}), spread over several owners: {}.", looks.rate(rss.gain()), parts.join(", "));
-    Some(
-        Finding::new(Cause::Spread, rss.gain(), says)
-            .next(format!("offheap triage {} -d 10m   which of them goes on", looks.pid)),
-    )
+    let parts: Vec<String> = changes
+        .iter()
+        .take(3)
+        .map(|change| {
+            format!(
+                "{} {}",
+                change.kind.label(),
+                Delta(i128::from(change.bytes))
+            )
+        })
+        .collect();
+    let says = format!(
+        "RSS grows ({}), spread over several owners: {}.",
+        looks.rate(rss.gain()),
+        parts.join(", ")
+    );
+    Some(Finding::new(Cause::Spread, rss.gain(), says).next(format!(
+        "offheap triage {} -d 10m   which of them goes on",
+        looks.pid
+    )))
 }

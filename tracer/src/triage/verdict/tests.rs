@@ -1,6 +1,8 @@
 use super::*;
 use crate::triage::owners::Owner;
-use crate::triage::reading::{Arena, Cgroup, Collections, Descriptors, Direct, Generation, Heap, Jvm, Pattern, Threads};
+use crate::triage::reading::{
+    Arena, Cgroup, Collections, Descriptors, Direct, Generation, Heap, Jvm, Pattern, Threads,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -18,7 +20,11 @@ fn owner(kind: Kind, mebibytes: u64) -> Owner {
 
 /// A JVM with a heap of 512 MiB, 200 MiB of it resident, and 40 MiB of malloc.
 fn look(seconds: f64) -> Summary {
-    let owners = vec![owner(Kind::JavaHeap, 200), owner(Kind::MallocArenas, 40), owner(Kind::Metaspace, 30)];
+    let owners = vec![
+        owner(Kind::JavaHeap, 200),
+        owner(Kind::MallocArenas, 40),
+        owner(Kind::Metaspace, 30),
+    ];
     let mut look = Summary {
         seconds,
         owners,
@@ -77,16 +83,32 @@ fn jvm(look: &mut Summary) -> &mut Jvm {
 }
 
 fn causes(looks: &[Summary]) -> Vec<Cause> {
-    verdict(4242, looks).into_iter().map(|finding| finding.cause).collect()
+    verdict(4242, looks)
+        .into_iter()
+        .map(|finding| finding.cause)
+        .collect()
 }
 
 /// Nothing that changes is no growth; neither is a warm-up in the first half, noise, or what shrinks.
 #[test]
 fn no_growth() {
     assert_eq!(causes(&looks(|_, _| {})), [Cause::NoGrowth]);
-    assert_eq!(causes(&looks(|n, look| add(look, Kind::MallocArenas, if n > 0 { 100 } else { 0 }))), [Cause::NoGrowth]);
-    assert_eq!(causes(&looks(|n, look| add(look, Kind::MallocArenas, n))), [Cause::NoGrowth]);
-    assert_eq!(causes(&looks(|n, look| add(look, Kind::JavaHeap, 100 - 20 * n))), [Cause::NoGrowth]);
+    assert_eq!(
+        causes(&looks(|n, look| add(
+            look,
+            Kind::MallocArenas,
+            if n > 0 { 100 } else { 0 }
+        ))),
+        [Cause::NoGrowth]
+    );
+    assert_eq!(
+        causes(&looks(|n, look| add(look, Kind::MallocArenas, n))),
+        [Cause::NoGrowth]
+    );
+    assert_eq!(
+        causes(&looks(|n, look| add(look, Kind::JavaHeap, 100 - 20 * n))),
+        [Cause::NoGrowth]
+    );
     let says = &verdict(1, &looks(|_, _| {}))[0].says;
     assert_eq!(says, "No growth seen in 4 s: RSS 270 MiB, +0 B.");
 }
@@ -104,7 +126,11 @@ fn each_owner() {
         (Kind::CodeCache, Cause::Code),
         (Kind::JavaStacks, Cause::DeepStacks),
     ] {
-        assert_eq!(causes(&looks(|n, look| add(look, kind, 10 * n))), [cause], "{kind:?}");
+        assert_eq!(
+            causes(&looks(|n, look| add(look, kind, 10 * n))),
+            [cause],
+            "{kind:?}"
+        );
     }
 }
 
@@ -119,7 +145,12 @@ fn retention() {
         }];
     });
     assert_eq!(causes(&kept), [Cause::RetainedByMalloc]);
-    assert!(verdict(1, &kept)[0].evidence.iter().any(|line| line.contains("grows")));
+    assert!(
+        verdict(1, &kept)[0]
+            .evidence
+            .iter()
+            .any(|line| line.contains("grows"))
+    );
     let same = looks(|_, look| {
         add(look, Kind::MallocArenas, 100);
         look.facts.malloc.arenas = vec![Arena {
@@ -140,7 +171,11 @@ fn by_numbers() {
         add(look, Kind::MallocArenas, 3 * n);
     });
     assert_eq!(causes(&threads), [Cause::Threads]);
-    assert!(verdict(1, &threads)[0].says.contains("200 more of `pool-#-thread-#`"));
+    assert!(
+        verdict(1, &threads)[0]
+            .says
+            .contains("200 more of `pool-#-thread-#`")
+    );
 
     let loaders = looks(|n, look| {
         add(look, Kind::Metaspace, 20 * n);
@@ -195,7 +230,8 @@ fn heap_full() {
             max: max * MIB,
             used: used * MIB,
         };
-        jvm(&mut look).heap.generations = vec![generation("young", 10, 170), generation("old", left, 342)];
+        jvm(&mut look).heap.generations =
+            vec![generation("young", 10, 170), generation("old", left, 342)];
         jvm(&mut look).heap.old_after_full = Some(left * MIB);
         jvm(&mut look).collections = vec![Collections {
             name: "MSC".to_owned(),

@@ -42,12 +42,15 @@ impl Statics {
         let heap = self.heap.heap(memory, layout.release)?;
         let offsets = |descriptor| {
             let wanted = names.map(|name| (name, descriptor));
-            self.heap.field_offsets(memory, &layout.method, layout.release, klass, wanted)
+            self.heap
+                .field_offsets(memory, &layout.method, layout.release, klass, wanted)
         };
         let (atomics, plain) = (offsets(ATOMIC)?, offsets("J")?);
         for _ in 0..TRIES {
             let reader = Reader::new(memory, &heap);
-            let Some(before) = reader.quiet() else { continue };
+            let Some(before) = reader.quiet() else {
+                continue;
+            };
             let values = self.read(&reader, layout, klass, &atomics, &plain);
             if values.is_some() && reader.quiet() == Some(before) && !reader.met_stale() {
                 return values;
@@ -75,7 +78,13 @@ impl Statics {
                 let object = reader.field(mirror.checked_add(offset)?)?;
                 let wanted = [("value", "J")];
                 let class = reader.klass(object)?;
-                let [value] = self.heap.field_offsets(memory, &layout.method, layout.release, class, wanted)?;
+                let [value] = self.heap.field_offsets(
+                    memory,
+                    &layout.method,
+                    layout.release,
+                    class,
+                    wanted,
+                )?;
                 values[at] = memory.read_u64(object.checked_add(value?)?).ok();
             }
         }
