@@ -1,4 +1,7 @@
 //! The attach cookie: which attach point fired, and where its arguments are.
+//!
+//! Registers have numbers. 0 to 5 hold the arguments at a function's entry; on x86_64, 6 to 14 are rax, r10, r11, rbx, rbp
+//! and r12 to r15, for probes further on.
 
 /// "No such argument".
 pub const NO_ARGUMENT: u32 = 0xf;
@@ -13,15 +16,15 @@ pub struct Cookie(pub u64);
 pub struct Fields {
     /// Index of the attach point, below [`MAX_POINTS`](crate::config::MAX_POINTS).
     pub point: u32,
-    /// Argument that is the key: the pointer to free, the old block of a realloc, the stream.
+    /// Register with the key: the pointer to free, the old block of a realloc, the stream.
     pub key: u32,
-    /// Argument that holds the size.
+    /// Register with the size.
     pub size: u32,
-    /// Argument that the size is multiplied with.
+    /// Register with what the size is multiplied with.
     pub count: u32,
-    /// Argument that the result is stored through (`posix_memalign`).
+    /// Register with the address that the result is stored through (`posix_memalign`).
     pub out: u32,
-    /// Arguments with zlib's windowBits and memLevel.
+    /// Registers with zlib's windowBits and memLevel.
     pub window_bits: u32,
     pub mem_level: u32,
     /// The function never calls another hooked function: an unsampled call needs no in-flight entry.

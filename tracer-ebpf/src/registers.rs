@@ -60,7 +60,7 @@ mod arch {
             self.sp() - 8
         }
 
-        /// Argument `n` of a function at whose entry the thread stands; 0 where there is none in a register.
+        /// Register `n` as the cookie numbers them, which is argument `n` at a function's entry; 0 where there is none.
         #[inline(always)]
         pub fn argument(self, n: u32) -> u64 {
             match n {
@@ -70,6 +70,15 @@ mod arch {
                 3 => register!(self, pt_regs, rcx),
                 4 => register!(self, pt_regs, r8),
                 5 => register!(self, pt_regs, r9),
+                6 => register!(self, pt_regs, rax),
+                7 => register!(self, pt_regs, r10),
+                8 => register!(self, pt_regs, r11),
+                9 => register!(self, pt_regs, rbx),
+                10 => register!(self, pt_regs, rbp),
+                11 => register!(self, pt_regs, r12),
+                12 => register!(self, pt_regs, r13),
+                13 => register!(self, pt_regs, r14),
+                14 => register!(self, pt_regs, r15),
                 _ => 0,
             }
         }

@@ -43,9 +43,12 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(()) => {}
     }
     if args.full
-        && let Err(error) = debian::ensure()
+        && let Err(error) = debian::jdks::ensure()
     {
         eprintln!("note: {error:#}; tests that run them are skipped");
+    }
+    if let Err(error) = debian::libraries::ensure() {
+        eprintln!("note: {error:#}; tests that probe them are skipped");
     }
     let offheap = build::offheap(Profile::Dev, None)?;
     let mut no_run = cargo::host();
@@ -74,6 +77,10 @@ pub fn environment(offheap: &Path, args: &Args) -> Vec<(&'static str, String)> {
     let jdks = jdk::folder();
     if jdks.is_dir() {
         environment.push(("OFFHEAP_JDKS", jdks.display().to_string()));
+    }
+    let libraries = debian::libraries::folder();
+    if libraries.is_dir() {
+        environment.push(("OFFHEAP_LIBRARIES", libraries.display().to_string()));
     }
     if args.full {
         environment.push(("OFFHEAP_FULL", "1".to_owned()));

@@ -2,14 +2,16 @@
 //!
 //! The kernel emulates a few instructions; a probe on any other is single-stepped out of line, which costs ten times as
 //! much. So the probe goes to the first emulated instruction that every call passes while the arguments are still in
-//! their registers. Known from arch/x86/kernel/uprobes.c (`branch_setup_xol_ops`, `push_setup_xol_ops`, since 4.x).
+//! registers, be it in others than the caller put them into. Known from arch/x86/kernel/uprobes.c (`branch_setup_xol_ops`,
+//! `push_setup_xol_ops`, since 4.x).
 
 use std::collections::HashSet;
 
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, InstructionInfoFactory,
-    IntelFormatter, OpAccess, Register,
+    IntelFormatter, OpAccess, OpKind, Register,
 };
+use tracer_common::cookie::NO_ARGUMENT;
 
 /// Where a probe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,26 +21,65 @@ pub struct Placement {
     /// The instruction there.
     pub instruction: String,
     pub emulated: bool,
+    /// Where each argument is at that place, as the cookie numbers registers; its own register where that is not looked at.
+    pub registers: [u32; ARGUMENTS],
+}
+
+impl Placement {
+    /// At the function's entry, where arguments are in their own registers.
+    pub fn at_entry(instruction: String, emulated: bool) -> Placement {
+        Placement {
+            offset: 0,
+            instruction,
+            emulated,
+            registers: IN_PLACE,
+        }
+    }
+
+    /// The register that holds `argument`.
+    pub fn register(&self, argument: u32) -> u32 {
+        let register = self.registers.get(argument as usize);
+        register.copied().unwrap_or(NO_ARGUMENT)
+    }
 }
 
 /// What the probe relies on.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
-    /// Arguments 0..n have to be in their registers.
+    /// Arguments 0..n have to be in registers.
     pub arguments: u32,
+    /// Each in its own: the programs do not ask where they are.
+    pub in_place: bool,
     /// A return probe goes to the same place: the return address has to be on top of the stack.
     pub return_address: bool,
 }
 
-/// The System V calling convention's argument registers.
-const ARGUMENTS: [Register; 6] = [
+/// Arguments that come in registers.
+pub const ARGUMENTS: usize = 6;
+const IN_PLACE: [u32; ARGUMENTS] = [0, 1, 2, 3, 4, 5];
+
+/// General registers as the cookie numbers them: first the System V calling convention's argument registers.
+const REGISTERS: [Register; 15] = [
     Register::RDI,
     Register::RSI,
     Register::RDX,
     Register::RCX,
     Register::R8,
     Register::R9,
+    Register::RAX,
+    Register::R10,
+    Register::R11,
+    Register::RBX,
+    Register::RBP,
+    Register::R12,
+    Register::R13,
+    Register::R14,
+    Register::R15,
 ];
+
+fn number(register: Register) -> Option<usize> {
+    REGISTERS.iter().position(|known| *known == register)
+}
 
 /// Longest entry block that is looked at, in instructions.
 const REACH: usize = 24;
@@ -46,22 +87,21 @@ const REACH: usize = 24;
 /// Chooses the place in `code`, the bytes of an x86_64 function from its entry on.
 pub fn place(code: &[u8], needs: Needs) -> Placement {
     let entry = decode(code).next();
-    let best = candidates(code, needs).find(|instruction| is_emulated(instruction, code));
+    let best = candidates(code, needs).find(|(instruction, _)| is_emulated(instruction, code));
     let jumped_to = branch_targets(code);
     match best {
-        Some(found) if !(1..=found.ip()).any(|target| jumped_to.contains(&target)) => Placement {
-            offset: found.ip(),
-            instruction: format(&found),
-            emulated: true,
-        },
-        _ => Placement {
-            offset: 0,
-            instruction: entry
-                .as_ref()
-                .map(format)
-                .unwrap_or_else(|| "unreadable".into()),
-            emulated: false,
-        },
+        Some((found, registers)) if !(1..=found.ip()).any(|target| jumped_to.contains(&target)) => {
+            Placement {
+                offset: found.ip(),
+                instruction: format(&found),
+                emulated: true,
+                registers,
+            }
+        }
+        _ => {
+            let instruction = entry.as_ref().map(format);
+            Placement::at_entry(instruction.unwrap_or_else(|| "unreadable".into()), false)
+        }
     }
 }
 
@@ -73,29 +113,84 @@ fn decode(code: &[u8]) -> impl Iterator<Item = Instruction> {
     })
 }
 
-/// The instructions that every call passes with what the probe needs still in place.
-fn candidates(code: &[u8], needs: Needs) -> impl Iterator<Item = Instruction> {
+/// The instructions that every call passes with what the probe needs still in registers, and in which.
+fn candidates(code: &[u8], needs: Needs) -> impl Iterator<Item = (Instruction, [u32; ARGUMENTS])> {
     let mut info = InstructionInfoFactory::new();
-    let mut intact = true;
-    decode(code).take(REACH).take_while(move |instruction| {
-        let offered = intact;
-        intact &= instruction.flow_control() == FlowControl::Next
-            && !spoils(&mut info, instruction, needs);
-        offered
+    let mut held = Some(Held::at_entry());
+    decode(code).take(REACH).map_while(move |instruction| {
+        let before = held.take()?;
+        let registers = before.registers(needs)?;
+        if instruction.flow_control() == FlowControl::Next {
+            held = before.after(&mut info, &instruction, needs);
+        }
+        Some((instruction, registers))
     })
 }
 
-/// Does the instruction overwrite what the probe needs?
-fn spoils(info: &mut InstructionInfoFactory, instruction: &Instruction, needs: Needs) -> bool {
-    let needed = &ARGUMENTS[..(needs.arguments as usize).min(ARGUMENTS.len())];
-    info.info(instruction).used_registers().iter().any(|used| {
-        let written = !matches!(
-            used.access(),
-            OpAccess::None | OpAccess::Read | OpAccess::CondRead
-        );
-        let register = used.register().full_register();
-        written && (needed.contains(&register) || needs.return_address && register == Register::RSP)
-    })
+/// Which argument each register holds.
+#[derive(Clone, Copy)]
+struct Held([Option<usize>; REGISTERS.len()]);
+
+impl Held {
+    fn at_entry() -> Held {
+        Held(std::array::from_fn(|register| {
+            (register < ARGUMENTS).then_some(register)
+        }))
+    }
+
+    /// After the instruction; none where it moves the stack pointer and that is needed.
+    fn after(
+        mut self,
+        info: &mut InstructionInfoFactory,
+        instruction: &Instruction,
+        needs: Needs,
+    ) -> Option<Held> {
+        let moved = self.moved(instruction);
+        for used in info.info(instruction).used_registers() {
+            let register = used.register().full_register();
+            if matches!(
+                used.access(),
+                OpAccess::None | OpAccess::Read | OpAccess::CondRead
+            ) {
+                continue;
+            }
+            if needs.return_address && register == Register::RSP {
+                return None;
+            }
+            if let Some(written) = number(register) {
+                self.0[written] = None;
+            }
+        }
+        if let Some((to, argument)) = moved {
+            self.0[to] = Some(argument);
+        }
+        Some(self)
+    }
+
+    /// The argument that a `mov` between whole registers copies, and where to.
+    fn moved(&self, instruction: &Instruction) -> Option<(usize, usize)> {
+        let is_move = matches!(instruction.code(), Code::Mov_rm64_r64 | Code::Mov_r64_rm64);
+        let between_registers = instruction.op0_kind() == OpKind::Register
+            && instruction.op1_kind() == OpKind::Register;
+        if !is_move || !between_registers {
+            return None;
+        }
+        let argument = self.0[number(instruction.op1_register())?]?;
+        Some((number(instruction.op0_register())?, argument))
+    }
+
+    /// Where the arguments are; none where one that is needed is gone.
+    fn registers(&self, needs: Needs) -> Option<[u32; ARGUMENTS]> {
+        let mut registers = IN_PLACE;
+        for (argument, register) in registers.iter_mut().enumerate() {
+            if argument >= needs.arguments as usize || self.0[argument] == Some(argument) {
+                continue;
+            }
+            let elsewhere = self.0.iter().position(|held| *held == Some(argument));
+            *register = elsewhere.filter(|_| !needs.in_place)? as u32;
+        }
+        Some(registers)
+    }
 }
 
 /// The kernel emulates it. Prefixes other than REX.B on a push make it fall back to single-stepping.
@@ -146,7 +241,12 @@ mod tests {
 
     const FREE: Needs = Needs {
         arguments: 1,
+        in_place: false,
         return_address: false,
+    };
+    const MALLOC: Needs = Needs {
+        return_address: true,
+        ..FREE
     };
 
     fn placed(code: &[u8], needs: Needs) -> (u64, bool) {
@@ -158,16 +258,7 @@ mod tests {
     #[test]
     fn a_push_at_the_entry_is_taken() {
         let code = [0x41, 0x54, 0x55, 0x53, 0x48, 0x89, 0xfb, 0xc3];
-        assert_eq!(
-            placed(
-                &code,
-                Needs {
-                    arguments: 1,
-                    return_address: true
-                }
-            ),
-            (0, true)
-        );
+        assert_eq!(placed(&code, MALLOC), (0, true));
     }
 
     /// glibc 2.36 `free` is `test rdi,rdi; je; push rbp`: the jump is passed by null pointers too, and is emulated.
@@ -208,7 +299,7 @@ mod tests {
                 &code,
                 Needs {
                     arguments: 3,
-                    return_address: true
+                    ..MALLOC
                 }
             ),
             (0, false)
@@ -219,17 +310,43 @@ mod tests {
     #[test]
     fn a_return_probe_stays_above_the_frame() {
         let code = [0x48, 0x83, 0xec, 0x58, 0x55, 0xc3];
-        assert_eq!(
-            placed(
-                &code,
-                Needs {
-                    arguments: 1,
-                    return_address: true
-                }
-            ),
-            (0, false)
-        );
+        assert_eq!(placed(&code, MALLOC), (0, false));
         assert_eq!(placed(&code, FREE), (4, true));
+    }
+
+    /// mimalloc 3.0 `malloc` moves its argument before its first jump, and the probe finds it there; what is asked for in its
+    /// own register is not.
+    #[test]
+    fn moved_arguments_are_followed() {
+        // mov rax,[rip+0x1aee5]; mov rsi,rdi; mov rdi,fs:[rax]; cmp rsi,0x400; ja +0x2d; ret
+        let code = [
+            0x48, 0x8b, 0x05, 0xe5, 0xae, 0x01, 0x00, 0x48, 0x89, 0xfe, 0x64, 0x48, 0x8b, 0x38,
+            0x48, 0x81, 0xfe, 0x00, 0x04, 0x00, 0x00, 0x77, 0x2d, 0xc3,
+        ];
+        let placement = place(&code, MALLOC);
+        assert_eq!((placement.offset, placement.emulated), (21, true));
+        assert_eq!(placement.register(0), 1, "rsi");
+        let in_place = Needs {
+            in_place: true,
+            ..MALLOC
+        };
+        assert_eq!(placed(&code, in_place), (0, false));
+    }
+
+    /// Half a register, a copy that is overwritten, and an exchange do not count as the argument.
+    #[test]
+    fn only_whole_copies_are_followed() {
+        let lost: [&[u8]; 3] = [
+            // mov esi,edi; xor edi,edi; push rbp
+            &[0x89, 0xfe, 0x31, 0xff, 0x55, 0xc3],
+            // mov rsi,rdi; xor edi,edi; xor esi,esi; push rbp
+            &[0x48, 0x89, 0xfe, 0x31, 0xff, 0x31, 0xf6, 0x55, 0xc3],
+            // xchg rsi,rdi; push rbp
+            &[0x48, 0x87, 0xfe, 0x55, 0xc3],
+        ];
+        for code in lost {
+            assert_eq!(placed(code, FREE), (0, false), "{code:x?}");
+        }
     }
 
     /// A place that the function jumps back to would count a call twice.

@@ -31,16 +31,13 @@ impl Point {
     pub fn new(module: ModuleId, found: Found) -> Point {
         let needs = Needs {
             arguments: arguments(found.function),
+            in_place: is_in_place(found.function.shape),
             return_address: found.function.shape.returns(),
         };
         let placement = if cfg!(target_arch = "x86_64") {
             place(&found.code, needs)
         } else {
-            Placement {
-                offset: 0,
-                instruction: "entry".into(),
-                emulated: true,
-            }
+            Placement::at_entry("entry".into(), true)
         };
         Point {
             function: found.function,
@@ -61,14 +58,15 @@ impl Point {
 
     pub fn cookie(&self, index: usize) -> Cookie {
         let row = self.function;
+        let register = |argument| self.placement.register(argument);
         Cookie::new(Fields {
             point: index as u32,
-            key: row.key,
-            size: row.size,
-            count: row.count,
-            out: row.out,
-            window_bits: row.window_bits,
-            mem_level: row.mem_level,
+            key: register(row.key),
+            size: register(row.size),
+            count: register(row.count),
+            out: register(row.out),
+            window_bits: register(row.window_bits),
+            mem_level: register(row.mem_level),
             leaf: self.leaf as u32,
         })
     }
@@ -126,6 +124,14 @@ impl Point {
             },
         }
     }
+}
+
+/// The programs take all arguments from where the caller put them, and ask no cookie.
+fn is_in_place(shape: Shape) -> bool {
+    matches!(
+        shape,
+        Shape::Map | Shape::Remap | Shape::Unmap | Shape::Break
+    )
 }
 
 /// How many arguments have to be intact where the probe is.

@@ -1,13 +1,11 @@
-//! JDKs of Debian's unstable distribution, for the releases that no wheel carries and for a second vendor.
+//! Packages of one of Debian's suites, unpacked into a root folder of their own, for `chroot` or for their own dynamic
+//! linker.
 //!
-//! They need a newer C library than a stable system has, and so they get a root folder of their own with everything
-//! that they need: `target/jdks/debian`, for `chroot`. apt fetches them with lists of its own beside the system's, and
-//! verifies the archive's signature. Debian's archive keeps only the newest build of each, so that none can be pinned:
-//! the tests print what they ran.
+//! apt fetches them with lists of its own beside the system's, and verifies the archive's signature. Debian's archive keeps
+//! only the newest build of each package, so that none can be pinned: the tests print what they ran.
 
 use std::{
     collections::BTreeSet,
-    fmt::Write,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -18,39 +16,41 @@ use anyhow::{Context, Result, bail};
 
 use crate::{apt, host::Refused, jdk, process};
 
-const SUITE: &str = "sid";
-/// Feature releases, newest last. Those that the archive does not have (any more) are left out.
-const RELEASES: [u32; 8] = [8, 11, 17, 21, 25, 26, 27, 28];
-/// Runs without generated code: that Java frames can't be told is to be said. (Later ones lack the foreign functions
-/// that the tests' program calls.)
-const ZERO: &str = "openjdk-17-jre-zero";
-/// What a headless JVM is linked with.
-const LIBRARIES: [&str; 4] = ["libc6", "libstdc++6", "libgcc-s1", "zlib1g"];
-/// Says that the folder is whole, and what was unpacked.
-const STAMP: &str = "versions";
 /// Links of a Debian root that a package of its own brings.
 const MERGED: [&str; 2] = ["lib", "lib64"];
 
-/// The root folder.
-pub fn folder() -> PathBuf {
-    jdk::folder().join("debian")
+/// What to take from where.
+pub struct Root<'a> {
+    pub suite: &'a str,
+    /// Those that the archive does not have (any more) are left out.
+    pub packages: &'a [String],
+    /// Without one of these, nothing of it is of use.
+    pub needed: &'a [&'a str],
 }
 
-/// Downloads and unpacks them if that was not done; quick when it was.
-///
-/// # Errors
-/// There is no apt-get with a Debian mirror, or a download fails.
-pub fn ensure() -> Result<()> {
-    let root = folder();
-    if root.join(STAMP).is_file() {
-        return Ok(());
+impl Root<'_> {
+    /// Downloads and unpacks everything into `folder`, which appears whole or not at all. `finish` completes it, told of the
+    /// packages as `NAME=VERSION`.
+    ///
+    /// # Errors
+    /// There is no apt-get with a Debian mirror, or a download fails.
+    pub fn unpack(
+        &self,
+        folder: &Path,
+        finish: impl FnOnce(&Path, &[String]) -> Result<()>,
+    ) -> Result<()> {
+        let work = folder.with_extension("new");
+        jdk::remove(&work)?;
+        let unpacked = Fetch::new(&work, self.suite).and_then(|fetch| {
+            let packages = fetch.all(self)?;
+            finish(&fetch.root, &packages)?;
+            jdk::remove(folder)?;
+            fs::rename(&fetch.root, folder)
+                .with_context(|| format!("cannot create {}", folder.display()))
+        });
+        jdk::remove(&work)?;
+        unpacked
     }
-    let new = jdk::folder().join("debian.new");
-    jdk::remove(&new)?;
-    eprintln!("downloading JDKs of Debian {SUITE} into target/jdks: tests run them");
-    let fetched = Fetch::new(&new).and_then(|fetch| fetch.all(&root));
-    jdk::remove(&new)?;
-    fetched.with_context(|| format!("cannot get the JDKs of Debian {SUITE}"))
 }
 
 /// An apt of its own: lists, configuration and downloads below one folder.
@@ -60,7 +60,7 @@ struct Fetch {
 }
 
 impl Fetch {
-    fn new(folder: &Path) -> Result<Self> {
+    fn new(folder: &Path, suite: &str) -> Result<Self> {
         let fetch = Fetch {
             root: folder.join("root"),
             apt: folder.join("apt"),
@@ -73,7 +73,7 @@ impl Fetch {
         ] {
             create(&fetch.apt.join(name))?;
         }
-        let source = format!("deb {} {SUITE} main\n", mirror()?);
+        let source = format!("deb {} {suite} main\n", mirror()?);
         write(&fetch.apt.join("etc/sources.list"), &source)?;
         write(&fetch.apt.join("status"), "")?;
         write(&fetch.config(), &configuration(&fetch.apt))?;
@@ -91,10 +91,10 @@ impl Fetch {
         command
     }
 
-    /// Everything, at last under the name `done`.
-    fn all(&self, done: &Path) -> Result<()> {
+    /// Unpacks what there is, and says what that was.
+    fn all(&self, wanted: &Root) -> Result<Vec<String>> {
         process::run(self.command("apt-get").args(["update", "-q"]))?;
-        let packages = self.packages()?;
+        let packages = self.packages(wanted)?;
         process::run(
             self.command("apt-get")
                 .args(["download", "-q"])
@@ -107,20 +107,19 @@ impl Fetch {
             process::run_quietly(unpack.arg("-x").arg(deb.path()).arg(&self.root))?;
         }
         self.complete()?;
-        write(&self.root.join(STAMP), &versions(&packages))?;
-        jdk::remove(done)?;
-        fs::rename(&self.root, done).with_context(|| format!("cannot create {}", done.display()))
+        Ok(packages)
     }
 
     /// `NAME=VERSION` of all that there is.
-    fn packages(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = RELEASES.map(headless).to_vec();
-        names.push(ZERO.to_owned());
-        names.extend(LIBRARIES.map(str::to_owned));
-        let policy = process::output(self.command("apt-cache").arg("policy").args(&names))?;
-        let found = apt::candidates(&policy);
+    fn packages(&self, wanted: &Root) -> Result<Vec<String>> {
+        let mut policy = self.command("apt-cache");
+        policy
+            .arg("policy")
+            .args(wanted.packages)
+            .args(wanted.needed);
+        let found = apt::candidates(&process::output(&mut policy)?);
         let known: BTreeSet<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-        if let Some(missing) = LIBRARIES.iter().find(|name| !known.contains(**name)) {
+        if let Some(missing) = wanted.needed.iter().find(|name| !known.contains(**name)) {
             bail!("the mirror has no {missing}");
         }
         let chosen = found
@@ -143,28 +142,6 @@ impl Fetch {
         }
         Ok(())
     }
-}
-
-fn headless(release: u32) -> String {
-    format!("openjdk-{release}-jre-headless")
-}
-
-/// One line for each JDK, its release and its package's version; Zero is one of them.
-fn versions(packages: &[String]) -> String {
-    let mut text = String::new();
-    for release in RELEASES {
-        let prefix = format!("{}=", headless(release));
-        for version in packages
-            .iter()
-            .filter_map(|package| package.strip_prefix(&prefix))
-        {
-            let _ = writeln!(text, "{release} {version}");
-        }
-    }
-    if packages.iter().any(|package| package.starts_with(ZERO)) {
-        text.push_str("zero 17\n");
-    }
-    text
 }
 
 /// Where this machine's own packages come from.
@@ -209,7 +186,7 @@ fn create(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
 }
 
-fn write(file: &Path, text: &str) -> Result<()> {
+pub fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
@@ -223,17 +200,5 @@ mod tests {
         let targets = "Other http://a\nDebian http://b/debian-security\nDebian http://c/debian\n";
         assert_eq!(main_site(targets).as_deref(), Some("http://c/debian"));
         assert_eq!(main_site("Ubuntu http://d\n"), None);
-    }
-
-    /// Tests learn which releases there are, and how they are called.
-    #[test]
-    fn versions_name_what_was_unpacked() {
-        let packages = [
-            "libc6=2.43-7",
-            "openjdk-26-jre-headless=26.0.2.1+1-1",
-            "openjdk-8-jre-headless=8u504-ga-1",
-        ];
-        let text = versions(&packages.map(str::to_owned));
-        assert_eq!(text, "8 8u504-ga-1\n26 26.0.2.1+1-1\n");
     }
 }
