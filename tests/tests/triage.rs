@@ -334,7 +334,7 @@ fn retention() {
     );
 }
 
-/// A heap that full collections can't empty is the Java heap's affair, with each collector.
+/// A heap that full collections can't empty is the Java heap's affair, with each collector that can fill it.
 #[test]
 fn heap_full() {
     let Some(_session) = session() else { return };
@@ -342,8 +342,8 @@ fn heap_full() {
         .iter()
         .flat_map(|jdk| COLLECTORS.map(|collector| (jdk.clone(), collector)))
     {
-        // ZGC of JDK 11 has no counters of its collections.
-        if collector.contains("ZGC") && jdk.release == 11 {
+        // ZGC needs room of its own to collect, and gives up on a heap of this size long before it is full.
+        if collector.contains("ZGC") {
             continue;
         }
         let Some(mut target) = incidents(&jdk, &[collector], "heap") else {

@@ -28,6 +28,8 @@ const AGREES_BYTES: u64 = 1 << 20;
 const PASSES: usize = 3;
 /// Threads whose stack pointers are asked for; the stacks of others are known by their shape.
 const MAX_POINTERS: usize = 8192;
+/// As much as one of them has.
+const MAX_STACK: u64 = 64 << 20;
 
 /// Looks at one process, again and again. What does not change is read once.
 pub struct Looker<'a> {
@@ -138,7 +140,9 @@ impl<'a> Looker<'a> {
             else {
                 continue;
             };
-            if mapping.is_anonymous() && mapping.writable && reading.claims.at(pointer).is_none() {
+            // A larger one has been joined with something else, or is what a program uses for one.
+            let fits = mapping.is_anonymous() && mapping.writable && mapping.len() <= MAX_STACK;
+            if fits && reading.claims.at(pointer).is_none() {
                 reading
                     .claims
                     .add(mapping.start, mapping.end, Kind::OtherStacks, false);

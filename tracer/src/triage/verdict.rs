@@ -107,11 +107,23 @@ impl Looks<'_> {
 
     /// Resident memory of native code that is in use: what malloc keeps of freed blocks is not.
     pub fn native(&self) -> Series {
+        let is_known = self.knows_malloc();
         Series::of(self.all, |look| {
             let owners = look.owners.iter().filter(|owner| owner.kind.is_native());
             let resident: u64 = owners.map(|owner| owner.resident).sum();
-            resident.saturating_sub(look.facts.malloc.releasable())
+            let kept = if is_known {
+                look.facts.malloc.releasable()
+            } else {
+                0
+            };
+            resident.saturating_sub(kept)
         })
+    }
+
+    /// At each look: what was not known at one must not come and go.
+    pub fn knows_malloc(&self) -> bool {
+        let mut looks = self.all.iter();
+        looks.all(|look| look.facts.malloc.unknown.is_none())
     }
 
     pub fn seconds(&self) -> f64 {

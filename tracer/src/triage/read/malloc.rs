@@ -13,6 +13,9 @@ const MAX_BLOCKS: usize = 1 << 16;
 /// Addresses at which an arena's heap may begin.
 const MAX_HEAPS: usize = 1 << 16;
 
+/// Reads of the arenas.
+const TRIES: usize = 5;
+
 /// Reads the arenas, and claims their heaps and the large blocks. `glibc` is what was found at an earlier look.
 pub(super) fn malloc(
     memory: Option<&ProcessMemory>,
@@ -42,7 +45,12 @@ pub(super) fn malloc(
     };
     let resident = |from, to| residence.map_or(0, |residence| residence.bytes(from, to));
     let candidates = heap_candidates(reading, &resident);
-    let arenas = found.read(memory, &candidates, &resident);
+    // The ring may change while it is read.
+    let mut read = (0..TRIES).map(|_| found.read(memory, &candidates, &resident));
+    let Some(arenas) = read.find(|read| !read.arenas.is_empty()) else {
+        reading.facts.malloc.unknown = Some("its arenas changed while they were read".to_owned());
+        return;
+    };
     for &heap in &arenas.heaps {
         reading
             .claims

@@ -178,7 +178,8 @@ fn native(looks: &Looks<'_>) -> Option<Finding> {
 /// Freed memory that malloc keeps more and more of: the program's peaks, or fragments.
 fn retained(looks: &Looks<'_>) -> Option<Finding> {
     let kept = Series::of(looks.all, |look| look.facts.malloc.releasable());
-    kept.grows(looks.least).then(|| {
+    let grows = looks.knows_malloc() && kept.grows(looks.least);
+    grows.then(|| {
         standing::kept_by_malloc(looks).evidence(format!("it grows: {}", looks.rate(kept.gain())))
     })
 }
