@@ -34,7 +34,11 @@ pub fn open(process: &procfs::process::Process, path: &Path) -> io::Result<File>
 /// # Errors
 /// Of the kernel; `EINVAL` for anything but a regular file.
 pub fn open_in(root: &File, path: &Path) -> io::Result<File> {
-    open_resolved(root, path, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS)
+    open_resolved(
+        root,
+        path,
+        libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS,
+    )
 }
 
 /// The same for a path that has no business being a symbolic link, nor leading through one: it is refused (`ELOOP`).
@@ -42,7 +46,11 @@ pub fn open_in(root: &File, path: &Path) -> io::Result<File> {
 /// # Errors
 /// Those of [`open_in`].
 pub fn open_plain_in(root: &File, path: &Path) -> io::Result<File> {
-    open_resolved(root, path, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS)
+    open_resolved(
+        root,
+        path,
+        libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS,
+    )
 }
 
 /// Opens a folder under a root folder, not through symbolic links.
