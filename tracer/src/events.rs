@@ -47,6 +47,8 @@ pub enum Event {
     Unmapped {
         address: u64,
         length: u64,
+        /// Nanoseconds of the monotonic clock.
+        now: u64,
     },
 }
 
@@ -162,6 +164,7 @@ pub fn parse(record: Bytes) -> Option<Event> {
         kind::UNMAPPED => Some(Event::Unmapped {
             address: header.address,
             length: header.size,
+            now: freed.now,
         }),
         _ => None,
     }
