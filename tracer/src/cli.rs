@@ -40,6 +40,9 @@ pub enum Command {
     /// Render a capture.json again
     #[command(after_help = usage::REPORT)]
     Report(Report),
+    /// Say where the memory is, by owner, and which of it grows; traces nothing and leaves the process alone
+    #[command(override_usage = "offheap triage [OPTIONS] <PID>", after_help = usage::TRIAGE)]
+    Triage(Triage),
     /// Say what grew between two captures
     #[command(after_help = usage::DIFF)]
     Diff(Diff),
@@ -149,6 +152,27 @@ pub struct Diff {
 pub struct Doctor {
     #[command(flatten)]
     pub target: TargetArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Triage {
+    #[command(flatten)]
+    pub target: TargetArg,
+    /// Look again until this time is over, and say what grew [default: one look]
+    #[arg(short, long, value_name = "TIME", value_parser = units::positive_duration)]
+    pub duration: Option<Duration>,
+    /// text or json
+    #[arg(short, long, value_enum, default_value_t = TriageFormat::Text, hide_possible_values = true)]
+    pub format: TriageFormat,
+    /// Ask the JVM itself as well (VM.native_memory, GC.heap_info), through its attach socket
+    #[arg(long)]
+    pub ask_jvm: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TriageFormat {
+    Text,
+    Json,
 }
 
 /// The process, as an argument or as a flag.

@@ -31,4 +31,5 @@ pub mod symbolize;
 pub mod target;
 pub mod trace;
 pub mod trend;
+pub mod triage;
 pub mod unwind;

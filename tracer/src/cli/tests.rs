@@ -52,7 +52,7 @@ fn definitions_are_sound() {
 /// The pid can be an argument or a flag of every command that takes one, but not both.
 #[test]
 fn pid_both_ways() {
-    for command in ["attach", "capture", "watch", "doctor"] {
+    for command in ["attach", "capture", "watch", "triage", "doctor"] {
         for line in [
             format!("offheap {command} 42"),
             format!("offheap {command} -p 42"),
@@ -62,6 +62,7 @@ fn pid_both_ways() {
                 Command::Attach(args) => args.target,
                 Command::Capture(args) => args.target,
                 Command::Watch(args) => args.target,
+                Command::Triage(args) => args.target,
                 Command::Doctor(args) => args.target,
                 other => panic!("{other:?}"),
             };
@@ -107,6 +108,8 @@ fn bad_values_in_one_line() {
         ("offheap attach 42 --max-overhead inf", "above 0"),
         ("offheap attach 42 --max-overhead 5pct", "`none`"),
         ("offheap attach 42 --top 0", "'0'"),
+        ("offheap triage 42 -d 0", "longer than zero"),
+        ("offheap triage 42 -f svg", "[possible values: text, json]"),
         ("offheap attach java", "offheap list"),
         ("offheap attach 0", "not a process id"),
         ("offheap watch 42 --keep 0", "'0'"),

@@ -12,7 +12,7 @@ use crate::exit::{self, Exit};
 use crate::live::Screen;
 use crate::settings::{Mode, OutputPattern, Settings, View};
 use crate::trace::Trace;
-use crate::{doctor, list};
+use crate::{doctor, list, triage};
 
 mod attach;
 mod capture;
@@ -24,7 +24,7 @@ mod options;
 mod priority;
 mod render;
 mod session;
-mod signals;
+pub(crate) mod signals;
 mod watch;
 
 use session::Session;
@@ -42,6 +42,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Capture(args) => trace(Settings::capture(&args, cli.verbose)?, begin),
         Command::Watch(args) => trace(Settings::watch(&args, cli.verbose)?, begin),
         Command::Report(args) => render::run(&args, &View::new(&args.view)?),
+        Command::Triage(args) => triage::run(&args),
         Command::Diff(args) => compare::run(&args),
         Command::List => list::run(),
         Command::Doctor(args) => doctor::run(args.target.given()),
