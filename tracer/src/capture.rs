@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod time;
+
+pub use time::{Ages, Series, SiteSeries, Trend, TrendClass};
+
 /// The value of [`Capture::schema`].
 pub const SCHEMA: &str = "offheap.capture/1";
 
@@ -18,6 +22,9 @@ pub struct Capture {
     pub window: Window,
     pub settings: Settings,
     pub functions: Vec<Function>,
+    /// The mapped files that frames name; none in a capture that was made before.
+    #[serde(default)]
+    pub modules: Vec<Module>,
     pub sites: Vec<Site>,
     /// Everything that is known to be missing, counted by reason.
     pub losses: BTreeMap<String, u64>,
@@ -28,6 +35,9 @@ pub struct Capture {
     /// What the reader has to know that no number says, one sentence each.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Readings over time; none in a capture that was made before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -51,6 +61,9 @@ pub struct Target {
     pub jvm: Option<Jvm>,
     /// The target ended during the window.
     pub ended: bool,
+    /// Clock ticks from boot to the start of the process: with the pid it names a process of this boot. 0: not known.
+    #[serde(default)]
+    pub start_ticks: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -138,6 +151,17 @@ pub struct Function {
     pub attached_after_seconds: f64,
 }
 
+/// A mapped file that frames name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// As [`Frame::module`]: without its directory.
+    pub name: String,
+    /// As the target sees it; of several files with one name, one of them.
+    pub path: String,
+    /// Hexadecimal GNU build id; none where the file has none, or several files with one name have different ones.
+    pub build_id: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SiteKind {
@@ -197,6 +221,15 @@ pub struct Site {
     pub thread: Option<String>,
     /// `root`, `truncated`, `no-unwind-info`, `lost` …
     pub stack_end: String,
+    /// What it held at each of the capture's readings; none for sites that are not among the first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<SiteSeries>,
+    /// What that series says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trend: Option<Trend>,
+    /// How long its allocations have lived; none where that was not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ages: Option<Ages>,
     /// Leaf first.
     pub frames: Vec<Frame>,
 }

@@ -102,7 +102,8 @@ pub struct Report {
     /// A capture.json, or the directory of its bundle
     #[arg(value_name = "CAPTURE")]
     pub capture: PathBuf,
-    /// text, folded (stacks in one line each), svg (flame graph) or json (the capture)
+    /// text, html (one page with everything), pprof, svg (flame graph), folded (stacks in one line each), speedscope
+    /// or json (the capture)
     #[arg(short, long, value_enum, default_value_t = Format::Text, hide_possible_values = true)]
     pub format: Format,
     #[command(flatten)]
@@ -228,6 +229,10 @@ pub enum Format {
     Svg,
     /// The capture itself
     Json,
+    /// Compressed profile, for go tool pprof, Pyroscope and Parca
+    Pprof,
+    /// Stacks for speedscope
+    Speedscope,
 }
 
 /// Parses a command line, the program's name first.

@@ -22,7 +22,13 @@ use folder::Folder;
 pub use series::{Series, Written};
 
 /// The formats of a bundle; their file names are [`Format::file_name`].
-pub const FORMATS: [Format; 4] = [Format::Text, Format::Svg, Format::Folded, Format::Json];
+pub const FORMATS: [Format; 5] = [
+    Format::Text,
+    Format::Svg,
+    Format::Folded,
+    Format::Pprof,
+    Format::Json,
+];
 
 /// Who bundles are given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,8 @@ pub mod clean;
 pub mod folded;
 pub mod json;
 pub mod listing;
+pub mod pprof;
+pub mod speedscope;
 pub mod svg;
 pub mod table;
 pub mod text;
@@ -30,6 +32,8 @@ pub enum Format {
     Folded,
     Svg,
     Json,
+    Pprof,
+    Speedscope,
 }
 
 impl Format {
@@ -40,6 +44,27 @@ impl Format {
             Format::Folded => "stacks.folded",
             Format::Svg => "flame.svg",
             Format::Json => "capture.json",
+            Format::Pprof => "profile.pb.gz",
+            Format::Speedscope => "stacks.speedscope.json",
+        }
+    }
+}
+
+impl Format {
+    /// What is not to be shown on a terminal.
+    pub fn is_binary(self) -> bool {
+        self == Format::Pprof
+    }
+
+    /// As it is asked for.
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Text => "text",
+            Format::Folded => "folded",
+            Format::Svg => "svg",
+            Format::Json => "json",
+            Format::Pprof => "pprof",
+            Format::Speedscope => "speedscope",
         }
     }
 }
@@ -48,8 +73,11 @@ impl std::str::FromStr for Format {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        clap::ValueEnum::from_str(word, true)
-            .map_err(|_| format!("unknown format `{word}`: use text, folded, svg or json"))
+        clap::ValueEnum::from_str(word, true).map_err(|_| {
+            format!(
+                "unknown format `{word}`: use text, folded, svg, html, pprof, speedscope or json"
+            )
+        })
     }
 }
 
@@ -147,5 +175,7 @@ pub fn render(
         Format::Folded => folded::write(capture, &options.filter, out),
         Format::Svg => svg::write(capture, &options.filter, out),
         Format::Json => json::write(capture, out),
+        Format::Pprof => pprof::write(capture, &options.filter, out),
+        Format::Speedscope => speedscope::write(capture, &options.filter, out),
     }
 }

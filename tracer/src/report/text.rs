@@ -49,6 +49,14 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
     honesty::write(capture, paint, out)
 }
 
+/// Writes the honesty block alone, without colours.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_honesty(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
+    honesty::write(capture, Paint { color: false }, out)
+}
+
 /// What a piece of text is, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Style {

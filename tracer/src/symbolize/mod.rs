@@ -21,7 +21,7 @@ use crate::stack::{self, JavaKind, Marker, MethodTable, Stack, UnknownReason};
 use crate::target::modules::ModuleTable;
 
 pub use java::MethodNames;
-pub use native::NativeNames;
+pub use native::{NativeNames, file_name};
 pub use owner::owner;
 pub use perf_map::PerfMap;
 

@@ -1,5 +1,8 @@
 //! From a tally to a capture: names for everything.
 
+use std::collections::{BTreeMap, HashSet};
+use std::os::unix::ffi::OsStrExt;
+
 use anyhow::Result;
 use jiff::Timestamp;
 
@@ -10,6 +13,7 @@ use crate::capture::{self, Capture, Host, Memory, SCHEMA, SiteKind, Tool, Window
 use crate::report::accounting;
 use crate::snapshot::SiteSnapshot;
 use crate::symbolize::{self, MethodNames, PerfMap, Sources};
+use crate::target::modules::ModuleTable;
 use crate::target::text;
 
 impl Trace {
@@ -38,6 +42,7 @@ impl Trace {
             },
             settings,
             functions: self.functions(&tally),
+            modules: named_modules(&sites, &self.modules),
             memory: Memory {
                 rss_start: self.start.rss,
                 rss_end: self.rss,
@@ -48,6 +53,7 @@ impl Trace {
             completeness,
             tracer: self.tracer(&tally),
             notes,
+            series: None,
         })
     }
 
@@ -63,6 +69,7 @@ impl Trace {
                 .collect(),
             jvm: self.jvm(),
             ended: self.process.ended(),
+            start_ticks: self.process.start_ticks,
         }
     }
 
@@ -144,8 +151,36 @@ fn capture_site(
         blocks: held.blocks,
         thread,
         stack_end: site.stack.end.as_str().to_owned(),
+        series: None,
+        trend: None,
+        ages: None,
         frames,
     }
+}
+
+/// The files that the frames name.
+fn named_modules(sites: &[capture::Site], modules: &ModuleTable) -> Vec<capture::Module> {
+    let frames = sites.iter().flat_map(|site| &site.frames);
+    let wanted: HashSet<&str> = frames.filter_map(|frame| frame.module.as_deref()).collect();
+    let mut named: BTreeMap<String, capture::Module> = BTreeMap::new();
+    for module in &modules.modules {
+        let name = symbolize::file_name(module);
+        if !wanted.contains(name.as_str()) {
+            continue;
+        }
+        let path = text::printable(module.path.as_os_str().as_bytes());
+        let known = named
+            .entry(name.clone())
+            .or_insert_with(|| capture::Module {
+                name,
+                path,
+                build_id: module.build_id.clone(),
+            });
+        if known.build_id != module.build_id {
+            known.build_id = None;
+        }
+    }
+    named.into_values().collect()
 }
 
 fn held_bytes(site: &SiteSnapshot) -> i64 {

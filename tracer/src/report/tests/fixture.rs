@@ -93,6 +93,9 @@ pub fn site(kind: SiteKind, bytes: u64, count: u64, frames: Vec<Frame>) -> Site 
         reserved_bytes: 0,
         blocks: 0,
         stack_end: "root".to_owned(),
+        series: None,
+        trend: None,
+        ages: None,
         frames,
     }
 }
@@ -110,6 +113,22 @@ pub fn function(group: &str, name: &str, file: &str, offset: u64, instruction: &
         recorded: 2_408,
         ..Function::default()
     }
+}
+
+fn modules() -> Vec<Module> {
+    let module = |name: &str, build_id: Option<&str>| Module {
+        name: name.to_owned(),
+        path: format!("/usr/lib/x86_64-linux-gnu/{name}"),
+        build_id: build_id.map(str::to_owned),
+    };
+    vec![
+        module(
+            "libc.so.6",
+            Some("82ce4e6e4ef08fa58a3535f7437bd3e592db5ac0"),
+        ),
+        module("libjvm.so", None),
+        module("libz.so.1.2.13", Some("5a3f6d")),
+    ]
 }
 
 /// A capture with nothing in it.
@@ -137,6 +156,7 @@ pub fn empty() -> Capture {
                 unsupported: None,
             }),
             ended: false,
+            start_ticks: 0,
         },
         window: Window {
             start: "2026-01-02T03:04:05Z".to_owned(),
@@ -150,6 +170,7 @@ pub fn empty() -> Capture {
             ..Settings::default()
         },
         functions: Vec::new(),
+        modules: Vec::new(),
         sites: Vec::new(),
         losses: BTreeMap::new(),
         completeness: Completeness::default(),
@@ -160,6 +181,7 @@ pub fn empty() -> Capture {
         },
         tracer: Tracer::default(),
         notes: Vec::new(),
+        series: None,
     }
 }
 
@@ -176,6 +198,7 @@ pub fn server() -> Capture {
         lost(),
     ];
     capture.functions = functions();
+    capture.modules = modules();
     capture.losses = BTreeMap::from([
         ("ring-full".to_owned(), 12),
         ("in-flight-full".to_owned(), 0),

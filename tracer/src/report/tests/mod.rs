@@ -1,4 +1,5 @@
 pub(crate) mod fixture;
 mod golden;
+mod profile;
 mod shape;
 mod verdicts;
