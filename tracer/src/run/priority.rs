@@ -16,3 +16,13 @@ pub fn raise() {
         }
     }
 }
+
+/// Gives this thread the usual priority again: what it does is not urgent.
+pub fn usual() {
+    // SAFETY: both take numbers alone; 0 is the calling thread. Nobody needs a right to be less urgent.
+    unsafe {
+        if libc::getpriority(libc::PRIO_PROCESS, 0) < 0 {
+            libc::setpriority(libc::PRIO_PROCESS, 0, 0);
+        }
+    }
+}

@@ -12,7 +12,7 @@ fn rendered(capture: &Capture, format: Format, options: &Options) -> String {
     String::from_utf8(out).expect("reports are UTF-8")
 }
 
-fn compare(name: &str, actual: &str) {
+pub(crate) fn compare(name: &str, actual: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name);

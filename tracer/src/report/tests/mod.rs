@@ -1,5 +1,5 @@
 pub(crate) mod fixture;
-mod golden;
+pub(crate) mod golden;
 mod profile;
 mod shape;
 mod verdicts;
