@@ -43,7 +43,7 @@ pub const JDK: Need = Need {
 };
 
 /// What only tests need: the tests of a missing one are skipped, and say so.
-pub const TEST_EXTRAS: [Need; 5] = [
+pub const TEST_EXTRAS: [Need; 6] = [
     Need {
         what: "C headers",
         why: "the tests compile C programs with known allocations",
@@ -73,6 +73,16 @@ pub const TEST_EXTRAS: [Need; 5] = [
         why: "the tests trace programs of another C library",
         choices: &[&["musl-tools"]],
         met: || process::find_in_path("musl-gcc").is_some(),
+    },
+    Need {
+        what: "Prometheus (prometheus, promtool)",
+        why: "the tests let it scrape the metrics of `offheap watch`",
+        choices: &[&["prometheus"]],
+        met: || {
+            ["prometheus", "promtool"]
+                .iter()
+                .all(|program| process::find_in_path(program).is_some())
+        },
     },
 ];
 
