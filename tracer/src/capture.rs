@@ -194,6 +194,11 @@ pub struct Site {
     pub outstanding_bytes: u64,
     /// Open streams for `deflate` and `inflate`, blocks for `malloc`, regions for `mmap`.
     pub outstanding_count: u64,
+    /// Of these, what was recorded and not estimated from it: an estimate of few samples says little.
+    #[serde(default)]
+    pub recorded_bytes: u64,
+    #[serde(default)]
+    pub recorded_count: u64,
     pub allocated_bytes: u64,
     pub allocated_count: u64,
     /// Age of the oldest and newest outstanding allocation.

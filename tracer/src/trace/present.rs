@@ -139,6 +139,8 @@ fn capture_site(
         estimated: held.estimated,
         outstanding_bytes: bytes(held.bytes),
         outstanding_count: bytes(held.count),
+        recorded_bytes: held.recorded_bytes,
+        recorded_count: held.recorded_count,
         allocated_bytes: bytes(allocated),
         allocated_count: bytes(site.totals.allocated_count).max(bytes(held.count)),
         oldest_seconds: age(held.oldest),

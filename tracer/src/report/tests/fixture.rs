@@ -83,6 +83,8 @@ pub fn site(kind: SiteKind, bytes: u64, count: u64, frames: Vec<Frame>) -> Site 
         estimated: false,
         outstanding_bytes: bytes,
         outstanding_count: count,
+        recorded_bytes: bytes,
+        recorded_count: count,
         allocated_bytes: bytes.saturating_mul(2),
         allocated_count: count.saturating_mul(2),
         oldest_seconds: 29.8,
