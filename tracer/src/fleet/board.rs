@@ -47,7 +47,13 @@ impl Default for Board {
 impl Board {
     /// Waits until somebody wants a page that is newer than the newest. Cancelling it loses nothing.
     pub async fn asked(&self) {
-        self.asked.notified().await;
+        loop {
+            self.asked.notified().await;
+            // Whoever asked may have been served by a page that was pinned meanwhile.
+            if !self.newest().is_some_and(|newest| newest.is_fresh()) {
+                return;
+            }
+        }
     }
 
     /// Leaves a page that took so long to make.

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -93,6 +93,7 @@ impl Export {
 
     /// Shows a capture that was made between two bundles.
     pub fn show(&mut self, taken: Taken<'_>) {
+        let begin = Instant::now();
         let pushed = self.push.as_ref().map(Push::pushed);
         let Some(listening) = &mut self.listening else {
             return;
@@ -106,7 +107,7 @@ impl Export {
         });
         // Writing to memory does not fail.
         if let Ok(page) = page {
-            listening.board.pin(page, taken.took);
+            listening.board.pin(page, taken.took + begin.elapsed());
         }
     }
 

@@ -36,34 +36,7 @@ pub async fn run(mut session: Session, settings: &Settings, plan: Plan) -> Resul
     let owner = Owner::of_invoker();
     let series = Series::open(&plan.dir, settings.pid.0, keep, owner)?;
     let mut export = export(plan.listener, plan.push, &plan.dir, owner, options.top)?;
-    let mut due = Instant::now() + plan.every;
-    loop {
-        let wake = tokio::select! {
-            biased;
-            wake = session.next(Some(due)) => wake?,
-            () = export.asked() => {
-                let taking = Taking::begin(&session);
-                let capture = session.trace.look()?;
-                export.show(taking.end(&capture));
-                continue;
-            }
-        };
-        match wake {
-            Wake::Due | Wake::Snapshot => {
-                let taking = Taking::begin(&session);
-                let capture = session.trace.capture()?;
-                let taken = taking.end(&capture);
-                // A bundle that can't be written now is no reason to stop watching.
-                if let Err(error) = write(&series, taken, &options, &mut export) {
-                    exit::hint(&format!("{error:#}; watching goes on"));
-                }
-            }
-            Wake::Finish | Wake::TargetEnded => break,
-        }
-        while due <= Instant::now() {
-            due += plan.every;
-        }
-    }
+    watch(&mut session, plan.every, &series, &options, &mut export).await?;
     let taking = Taking::begin(&session);
     let capture = session.finish()?;
     let printed = print(&capture, Format::Text, &options);
@@ -72,6 +45,44 @@ pub async fn run(mut session: Session, settings: &Settings, plan: Plan) -> Resul
     written?;
     printed?;
     Ok(Exit::Done)
+}
+
+/// Until it is stopped or the target ends.
+async fn watch(
+    session: &mut Session,
+    every: Duration,
+    series: &Series,
+    options: &Options,
+    export: &mut Export,
+) -> Result<()> {
+    let mut due = Instant::now() + every;
+    loop {
+        let wake = tokio::select! {
+            biased;
+            wake = session.next(Some(due)) => wake?,
+            () = export.asked() => {
+                let taking = Taking::begin(session);
+                let capture = session.trace.look()?;
+                export.show(taking.end(&capture));
+                continue;
+            }
+        };
+        match wake {
+            Wake::Due | Wake::Snapshot => {
+                let taking = Taking::begin(session);
+                let capture = session.trace.capture()?;
+                let taken = taking.end(&capture);
+                // A bundle that can't be written now is no reason to stop watching.
+                if let Err(error) = write(series, taken, options, export) {
+                    exit::hint(&format!("{error:#}; watching goes on"));
+                }
+            }
+            Wake::Finish | Wake::TargetEnded => return Ok(()),
+        }
+        while due <= Instant::now() {
+            due += every;
+        }
+    }
 }
 
 fn export(

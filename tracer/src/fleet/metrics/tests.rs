@@ -124,7 +124,7 @@ fn growth_over_periods() {
     let mut metrics = Metrics::new(1);
     let mut capture = alike(&names);
     grow(&mut capture, "a", 1_000_000);
-    let mut shown = |metrics: &mut Metrics, capture: &Capture| {
+    let shown = |metrics: &mut Metrics, capture: &Capture| {
         let page = metrics.page(moment(capture)).unwrap().plain;
         let info = of(&page, "offheap_site_info");
         assert_eq!(info.len(), 1);

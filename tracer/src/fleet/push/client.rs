@@ -36,7 +36,6 @@ pub struct Patience {
     pub whole: Duration,
 }
 
-#[derive(Debug)]
 pub struct Client {
     agent: Agent,
     endpoint: Endpoint,

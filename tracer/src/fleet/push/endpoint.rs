@@ -64,6 +64,12 @@ impl FromStr for Endpoint {
         {
             return Err("a password in a URL can be seen by every user of this host: put `Basic …` or `Bearer …` into the environment variable OFFHEAP_PUSH_AUTHORIZATION".to_owned());
         }
+        if uri
+            .authority()
+            .is_none_or(|host| host.as_str().ends_with(':'))
+        {
+            return Err("there is no port after the colon".to_owned());
+        }
         if uri.query().is_some() || url.contains('#') {
             return Err("give the server's URL alone; labels go to --label".to_owned());
         }
@@ -207,6 +213,7 @@ mod tests {
             ("grpc+http://h", "http://"),
             ("ftp://h", "http://"),
             ("http://", "http://"),
+            ("http://h:", "port"),
             ("http://me:secret@h", "OFFHEAP_PUSH_AUTHORIZATION"),
             ("http://h/ingest?name=x", "--label"),
         ] {

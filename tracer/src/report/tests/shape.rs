@@ -233,7 +233,10 @@ fn formats_have_names() {
     assert_eq!("Folded".parse::<Format>(), Ok(Format::Folded));
     assert_eq!(
         "pdf".parse::<Format>(),
-        Err("unknown format `pdf`: use text, folded, svg, html, pprof, speedscope or json".to_owned())
+        Err(
+            "unknown format `pdf`: use text, folded, svg, html, pprof, speedscope or json"
+                .to_owned()
+        )
     );
 }
 
