@@ -40,7 +40,7 @@ pub struct Request {
 ///
 /// # Errors
 /// Those of the connection, and nonsense.
-pub fn read_request(stream: &mut TcpStream) -> std::io::Result<Request> {
+pub fn read_request(stream: &mut impl Read) -> std::io::Result<Request> {
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {

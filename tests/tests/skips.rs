@@ -28,6 +28,7 @@ fn present_programs_do_not_skip() {
         "mount",
         "umount",
         "sh",
+        "openssl",
         "setpriv",
         "prometheus",
         "promtool",
