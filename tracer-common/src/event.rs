@@ -30,6 +30,8 @@ pub const FLAG_TRUNCATED: u16 = 2;
 pub const FLAG_REPLACED: u16 = 4;
 /// The instruction pointer is a return address: the capture was taken at a function's return.
 pub const FLAG_AT_RETURN: u16 = 8;
+/// There was room for the record and none for its stack.
+pub const FLAG_STACK_LOST: u16 = 16;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -5,7 +5,9 @@ use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEU
 use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
 use tracer_common::config::{PAGE, STACK_CLASSES};
-use tracer_common::event::{ANCHOR_WORDS, Captured, FLAG_TRUNCATED, Freed, Header, kind};
+use tracer_common::event::{
+    ANCHOR_WORDS, Captured, FLAG_STACK_LOST, FLAG_TRUNCATED, Freed, Header, kind,
+};
 
 use crate::maps::{anchors, config, events};
 use crate::pending::{kernel_word, pending};
@@ -68,7 +70,10 @@ pub fn send(captured: &mut Captured) -> Result<(), Full> {
     if fits(page, wanted, STACK_CLASSES[2]) {
         return emit::<{ STACK_CLASSES[2] as usize }>(captured, wanted);
     }
-    emit::<{ STACK_CLASSES[3] as usize }>(captured, wanted)
+    if fits(page, wanted, STACK_CLASSES[3]) {
+        return emit::<{ STACK_CLASSES[3] as usize }>(captured, wanted);
+    }
+    emit::<{ STACK_CLASSES[4] as usize }>(captured, wanted)
 }
 
 /// Pages from `page` to the end of the stack, or to the cap; a stack that is longer, or may be, is marked.
@@ -127,14 +132,26 @@ fn emit<const PAGES: usize>(captured: &mut Captured, wanted: u32) -> Result<(), 
     Ok(())
 }
 
-/// Blocks are many and may be sampled; streams and mappings are few and exact. The last quarter of the ring is theirs.
+/// Blocks are many and may be sampled; streams and mappings are few and exact. The last quarter of the ring is theirs, and
+/// that of what userspace alone keeps.
 #[inline(always)]
 fn has_room(kind: u32) -> bool {
     match kind {
-        kind::ALLOCATED | kind::FREED | kind::FREED_UNKNOWN => {
+        kind::ALLOCATED | kind::FREED => {
             events().query(BPF_RB_AVAIL_DATA as u64) < config().block_bytes as u64
         }
         _ => true,
+    }
+}
+
+/// Sends the capture without its stack, for which there was no room: userspace has to know of the allocation all the same.
+#[inline(always)]
+pub fn send_without_stack(captured: &mut Captured) -> Result<(), Full> {
+    captured.header.flags |= FLAG_STACK_LOST;
+    captured.pages = 0;
+    match events().output::<Captured>(captured, wakeup()) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(Full),
     }
 }
 

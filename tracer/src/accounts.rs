@@ -1,21 +1,26 @@
 //! Events in, accounts out: unwinds each captured stack and books it.
 
+mod stacks;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use tracer_common::config::FAULT_PERIOD;
 
 use crate::capture::SiteKind;
-use crate::clock;
-use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
+use crate::events::{Allocation, AllocationKey, End, Event};
 use crate::functions::Direction;
-use crate::ledger::{Freed, Intervals, Ledger, SiteId, Space, Weight};
+use crate::ledger::{Ended, Freed, Intervals, Ledger, SiteId, Space, Weight};
 use crate::probes::Point;
 use crate::regions::{Region, Regions, pages};
 use crate::stack::{Frame, Marker, Stack, StackEnd};
+use crate::streams;
 use crate::target::modules::ModuleTable;
+use crate::unwind::Unwinder;
 use crate::unwind::memory::Memory;
-use crate::unwind::{Registers, ReplacedReturn, StackCapture, Unwinder};
+
+mod room;
+
+pub use room::{Forgotten, Orphans};
 
 /// libc's `PROT_NONE`.
 const PROT_NONE: u32 = 0;
@@ -46,6 +51,13 @@ pub struct Parameters {
     pub direction: Direction,
     pub window_bits: i32,
     pub mem_level: i32,
+}
+
+impl Parameters {
+    /// What a stream with these holds.
+    fn bytes(&self) -> f64 {
+        streams::computed(self.direction, self.window_bits, self.mem_level).bytes as f64
+    }
 }
 
 /// A stream whose `z_stream` was set up again without having been ended: its memory can never be freed.
@@ -115,7 +127,7 @@ pub struct Accounts<M> {
     /// What is left of each mapping, in bytes.
     mapped_bytes: HashMap<(SiteId, u64), u64>,
     pub parameters: HashMap<AllocationKey, Parameters>,
-    pub orphans: Vec<Orphan>,
+    pub orphans: Orphans,
     /// Pages that became resident, by their address: the last who touched one first.
     pub pages: HashMap<u64, Page>,
     /// Pages that there was no room for.
@@ -156,7 +168,7 @@ impl<M: Memory> Accounts<M> {
             regions: Regions::default(),
             mapped_bytes: HashMap::new(),
             parameters: HashMap::new(),
-            orphans: Vec::new(),
+            orphans: Orphans::default(),
             pages: HashMap::new(),
             forgotten_pages: 0,
             unwinder,
@@ -170,7 +182,15 @@ impl<M: Memory> Accounts<M> {
     /// Books one event; `maker` is that of the allocation that it tells of, if it tells of one.
     pub fn book(&mut self, event: Event, maker: Option<Maker>, scene: Scene<'_>) {
         match (event, maker) {
-            (Event::Allocated(block), Some(maker)) => self.allocated(&block, maker),
+            (Event::Allocated(block), Some(maker)) => {
+                let site = self.site(SiteKind::Malloc, maker);
+                self.allocated(&block, site);
+            }
+            (Event::Allocated(block), None) if block.stack_lost => {
+                let point = scene.points.get(block.point as usize);
+                let site = self.lost_site(SiteKind::Malloc, point);
+                self.allocated(&block, site);
+            }
             (Event::Faulted(page), Some(maker)) => self.faulted(&page, maker),
             (Event::Mapped { protection, region }, Some(maker)) => {
                 self.mapped(protection, &region, maker)
@@ -212,9 +232,16 @@ impl<M: Memory> Accounts<M> {
                     maker,
                 );
             }
-            (Event::Unmapped { address, length }, _) => {
+            (
+                Event::Unmapped {
+                    address,
+                    length,
+                    now,
+                },
+                _,
+            ) => {
                 let gone = self.regions.unmap(address, length);
-                self.unmapped(&gone);
+                self.unmapped(&gone, now);
             }
             (Event::Freed(end), _) => self.freed(end),
             (Event::FreedUnknown(end), _) => {
@@ -227,8 +254,7 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn allocated(&mut self, block: &Allocation, maker: Maker) {
-        let site = self.site(SiteKind::Malloc, maker);
+    fn allocated(&mut self, block: &Allocation, site: SiteId) {
         let weight = self.rules.intervals.weight(block.size, block.level);
         if block.spilled {
             self.ledger
@@ -270,7 +296,7 @@ impl<M: Memory> Accounts<M> {
         let replaced = self.regions.map(region.key.address, region.size, origin);
         self.mapped_bytes.insert(origin.name(), pages(region.size));
         self.ledger.add(site, pages(region.size), Weight::ONE);
-        self.unmapped(&replaced);
+        self.unmapped(&replaced, region.key.time);
     }
 
     fn remapped(&mut self, old: (u64, u64), region: &Allocation, maker: Maker) {
@@ -288,11 +314,11 @@ impl<M: Memory> Accounts<M> {
             self.mapped_bytes.insert(origin.name(), grown);
             self.ledger.add(site, grown, Weight::ONE);
         }
-        self.unmapped(&gone);
+        self.unmapped(&gone, region.key.time);
     }
 
     /// Counts the mappings of which nothing is left.
-    fn unmapped(&mut self, parts: &[Region<Origin>]) {
+    fn unmapped(&mut self, parts: &[Region<Origin>], now: u64) {
         for part in parts {
             let name = part.origin.name();
             let Some(left) = self.mapped_bytes.get_mut(&name) else {
@@ -301,8 +327,14 @@ impl<M: Memory> Accounts<M> {
             *left = left.saturating_sub(part.length());
             if *left == 0 {
                 self.mapped_bytes.remove(&name);
+                let ended = Ended {
+                    size: part.length(),
+                    weight: Weight::ONE,
+                    by: Freed::ByProgram,
+                    now,
+                };
                 self.ledger
-                    .count_end(part.origin.site, Weight::ONE, Freed::ByProgram);
+                    .count_end(part.origin.site, part.origin.time, ended);
             }
         }
     }
@@ -327,6 +359,7 @@ impl<M: Memory> Accounts<M> {
         } else {
             self.ledger.begin(stream.key, 0, site, Weight::ONE);
         }
+        self.ledger.hold(site, parameters.bytes(), 0.0);
         self.parameters.insert(stream.key, parameters);
     }
 
@@ -347,7 +380,13 @@ impl<M: Memory> Accounts<M> {
     fn freed(&mut self, end: End) {
         let by = self.freed_by(end.tid);
         let weight = self.rules.intervals.weight(end.size, end.level);
-        self.ledger.end(end.key, weight, by);
+        let ended = Ended {
+            size: end.size,
+            weight,
+            by,
+            now: end.now,
+        };
+        self.ledger.end(end.key, ended);
     }
 
     fn closed(&mut self, end: End, comm: &[u8; 16]) {
@@ -356,12 +395,25 @@ impl<M: Memory> Accounts<M> {
             true => Freed::ByCleaner,
             false => Freed::ByProgram,
         };
-        if end.key.time == 0 {
-            self.ledger
-                .end_unknown(Space::Streams, end.key.address, end.now, by);
+        let (address, now) = (end.key.address, end.now);
+        let (site, key) = if end.key.time == 0 {
+            let spilled = self.ledger.end_unknown(Space::Streams, address, now, by);
+            let time = spilled.map_or(0, |spilled| spilled.time);
+            (
+                spilled.map(|spilled| spilled.site),
+                AllocationKey { address, time },
+            )
         } else {
-            self.ledger.end(end.key, Weight::ONE, by);
-            self.parameters.remove(&end.key);
+            let ended = Ended {
+                size: 0,
+                weight: Weight::ONE,
+                by,
+                now,
+            };
+            (self.ledger.end(end.key, ended), end.key)
+        };
+        if let (Some(parameters), Some(site)) = (self.parameters.remove(&key), site) {
+            self.ledger.hold(site, -parameters.bytes(), 0.0);
         }
     }
 
@@ -375,32 +427,6 @@ impl<M: Memory> Accounts<M> {
 
     fn site(&mut self, kind: SiteKind, maker: Maker) -> SiteId {
         self.ledger.site(kind, maker.stack, maker.thread)
-    }
-
-    /// The stacks of allocations, each from the hooked function on.
-    pub fn unwind_all(&mut self, made: &[&Allocation], scene: Scene<'_>) -> Vec<Stack> {
-        let replaced: Vec<_> = made
-            .iter()
-            .map(|made| replaced_returns(&made.stack))
-            .collect();
-        let captures: Vec<_> = made
-            .iter()
-            .zip(&replaced)
-            .map(|(made, replaced)| capture(made, replaced, scene))
-            .collect();
-        let mut stacks = self.unwinder.unwind_all(scene.modules, &captures);
-        for (stack, made) in stacks.iter_mut().zip(made) {
-            if made.stack.at_return
-                && let Some(point) = scene.points.get(made.point as usize)
-            {
-                let leaf = Frame::Native {
-                    module: point.module,
-                    offset: point.entry,
-                };
-                stack.frames.insert(0, leaf);
-            }
-        }
-        stacks
     }
 
     /// The site of allocations whose stack never arrived.
@@ -422,51 +448,6 @@ impl<M: Memory> Accounts<M> {
             None,
         )
     }
-}
-
-fn capture<'a>(
-    made: &'a Allocation,
-    replaced: &'a [ReplacedReturn],
-    scene: Scene<'_>,
-) -> StackCapture<'a> {
-    let raw = &made.stack;
-    StackCapture {
-        registers: Registers {
-            ip: raw.ip,
-            sp: raw.sp,
-            fp: raw.fp,
-            lr: raw.lr,
-        },
-        ip_is_return_address: raw.at_return,
-        bytes: &raw.bytes,
-        truncated: raw.truncated,
-        age: age(made.key.time),
-        tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
-        replaced,
-        anchor: raw.anchor,
-    }
-}
-
-/// How long ago `time` was, which is in nanoseconds of the monotonic clock.
-fn age(time: u64) -> Duration {
-    Duration::from_nanos(clock::monotonic().saturating_sub(time))
-}
-
-/// The original return addresses by where they were. A function that another has jumped to at its end shares its place
-/// on the stack: what was there first, of the outer one, is the return address.
-fn replaced_returns(raw: &RawStack) -> Vec<ReplacedReturn> {
-    let mut replaced: Vec<ReplacedReturn> = Vec::new();
-    for one in raw.replaced.iter().filter(|one| one.slot != 0) {
-        let original = one.return_address;
-        match replaced.last_mut() {
-            Some(inner) if inner.slot == one.slot => inner.original = original,
-            _ => replaced.push(ReplacedReturn {
-                slot: one.slot,
-                original,
-            }),
-        }
-    }
-    replaced
 }
 
 /// The kind of site that a stream makes.

@@ -348,7 +348,8 @@ pub struct Tracer {
     pub trap_ns: Option<TrapCost>,
     #[serde(default)]
     pub budget: Budget,
-    /// Highest fill of each map and ring: `{"LIVE": {"used", "capacity"}}`.
+    /// Highest fill of each map and ring, and of the records that were taken out of the ring so that it does not overflow
+    /// (`BACKLOG`): `{"LIVE": {"used", "capacity"}}`.
     #[serde(default)]
     pub high_water: BTreeMap<String, Fill>,
     /// Milliseconds from the start to the first and the last of the first probes live.

@@ -42,6 +42,9 @@ pub enum Command {
     /// Render a capture.json again
     #[command(after_help = usage::REPORT)]
     Report(Report),
+    /// Say what grew between two captures
+    #[command(after_help = usage::DIFF)]
+    Diff(Diff),
     /// Show the JVMs on this host: pid, user, main class, JDK, RSS
     List,
     /// Say what this kernel, these privileges and the target allow, and what to do about the rest
@@ -125,6 +128,31 @@ pub struct Report {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct Diff {
+    /// The earlier capture.json, or the directory of its bundle
+    #[arg(value_name = "BASE")]
+    pub base: PathBuf,
+    /// The later one
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// text, json or svg (flame graph: red grew, blue shrank)
+    #[arg(short, long, value_enum, default_value_t = DiffFormat::Text, hide_possible_values = true)]
+    pub format: DiffFormat,
+    /// Write to this file instead of standard output; an old one is replaced
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Number of sites to show as text
+    #[arg(short = 'T', long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: u32,
+    /// Compare only sites with a frame that matches
+    #[arg(long, value_name = "REGEX")]
+    pub include: Option<String>,
+    /// Leave out sites with a frame that matches
+    #[arg(long, value_name = "REGEX")]
+    pub exclude: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct Doctor {
     #[command(flatten)]
     pub target: TargetArg,
@@ -181,7 +209,7 @@ pub struct Trace {
     /// Keep the threads apart: one site per stack and thread
     #[arg(long)]
     pub threads: bool,
-    /// Buffer between the kernel and offheap, a power of two [default: 16m]
+    /// Buffer between the kernel and offheap, a power of two [default: 16m; when exact 64m]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub ring_bytes: Option<u64>,
     /// Allocations that can be outstanding at once [default: 1048576; when exact 4194304]
@@ -199,7 +227,7 @@ pub struct View {
     /// Number of sites to show
     #[arg(short = 'T', long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,
-    /// Order of the sites: bytes, count, growth (since the last table) or age (of the oldest)
+    /// Order of the sites: bytes, count, growth (per hour) or age (of the oldest)
     #[arg(long, value_name = "BY", value_enum, default_value_t = Sort::Bytes, hide_possible_values = true)]
     pub sort: Sort,
     /// Show only sites with a frame that matches
@@ -227,7 +255,7 @@ pub enum Sort {
     Bytes,
     /// Outstanding allocations
     Count,
-    /// Bytes gained since the previous table
+    /// Bytes gained per hour
     Growth,
     /// Age of the oldest outstanding allocation
     Age,
@@ -247,6 +275,16 @@ pub enum Format {
     Pprof,
     /// Stacks for speedscope
     Speedscope,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// What changed, the sites that changed most with their stacks
+    Text,
+    /// All of it, schema offheap.diff/1
+    Json,
+    /// Flame graph
+    Svg,
 }
 
 /// Parses a command line, the program's name first.

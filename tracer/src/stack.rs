@@ -71,6 +71,8 @@ pub enum Marker {
     Truncated,
     /// The event that carried the stack was lost.
     StackLost,
+    /// Stands for stacks that had to make room for others.
+    NotKept,
 }
 
 /// Where and why a walk ended.
@@ -94,6 +96,8 @@ pub enum StackEnd {
     InJava,
     /// The event that carried the stack was lost.
     Lost,
+    /// The stack had to make room for others.
+    NotKept,
 }
 
 /// [`StackEnd::InJava`] in reports.
@@ -112,6 +116,7 @@ impl StackEnd {
             StackEnd::FrameLimit => "frame-limit",
             StackEnd::InJava => IN_JAVA,
             StackEnd::Lost => "lost",
+            StackEnd::NotKept => "not-kept",
         }
     }
 }

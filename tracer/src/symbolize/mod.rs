@@ -147,6 +147,7 @@ fn marker_frame(marker: Marker) -> capture::Frame {
         Marker::ResumedAtAnchor => ("[native frames missing]", "resumed at the last Java frame"),
         Marker::Truncated => ("[truncated]", stack::StackEnd::Truncated.as_str()),
         Marker::StackLost => ("[stack lost]", stack::StackEnd::Lost.as_str()),
+        Marker::NotKept => ("[stack not kept]", stack::StackEnd::NotKept.as_str()),
     };
     unknown(name, reason)
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tracer_common::config::{Config, MAX_POINTS};
 
 use super::govern::Keeper;
+use super::tally::MANY;
 use super::{Cost, Start, Trace, mappings, open_memory};
 use crate::exit::TargetEnded;
 use crate::functions::Group;
@@ -82,7 +83,9 @@ impl Trace {
             threads: Default::default(),
             ends: Default::default(),
             high_water: Default::default(),
+            look_at: MANY,
             outstanding_before: Vec::new(),
+            course: Default::default(),
             pages: None,
             cost: Cost {
                 calibration: Calibration::begin(probes.link_kind()).ok(),
@@ -125,6 +128,7 @@ impl Trace {
         }
         self.preflight()?;
         self.start.all_probes_ms = milliseconds(self.start.instant);
+        self.read_nothing();
         // What takes time and can wait: events wait in the ring meanwhile.
         self.names.freeze(&all, &self.modules);
         self.accounts.unwinder.modules_changed(&self.modules);

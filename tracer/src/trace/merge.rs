@@ -4,62 +4,26 @@
 //! compiled, then inlined. The frames of the biggest part stand for all.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, Hash};
 
-use crate::capture::{Frame, Site, SiteKind};
-
-/// What a reader can tell sites apart by.
-#[derive(PartialEq, Eq, Hash)]
-struct Look {
-    kind: SiteKind,
-    thread: Option<String>,
-    stack_end: String,
-    frames: Vec<FrameLook>,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-struct FrameLook {
-    name: String,
-    module: Option<String>,
-    file: Option<String>,
-    line: Option<u32>,
-}
-
-impl From<&Frame> for FrameLook {
-    fn from(frame: &Frame) -> FrameLook {
-        let Frame {
-            name,
-            module,
-            file,
-            line,
-            ..
-        } = frame.clone();
-        FrameLook {
-            name,
-            module,
-            file,
-            line,
-        }
-    }
-}
+use crate::capture::{Frame, Site};
+use crate::fast_map::FastMap;
+use crate::readings;
 
 /// Adds up the sites that look the same; the biggest come first.
 pub fn merge(mut sites: Vec<Site>) -> Vec<Site> {
     sites.sort_by_key(|site| Reverse(site.outstanding_bytes));
     let mut merged: Vec<Site> = Vec::with_capacity(sites.len());
-    let mut places: HashMap<Look, usize> = HashMap::new();
+    // Names take more memory than anything else in here: none is copied to find its like.
+    let mut places: FastMap<u64, Vec<usize>> = FastMap::default();
+    let hasher = places.hasher().clone();
     for site in sites {
-        let look = Look {
-            kind: site.kind,
-            thread: site.thread.clone(),
-            stack_end: site.stack_end.clone(),
-            frames: site.frames.iter().map(FrameLook::from).collect(),
-        };
-        match places.entry(look) {
-            Entry::Occupied(place) => add(&mut merged[*place.get()], &site),
-            Entry::Vacant(place) => {
-                place.insert(merged.len());
+        let place = places.entry(hasher.hash_one(look(&site))).or_default();
+        let mut same = place.iter().copied();
+        match same.find(|&index| look(&merged[index]) == look(&site)) {
+            Some(index) => add(&mut merged[index], &site),
+            None => {
+                place.push(merged.len());
                 merged.push(site);
             }
         }
@@ -68,7 +32,19 @@ pub fn merge(mut sites: Vec<Site>) -> Vec<Site> {
     merged
 }
 
+/// What a reader can tell sites apart by.
+fn look(site: &Site) -> impl Hash + Eq + use<'_> {
+    let frames: Vec<_> = site.frames.iter().map(frame_look).collect();
+    (site.kind, site.thread.as_deref(), &site.stack_end, frames)
+}
+
+fn frame_look(frame: &Frame) -> impl Hash + Eq + use<'_> {
+    let (module, file) = (frame.module.as_deref(), frame.file.as_deref());
+    (frame.name.as_str(), module, file, frame.line)
+}
+
 fn add(sum: &mut Site, site: &Site) {
+    add_over_time(sum, site);
     let (had, has) = (sum.outstanding_count > 0, site.outstanding_count > 0);
     if has {
         sum.oldest_seconds = sum.oldest_seconds.max(site.oldest_seconds);
@@ -94,16 +70,29 @@ fn add(sum: &mut Site, site: &Site) {
     };
 }
 
+/// Series are of one length, since they are of one run.
+fn add_over_time(sum: &mut Site, site: &Site) {
+    if let Some(series) = &site.series {
+        readings::add(sum.series.get_or_insert_default(), series);
+    }
+    if let Some(ages) = &site.ages {
+        let sum = sum.ages.get_or_insert_default();
+        readings::add_values(&mut sum.outstanding, &ages.outstanding);
+        readings::add_values(&mut sum.freed, &ages.freed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::FrameKind;
+    use crate::capture::{FrameKind, SiteKind};
 
     fn site(kind: SiteKind, bytes: u64, ages: (f64, f64), frame: &str) -> Site {
         let text = format!(
             r#"{{"kind": "malloc", "estimated": false, "outstanding_bytes": {bytes}, "outstanding_count": 1,
                "allocated_bytes": {bytes}, "allocated_count": 2, "oldest_seconds": {}, "newest_seconds": {},
                "freed_by_cleaner": 0, "stack_end": "root", "growth_bytes": 7,
+               "series": {{"bytes": [0, {bytes}], "count": [0, 1]}}, "ages": {{"outstanding": [1], "freed": [0, 1]}},
                "frames": [{{"name": "{frame}", "kind": "native"}}]}}"#,
             ages.0, ages.1,
         );
@@ -134,6 +123,16 @@ mod tests {
             (2, 4, Some(14))
         );
         assert_eq!((first.oldest_seconds, first.newest_seconds), (9.0, 1.0));
+        let series = first.series.as_ref().unwrap();
+        assert_eq!(
+            (&series.bytes[..], &series.count[..]),
+            (&[0, 198][..], &[0, 2][..])
+        );
+        let ages = first.ages.as_ref().unwrap();
+        assert_eq!(
+            (&ages.outstanding[..], &ages.freed[..]),
+            (&[2][..], &[0, 2][..])
+        );
     }
 
     /// How the JVM ran a method does not make another site; the biggest part's frames are shown.

@@ -3,11 +3,13 @@
 //! Nothing here passes or fails: a shared machine's speed is no fact to assert. The goals stand beside the numbers.
 
 mod attach;
+mod exact;
 mod floor;
 mod gzip;
 mod machine;
 mod pairs;
 mod peer;
+mod scale;
 mod stacks;
 mod stats;
 mod table;
@@ -26,7 +28,7 @@ struct Bench {
     run: fn(usize) -> Result<()>,
 }
 
-const ALL: [Bench; 6] = [
+const ALL: [Bench; 8] = [
     Bench {
         name: "pairs",
         rounds: 9,
@@ -46,6 +48,16 @@ const ALL: [Bench; 6] = [
         name: "tracer",
         rounds: 3,
         run: tracer::run,
+    },
+    Bench {
+        name: "exact",
+        rounds: 3,
+        run: exact::run,
+    },
+    Bench {
+        name: "scale",
+        rounds: 1,
+        run: scale::run,
     },
     Bench {
         name: "unwind",

@@ -1,3 +1,4 @@
+mod course;
 pub(crate) mod fixture;
 pub(crate) mod golden;
 mod profile;

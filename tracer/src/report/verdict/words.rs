@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use super::{Finding, Largest, Streams};
+use super::{Finding, Growing, Largest, Streams};
 use crate::capture::SiteKind;
 use crate::report::caller::Caller;
+use crate::report::evolution;
+use crate::report::listing::kind_word;
 use crate::report::units::{Bytes, Count, Seconds, Share};
 
 /// Streams younger than this may well be in use.
@@ -47,6 +49,7 @@ impl fmt::Display for Finding {
                     "{streams} more, opened from {places}, were left to the Cleaner thread"
                 )
             }
+            Finding::Growing(site) => growing(out, site),
             Finding::LargestSite(site) => largest(out, site),
             Finding::JvmMemory { bytes } => {
                 write!(out, "{} were committed by the JVM itself ", Bytes(*bytes))?;
@@ -148,6 +151,20 @@ fn ended_by_cleaner(
     write!(
         out,
         "{by_cleaner} {verb} left to the Cleaner thread, of {ended} ended: opened by {caller}"
+    )
+}
+
+fn growing(out: &mut fmt::Formatter<'_>, site: &Growing) -> fmt::Result {
+    let stream = matches!(site.kind, SiteKind::Deflate | SiteKind::Inflate);
+    let (sign, count_sign) = (mark(site.estimated), mark(site.estimated && !stream));
+    write!(
+        out,
+        "Leak candidate: {} by {}, {sign}{} in {count_sign}{}, {}",
+        kind_word(site.kind),
+        site.caller,
+        Bytes(site.bytes),
+        counted(site.count, unit(site.kind)),
+        evolution::sentence(&site.trend, site.estimated)
     )
 }
 
