@@ -128,6 +128,8 @@ fn site(callers: Vec<Frame>, dice: &mut Dice) -> Site {
         estimated: kind == SiteKind::Malloc,
         outstanding_bytes: bytes,
         outstanding_count: count,
+        recorded_bytes: bytes,
+        recorded_count: count,
         allocated_bytes: bytes * 3,
         allocated_count: count * 3,
         oldest_seconds: dice.roll(600_000) as f64 / 1000.0,

@@ -1,5 +1,7 @@
 //! What can be typed. What it means is decided in [`settings`](crate::settings).
 
+mod export;
+pub mod paper;
 pub mod units;
 mod usage;
 
@@ -13,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::budget::Budget;
 use crate::target::Pid;
 
+pub use export::Export;
 pub use usage::one_line;
 
 /// Says which Java and native stacks hold the native memory of a live JVM
@@ -51,6 +54,12 @@ pub enum Command {
     /// Say what this kernel, these privileges and the target allow, and what to do about the rest
     #[command(after_help = usage::DOCTOR)]
     Doctor(Doctor),
+    /// Print the script with which bash, zsh or fish complete this command
+    #[command(hide = true, after_help = usage::COMPLETIONS)]
+    Completions(paper::Completions),
+    /// Print the manual page, or write all of them
+    #[command(hide = true)]
+    Man(paper::Man),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -101,6 +110,8 @@ pub struct Watch {
     /// Directory of the bundles; %p stands for the pid, %t for the time of the start
     #[arg(short, long, value_name = "DIR", default_value = "offheap-%p")]
     pub output: String,
+    #[command(flatten)]
+    pub export: Export,
     #[command(flatten)]
     pub trace: Trace,
     #[command(flatten)]

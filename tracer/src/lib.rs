@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod events;
 pub mod exit;
 mod fast_map;
+pub mod fleet;
 pub mod functions;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -131,3 +131,37 @@ fn bad_values_in_one_line() {
         assert!(!message.starts_with("error"), "{line}: {message}");
     }
 }
+
+/// Each shell gets a script that knows the commands and their flags, and no other shell is promised.
+#[test]
+fn completions_of_three_shells() {
+    for (shell, expected) in [
+        ("bash", ["complete -F _offheap", "--max-overhead", "watch"]),
+        ("zsh", ["#compdef offheap", "--max-overhead", "watch"]),
+        ("fish", ["complete -c offheap", "max-overhead", "watch"]),
+    ] {
+        let Command::Completions(args) = typed(&format!("offheap completions {shell}"))
+            .unwrap()
+            .command
+        else {
+            panic!("not completions")
+        };
+        let script = String::from_utf8(paper::completions(args.shell)).unwrap();
+        for words in expected {
+            assert!(script.contains(words), "{shell}: {words}");
+        }
+    }
+    assert!(refused("offheap completions tcsh").contains("bash, zsh and fish"));
+}
+
+/// There is a manual page for the tool and one for each command that is no tool for packagers, with their flags.
+#[test]
+fn manual_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    paper::write_man(folder.path()).unwrap();
+    let page = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(page("offheap.1").contains("offheap\\-capture(1)"));
+    assert!(page("offheap-watch.1").contains("\\-\\-listen"));
+    assert!(!folder.path().join("offheap-man.1").exists());
+    assert_eq!(paper::man().unwrap(), page("offheap.1").into_bytes());
+}
