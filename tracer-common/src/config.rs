@@ -9,6 +9,9 @@ pub const STACK_CLASSES: [u32; 4] = [2, 4, 8, 16];
 /// Attach points in one run; more are refused and reported.
 pub const MAX_POINTS: u32 = 1024;
 
+/// Pairs of functions in one run; number 0 stands for none.
+pub const MAX_PAIRS: u32 = 256;
+
 /// Stands for page faults in their records: no attach point has this number.
 pub const FAULT_POINT: u32 = MAX_POINTS;
 
@@ -95,4 +98,5 @@ pub mod group {
     pub const MMAP: u64 = 2;
     pub const MALLOC: u64 = 4;
     pub const GROWTH: u64 = 8;
+    pub const PAIRS: u64 = 16;
 }

@@ -9,7 +9,13 @@ use std::collections::BTreeMap;
 use crate::functions::Group;
 
 /// Groups in the order in which they are given up: what costs most and tells least comes first.
-pub const ORDER: [Group; 4] = [Group::Malloc, Group::Mmap, Group::Zlib, Group::Growth];
+pub const ORDER: [Group; 5] = [
+    Group::Malloc,
+    Group::Mmap,
+    Group::Pairs,
+    Group::Zlib,
+    Group::Growth,
+];
 
 /// Readings above the budget before something is done: one alone may be a burst that has passed.
 const PATIENCE: u32 = 2;
@@ -174,7 +180,7 @@ fn wide_enough(reading: &Reading, allowed: f64, interval: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const ALL: [Group; 4] = Group::ALL;
+    const ALL: [Group; 5] = Group::ALL;
     const INTERVAL: u64 = 512 << 10;
 
     /// A second in which each group spent so many milliseconds: calls, traps, programs.
@@ -239,18 +245,20 @@ mod tests {
         assert_eq!(judge_twice(&dear, &ALL, 0), Some(Step::Widen(4 * FIRST)));
     }
 
-    /// Where the traps alone break the budget, no interval helps, and malloc goes before mmap, mmap before zlib.
+    /// Where the traps alone break the budget, no interval helps, and malloc goes before mmap, mmap before pairs, and these
+    /// before zlib.
     #[test]
     fn groups_are_given_up_in_order() {
         let all = [
             (Group::Malloc, 500_000, 300.0, 75.0),
             (Group::Mmap, 100_000, 100.0, 20.0),
+            (Group::Pairs, 100_000, 100.0, 20.0),
             (Group::Zlib, 100_000, 100.0, 20.0),
         ];
-        for left in 1..=3 {
-            let reading = reading(1.0, &all[3 - left..]);
-            let first = all[3 - left].0;
-            let active: Vec<Group> = all[3 - left..].iter().map(|spent| spent.0).collect();
+        for left in 1..=4 {
+            let reading = reading(1.0, &all[4 - left..]);
+            let first = all[4 - left].0;
+            let active: Vec<Group> = all[4 - left..].iter().map(|spent| spent.0).collect();
             assert_eq!(
                 judge_twice(&reading, &active, INTERVAL),
                 Some(Step::GiveUp(first))
@@ -282,6 +290,7 @@ mod tests {
         );
         assert_eq!(too_dear(5.0, &counted, &ALL), [Group::Malloc]);
         assert_eq!(too_dear(50.0, &counted, &ALL), []);
-        assert_eq!(too_dear(0.5, &counted, &ALL), ORDER[..3]);
+        let all = [Group::Malloc, Group::Mmap, Group::Zlib];
+        assert_eq!(too_dear(0.5, &counted, &ALL), all);
     }
 }

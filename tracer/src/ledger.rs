@@ -12,6 +12,7 @@ use crate::accounts::ThreadId;
 use crate::capture::SiteKind;
 use crate::events::AllocationKey;
 use crate::fast_map::FastMap;
+use crate::functions::pairs::PairId;
 use crate::stack::Stack;
 
 /// Index of a stack in the ledger.
@@ -26,6 +27,8 @@ pub struct SiteId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SiteKey {
     pub kind: SiteKind,
+    /// For [`SiteKind::Pair`]: which.
+    pub pair: Option<PairId>,
     pub stack: StackId,
     pub thread: Option<ThreadId>,
 }
@@ -105,6 +108,7 @@ pub struct Spilled {
 pub enum Space {
     Blocks,
     Streams,
+    Objects(PairId),
 }
 
 /// Stacks, sites, and the site of each outstanding allocation.
@@ -122,11 +126,31 @@ impl Ledger {
     /// The site of `stack`; made when it is new.
     pub fn site(&mut self, kind: SiteKind, stack: Stack, thread: Option<ThreadId>) -> SiteId {
         let stack = self.intern(stack);
-        let key = SiteKey {
+        self.interned(SiteKey {
             kind,
+            pair: None,
             stack,
             thread,
-        };
+        })
+    }
+
+    /// The same for objects of a pair.
+    pub fn site_of_pair(
+        &mut self,
+        pair: PairId,
+        stack: Stack,
+        thread: Option<ThreadId>,
+    ) -> SiteId {
+        let stack = self.intern(stack);
+        self.interned(SiteKey {
+            kind: SiteKind::Pair,
+            pair: Some(pair),
+            stack,
+            thread,
+        })
+    }
+
+    fn interned(&mut self, key: SiteKey) -> SiteId {
         *self.site_ids.entry(key).or_insert_with(|| {
             self.sites.push((key, Totals::default()));
             SiteId(self.sites.len() as u32 - 1)

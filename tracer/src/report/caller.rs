@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::capture::{Frame, FrameKind, Site};
+use crate::capture::{Frame, FrameKind, Site, SiteKind};
 use crate::report::clean;
 
 /// The frame that a verdict names.
@@ -41,7 +41,7 @@ pub fn of(site: &Site) -> Caller {
     {
         return Caller::Java(clean::name(&frame.name).into_owned());
     }
-    let named = || site.frames.iter().filter(|frame| is_native(frame));
+    let named = || above_library(site).iter().filter(|frame| is_native(frame));
     match named()
         .find(|frame| !is_plumbing(frame))
         .or_else(|| named().next_back())
@@ -50,6 +50,20 @@ pub fn of(site: &Site) -> Caller {
         None => Caller::Unknown {
             stack_end: clean::name(&site.stack_end).into_owned(),
         },
+    }
+}
+
+/// The frames from the caller of a pair's library on: its own functions say what was opened, not who opened it. All but
+/// the opening function where nothing is outside of the library.
+fn above_library(site: &Site) -> &[Frame] {
+    let (SiteKind::Pair, [opening, callers @ ..]) = (site.kind, site.frames.as_slice()) else {
+        return &site.frames;
+    };
+    let inside = |frame: &&Frame| frame.module == opening.module && opening.module.is_some();
+    let library = callers.iter().take_while(inside).count();
+    match callers.get(library..) {
+        Some(outside) if outside.iter().any(is_native) => outside,
+        _ => callers,
     }
 }
 

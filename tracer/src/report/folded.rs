@@ -56,6 +56,7 @@ fn names(site: &Site) -> Vec<String> {
     match site.kind {
         SiteKind::Deflate => names.push("deflate stream".to_owned()),
         SiteKind::Inflate => names.push("inflate stream".to_owned()),
+        SiteKind::Pair => names.extend(site.pair.as_deref().map(|pair| segment(pair).into_owned())),
         SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault => {}
     }
     if names.is_empty() {

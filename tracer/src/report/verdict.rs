@@ -3,6 +3,7 @@
 //! Each sentence states what was counted. "Leak" is not among the words: that memory is outstanding is a fact, that it
 //! will never be freed is not.
 
+mod objects;
 mod words;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use crate::report::units::Share;
 use crate::report::{accounting, clean};
 use crate::stack::IN_JAVA;
 
+pub use objects::Objects;
 pub use words::{counted, mark, unit};
 
 /// Callers named per kind of stream.
@@ -31,6 +33,12 @@ pub enum Finding {
     EndedByCleaner { streams: Streams, caller: Caller },
     /// The same for further callers, too many to name.
     MoreEndedByCleaner { streams: u64, callers: u64 },
+    /// Objects of a pair of functions that were opened in the window and not closed.
+    OpenObjects { objects: Objects, caller: Caller },
+    /// The same for further callers, too many to name.
+    MoreObjects { objects: Objects, callers: u64 },
+    /// Objects of a pair that the program left to the collector.
+    ClosedByCleaner { objects: Objects, caller: Caller },
     /// The malloc or mmap site that holds most, beside streams and the JVM's own memory.
     LargestSite(Largest),
     /// What the JVM itself committed: Java heap, metaspace, code cache.
@@ -90,6 +98,7 @@ pub fn findings(capture: &Capture, sites: &[&Site]) -> Vec<Finding> {
     let groups = streams_by_caller(sites);
     let mut findings = open_streams(&groups);
     findings.extend(ended_by_cleaner(&groups));
+    findings.extend(objects::findings(sites));
     findings.extend(largest_site(capture, sites));
     findings.extend(mapped_by(sites, Owner::Jvm).map(|bytes| Finding::JvmMemory { bytes }));
     findings
@@ -164,7 +173,7 @@ fn noun(site: &Site) -> Option<&'static str> {
         SiteKind::Deflate => Some("deflate stream"),
         SiteKind::Inflate if java("Inflater") => Some("Inflater"),
         SiteKind::Inflate => Some("inflate stream"),
-        SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault => None,
+        SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault | SiteKind::Pair => None,
     }
 }
 

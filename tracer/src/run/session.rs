@@ -108,6 +108,11 @@ impl Session {
     /// in the middle of it can leave breakpoints in the target (seen on 6.18: `failed to unregister, leaking uprobe`).
     pub fn finish(mut self) -> Result<Capture> {
         self.trace.stop()?;
+        self.trace.drain()?;
+        self.trace
+            .doubts_now()?
+            .iter()
+            .for_each(|line| exit::say(line));
         self.signals.let_go();
         self.trace.finish()
     }

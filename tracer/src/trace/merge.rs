@@ -13,6 +13,7 @@ use crate::capture::{Frame, Site, SiteKind};
 #[derive(PartialEq, Eq, Hash)]
 struct Look {
     kind: SiteKind,
+    pair: Option<String>,
     thread: Option<String>,
     stack_end: String,
     frames: Vec<FrameLook>,
@@ -52,6 +53,7 @@ pub fn merge(mut sites: Vec<Site>) -> Vec<Site> {
     for site in sites {
         let look = Look {
             kind: site.kind,
+            pair: site.pair.clone(),
             thread: site.thread.clone(),
             stack_end: site.stack_end.clone(),
             frames: site.frames.iter().map(FrameLook::from).collect(),

@@ -63,6 +63,8 @@ impl Trace {
             .live_blocks(|address, block| live.blocks.push((address, block)))?;
         self.probes
             .live_streams(|address, stream| live.streams.push((address, stream)))?;
+        self.probes
+            .live_objects(|name, object| live.objects.push((name, object)))?;
         let capacities = self.probes.capacities();
         self.note_fill("LIVE", live.blocks.len() as u64, capacities.blocks.into());
         self.note_fill(
@@ -70,6 +72,10 @@ impl Trace {
             live.streams.len() as u64,
             capacities.streams.into(),
         );
+        if !live.objects.is_empty() {
+            let used = live.objects.len() as u64;
+            self.note_fill("OBJECTS", used, capacities.streams.into());
+        }
         Ok(live)
     }
 
@@ -89,7 +95,11 @@ impl Trace {
             address,
             time: stream.time,
         });
-        let outstanding: HashSet<AllocationKey> = blocks.chain(streams).collect();
+        let objects = live.objects.iter().map(|&(name, object)| AllocationKey {
+            address: name.object,
+            time: object.time,
+        });
+        let outstanding: HashSet<AllocationKey> = blocks.chain(streams).chain(objects).collect();
         // What was made after the maps were read is not in them.
         let newest = outstanding.iter().map(|key| key.time).max().unwrap_or(0);
         let is_open = |key: &AllocationKey| key.time > newest || outstanding.contains(key);
