@@ -34,7 +34,7 @@ impl fmt::Display for Caller {
 
 /// Finds the frame to name.
 pub fn of(site: &Site) -> Caller {
-    let java = || site.frames.iter().filter(|frame| is_java(frame));
+    let java = || above_binding(site).iter().filter(|frame| is_java(frame));
     if let Some(frame) = java()
         .find(|frame| !is_jdk(&frame.name))
         .or_else(|| java().next())
@@ -51,6 +51,35 @@ pub fn of(site: &Site) -> Caller {
             stack_end: clean::name(&site.stack_end).into_owned(),
         },
     }
+}
+
+/// The frames from the caller of a JNI library's Java side on, where its native method opened an object: those in no class
+/// of its package, else not of its class, else all but the native method.
+fn above_binding(site: &Site) -> &[Frame] {
+    let java = site.frames.iter().position(is_java).unwrap_or(0);
+    let (native, frames) = site.frames.split_at(java);
+    let is_jni = |frame: &Frame| frame.name.starts_with("Java_");
+    let [method, callers @ ..] = frames else {
+        return frames;
+    };
+    if site.kind != SiteKind::Pair || !native.iter().any(is_jni) {
+        return frames;
+    }
+    let class = scope(method.name.split('(').next().unwrap_or_default());
+    for scope in [scope(class), class].into_iter().filter(|s| !s.is_empty()) {
+        let rest = |frame: &Frame| frame.name.strip_prefix(scope).map(|r| r.starts_with(['.', '$']));
+        let inside = |frame: &&Frame| !is_java(frame) || rest(frame) == Some(true);
+        let outside = callers.get(callers.iter().take_while(inside).count()..);
+        if let Some(outside) = outside.filter(|frames| frames.iter().any(is_java)) {
+            return outside;
+        }
+    }
+    callers
+}
+
+/// `org.rocksdb.RocksDB` of `org.rocksdb.RocksDB.iterator`.
+fn scope(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(scope, _)| scope)
 }
 
 /// The frames from the caller of a pair's library on: its own functions say what was opened, not who opened it. All but
