@@ -1,7 +1,8 @@
 // Objects of a library of its own, opened and closed in every way that a pair can be declared.
 //
 // `objects LIBRARY MODE`. Modes: `all` does everything in proper order; `late` does so with a library that is mapped after
-// `ready` (it says `mapped` and waits for a line); `left` opens and never closes; `status` calls what declarations get wrong.
+// `ready` (it says `mapped` and waits for a line); `left` opens and never closes; `many` opens 3,000 and
+// closes a third of them; `status` calls what declarations get wrong.
 
 #include <dlfcn.h>
 
@@ -67,6 +68,7 @@ SITE_OF("pair", at_overwritten);
 SITE_OF("pair", at_numbers);
 SITE_OF("pair", at_shared);
 SITE_OF("pair", at_left);
+SITE_OF("pair", at_many);
 
 // What opening a conn takes besides its buffer.
 #define CONN 16
@@ -223,8 +225,25 @@ SITE static void at_left(void) {
     conn_open(97);
 }
 
+static struct conn *many[3000];
+
+SITE static void at_many(int index) {
+    known(&at_many_site);
+    at_many_site.outstanding_count++;
+    at_many_site.allocated_count++;
+    many[index] = conn_open(97);
+}
+
 SITE static void work(const char *mode) {
-    if (!strcmp(mode, "left")) {
+    if (!strcmp(mode, "many")) {
+        for (int i = 0; i < 3000; i++)
+            at_many(i);
+        for (int i = 0; i < 3000; i += 3) {
+            conn_close(many[i]);
+            at_many_site.outstanding_count--;
+        }
+        at_many_site.outstanding_bytes = at_many_site.allocated_bytes = UNTOLD;
+    } else if (!strcmp(mode, "left")) {
         for (int i = 0; i < 5; i++)
             at_left();
     } else if (!strcmp(mode, "status")) {

@@ -1,4 +1,5 @@
 // Objects of libraries that offheap has presets for, opened and closed in known numbers: `presets zstd|ssl|dlopen|file`.
+// `presets runpath FINDER` has a library load another one that only its own search path leads to.
 //
 // The libraries are loaded by name, so that no header package is needed.
 
@@ -18,6 +19,7 @@ SITE_OF("pair", at_cipher);
 SITE_OF("pair", at_digest);
 SITE_OF("pair", at_library);
 SITE_OF("pair", at_library_again);
+SITE_OF("pair", at_found);
 SITE_OF("pair", at_file);
 SITE_OF("pair", at_descriptor);
 SITE_OF("pair", at_memory);
@@ -131,6 +133,10 @@ SITE static void libraries(void) {
         close_library(at_library_again());
 }
 
+static void *(*find)(const char *);
+
+OPEN(at_found, find("libobjects_lib.so"))
+
 static void close_file(void *file) {
     fclose(file);
 }
@@ -155,6 +161,8 @@ SITE static void work(const char *preset) {
         ssl();
     else if (!strcmp(preset, "dlopen"))
         libraries();
+    else if (!strcmp(preset, "runpath"))
+        at_found();
     else
         files();
 }
@@ -169,6 +177,10 @@ int main(int argc, char **argv) {
         file_method = CALL(void *, "BIO_s_mem");
         // What OpenSSL makes once for all.
         CALL(void, "SSL_CTX_free", CALL(void *, "SSL_CTX_new", method));
+    }
+    if (!strcmp(preset, "runpath")) {
+        library = dlopen(argv[2], RTLD_NOW);
+        *(void **)&find = function("find");
     }
     ready();
     work(preset);

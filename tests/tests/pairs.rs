@@ -224,6 +224,21 @@ fn declarations_that_do_not_fit_are_told() {
     }
 }
 
+/// More objects than the kernel's map has room for are all counted, and so are the ones of them that are closed.
+#[test]
+fn objects_beyond_the_map_are_kept_by_the_tracer() {
+    let Some(_session) = session() else { return };
+    let mut target = target("many");
+    let pair = "conn=conn_open(ret)/conn_close(arg0)";
+    let others = ["--hooks", "zlib", "--max-outstanding", "1024"];
+    let (capture, truths) = target.captured(&flags(&[pair], &others));
+
+    assert_truth(&capture, &truths);
+    assert_conserved(&capture);
+    let kept = capture.losses.get("kept by the tracer: map full").copied();
+    assert!(kept.is_some_and(|kept| kept > 0), "{:?}", capture.losses);
+}
+
 /// What can't be read is refused before anything is attached, with exit code 2 and one line.
 #[test]
 fn unreadable_declarations_are_refused() {
@@ -378,6 +393,25 @@ fn dlopen_preset_is_exact() {
         ("at_library_again", "library handle"),
     ];
     assert_preset("dlopen", "dlopen", "libz.so.1", &pairs);
+}
+
+/// `dlopen` finds what the search path of its caller leads to, as without probes: with a return probe it would take
+/// another one for its caller, and not find it.
+#[test]
+fn dlopen_still_knows_its_caller() {
+    let Some(_session) = session() else { return };
+    let folder = library();
+    let folder = folder.parent().expect("a library is in a folder");
+    let path = format!("-Wl,-rpath,{}", folder.display());
+    let finder = CFlags {
+        link: &[&path],
+        ..CFlags::default()
+    };
+    let mut program = Command::new(c_program("presets", CFlags::default()));
+    let mut target = Target::start(program.arg("runpath").arg(c_library("finder", finder)));
+    let (capture, truths) = target.captured(&["--hooks", "zlib", "--pairs", "dlopen"]);
+    assert_truth(&capture, &truths);
+    assert_conserved(&capture);
 }
 
 /// File streams of every function that opens one.

@@ -108,12 +108,15 @@ pub enum Step {
 }
 
 /// The groups of `active` that would break the budget, if what was counted goes on: those that have to go so that the
-/// rest is below it.
+/// rest is below it. One that breaks it alone goes first, since no other can make room for it.
 pub fn too_dear(percent: f64, counted: &Reading, active: &[Group]) -> Vec<Group> {
     let mut left = counted.clone();
     let allowed = counted.allowed(percent);
     let mut dear = Vec::new();
-    for group in ORDER.into_iter().filter(|group| active.contains(group)) {
+    let groups = || ORDER.into_iter().filter(|group| active.contains(group));
+    let alone = groups().filter(|group| counted.cost_of(*group) > allowed);
+    let beside = groups().filter(|group| counted.cost_of(*group) <= allowed);
+    for group in alone.chain(beside) {
         if left.cost() <= allowed {
             break;
         }
@@ -275,6 +278,19 @@ mod tests {
             Some(Step::GiveUp(Group::Mmap))
         );
         assert_eq!(too_dear(5.0, &reading, &ALL), [Group::Mmap]);
+    }
+
+    /// A group that is above the budget by itself goes before others that are not, which have room then.
+    #[test]
+    fn what_breaks_it_alone_goes_first() {
+        let counted = reading(
+            1.0,
+            &[
+                (Group::Malloc, 10_000, 10.0, 5.0),
+                (Group::Pairs, 100_000, 100.0, 20.0),
+            ],
+        );
+        assert_eq!(too_dear(5.0, &counted, &ALL), [Group::Pairs]);
     }
 
     /// The preflight leaves off no more than it takes.
