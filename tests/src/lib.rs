@@ -17,6 +17,7 @@ pub mod releases;
 pub mod session;
 pub mod sources;
 pub mod target;
+pub mod terminal;
 pub mod tool;
 pub mod truth;
 pub mod witness;

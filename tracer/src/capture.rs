@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod time;
+
+pub use time::{Ages, Series, SiteSeries, Trend, TrendClass};
+
 /// The value of [`Capture::schema`].
 pub const SCHEMA: &str = "offheap.capture/1";
 
@@ -28,6 +32,9 @@ pub struct Capture {
     /// What the reader has to know that no number says, one sentence each.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Readings over time; none in a capture that was made before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -51,6 +58,9 @@ pub struct Target {
     pub jvm: Option<Jvm>,
     /// The target ended during the window.
     pub ended: bool,
+    /// Clock ticks from boot to the start of the process: with the pid it names a process of this boot. 0: not known.
+    #[serde(default)]
+    pub start_ticks: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -178,6 +188,11 @@ pub struct Site {
     pub outstanding_bytes: u64,
     /// Open streams for `deflate` and `inflate`, blocks for `malloc`, regions for `mmap`, open objects for `pair`.
     pub outstanding_count: u64,
+    /// Of these, what was recorded and not estimated from it: an estimate of few samples says little.
+    #[serde(default)]
+    pub recorded_bytes: u64,
+    #[serde(default)]
+    pub recorded_count: u64,
     pub allocated_bytes: u64,
     pub allocated_count: u64,
     /// Age of the oldest and newest outstanding allocation.
@@ -205,6 +220,15 @@ pub struct Site {
     pub thread: Option<String>,
     /// `root`, `truncated`, `no-unwind-info`, `lost` …
     pub stack_end: String,
+    /// What it held at each of the capture's readings; none for sites that are not among the first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<SiteSeries>,
+    /// What that series says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trend: Option<Trend>,
+    /// How long its allocations have lived; none where that was not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ages: Option<Ages>,
     /// Leaf first.
     pub frames: Vec<Frame>,
 }

@@ -56,6 +56,9 @@ pub struct Attach {
     /// Stop after this time [default: at Ctrl-C]
     #[arg(short, long, value_name = "TIME", value_parser = units::positive_duration)]
     pub duration: Option<Duration>,
+    /// Print tables also on a terminal, instead of the view with keys
+    #[arg(long)]
+    pub plain: bool,
     #[command(flatten)]
     pub trace: Trace,
     #[command(flatten)]

@@ -15,6 +15,7 @@ pub mod functions;
 pub mod fuzzing;
 pub mod ledger;
 pub mod list;
+pub mod live;
 pub mod probes;
 pub mod regions;
 pub mod report;

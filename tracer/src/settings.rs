@@ -44,6 +44,8 @@ pub enum Mode {
     Attach {
         interval: Duration,
         duration: Option<Duration>,
+        /// Tables, whatever the terminal can do.
+        plain: bool,
     },
     Capture {
         duration: Duration,
@@ -76,6 +78,8 @@ impl Settings {
         let mode = Mode::Attach {
             interval: args.interval,
             duration: args.duration,
+            // What the log says on stderr would run through the view.
+            plain: args.plain || verbose > 0,
         };
         Settings::new(
             "attach",

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::bundle;
 use crate::cli::{Cli, Command};
 use crate::exit::{self, Exit};
+use crate::live::Screen;
 use crate::settings::{Mode, OutputPattern, Settings, View};
 use crate::trace::Trace;
 use crate::{doctor, list};
@@ -16,6 +17,7 @@ use crate::{doctor, list};
 mod attach;
 mod capture;
 mod limits;
+mod live;
 mod log;
 mod options;
 mod priority;
@@ -64,8 +66,15 @@ async fn attach_and_work(settings: &Settings, begin: Instant) -> Result<Exit> {
     exit::say(&trace.live_line());
     let session = Session::new(trace, signals)?;
     match plan {
-        Plan::Attach { interval, duration } => {
-            attach::run(session, &settings.view, interval, duration).await
+        Plan::Attach {
+            interval,
+            end,
+            plain,
+        } if plain || !Screen::is_possible() => {
+            attach::run(session, &settings.view, interval, end).await
+        }
+        Plan::Attach { interval, end, .. } => {
+            live::run(session, &settings.view, interval, end).await
         }
         Plan::Capture { duration, dir } => {
             capture::run(session, &settings.view, duration, &dir).await
@@ -78,7 +87,8 @@ async fn attach_and_work(settings: &Settings, begin: Instant) -> Result<Exit> {
 enum Plan {
     Attach {
         interval: Duration,
-        duration: Option<Duration>,
+        end: Option<Duration>,
+        plain: bool,
     },
     Capture {
         duration: Duration,
@@ -95,9 +105,14 @@ impl Plan {
     /// Tries out where bundles go before anything is attached.
     fn prepare(settings: &Settings) -> Result<Plan> {
         Ok(match &settings.mode {
-            Mode::Attach { interval, duration } => Plan::Attach {
+            Mode::Attach {
+                interval,
+                duration,
+                plain,
+            } => Plan::Attach {
                 interval: *interval,
-                duration: *duration,
+                end: *duration,
+                plain: *plain,
             },
             Mode::Capture { duration, output } => Plan::Capture {
                 duration: *duration,

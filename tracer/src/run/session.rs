@@ -31,6 +31,8 @@ pub struct Session {
     refresh: Interval,
     govern: Interval,
     ring: AsyncFd<OwnedFd>,
+    /// News that wait to be shown, where stderr is not the place for them.
+    kept: Option<Vec<String>>,
 }
 
 /// Why the loop hands back control.
@@ -56,6 +58,7 @@ impl Session {
         priority::raise();
         Ok(Session {
             ring,
+            kept: None,
             trace,
             signals,
             drain: every(DRAIN),
@@ -87,7 +90,7 @@ impl Session {
                 }
                 _ = self.govern.tick() => {
                     self.trace.govern()?;
-                    self.trace.news().iter().for_each(|line| exit::say(line));
+                    self.tell();
                 }
                 urgent = self.ring.readable() => {
                     urgent?.clear_ready();
@@ -101,6 +104,24 @@ impl Session {
                     }
                 }
             }
+        }
+    }
+
+    /// From now on news are kept until they are asked for.
+    pub fn keep_news(&mut self) {
+        self.kept.get_or_insert_default();
+    }
+
+    /// What there was to tell since it was last asked.
+    pub fn kept_news(&mut self) -> Vec<String> {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn tell(&mut self) {
+        let news = self.trace.news();
+        match &mut self.kept {
+            Some(kept) => kept.extend(news),
+            None => news.iter().for_each(|line| exit::say(line)),
         }
     }
 

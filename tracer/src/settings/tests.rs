@@ -23,6 +23,7 @@ fn defaults() {
     assert_eq!(
         attach.mode,
         Mode::Attach {
+            plain: false,
             interval: Duration::from_secs(5),
             duration: None
         }

@@ -47,6 +47,9 @@ pub struct SiteSnapshot {
 pub struct Outstanding {
     pub bytes: f64,
     pub count: f64,
+    /// What was recorded of it, each allocation once.
+    pub recorded_bytes: u64,
+    pub recorded_count: u64,
     /// Mapped, but without access.
     pub reserved: u64,
     /// Malloc blocks behind streams and objects of pairs.
@@ -58,7 +61,10 @@ pub struct Outstanding {
 }
 
 impl Outstanding {
+    /// Something that was recorded, and stands for so many bytes and allocations.
     fn add(&mut self, time: u64, bytes: f64, count: f64) {
+        self.recorded_bytes += (bytes / count.max(1.0)).round() as u64;
+        self.recorded_count += 1;
         self.bytes += bytes;
         self.count += count;
         self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));

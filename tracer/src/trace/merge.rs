@@ -82,6 +82,8 @@ fn add(sum: &mut Site, site: &Site) {
     sum.estimated |= site.estimated;
     sum.outstanding_bytes += site.outstanding_bytes;
     sum.outstanding_count += site.outstanding_count;
+    sum.recorded_bytes += site.recorded_bytes;
+    sum.recorded_count += site.recorded_count;
     sum.allocated_bytes += site.allocated_bytes;
     sum.allocated_count += site.allocated_count;
     sum.freed_by_cleaner += site.freed_by_cleaner;

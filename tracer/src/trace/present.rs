@@ -49,6 +49,7 @@ impl Trace {
             completeness,
             tracer: self.tracer(&tally),
             notes,
+            series: None,
         })
     }
 
@@ -64,6 +65,7 @@ impl Trace {
                 .collect(),
             jvm: self.jvm(),
             ended: self.process.ended(),
+            start_ticks: self.process.start_ticks,
         }
     }
 
@@ -135,6 +137,8 @@ fn capture_site(
         estimated: held.estimated,
         outstanding_bytes: bytes(held.bytes),
         outstanding_count: bytes(held.count),
+        recorded_bytes: held.recorded_bytes,
+        recorded_count: held.recorded_count,
         allocated_bytes: bytes(allocated),
         allocated_count: bytes(site.totals.allocated_count).max(bytes(held.count)),
         oldest_seconds: age(held.oldest),
@@ -147,6 +151,9 @@ fn capture_site(
         blocks: held.blocks,
         thread,
         stack_end: site.stack.end.as_str().to_owned(),
+        series: None,
+        trend: None,
+        ages: None,
         frames,
     }
 }

@@ -84,6 +84,8 @@ pub fn site(kind: SiteKind, bytes: u64, count: u64, frames: Vec<Frame>) -> Site 
         estimated: false,
         outstanding_bytes: bytes,
         outstanding_count: count,
+        recorded_bytes: bytes,
+        recorded_count: count,
         allocated_bytes: bytes.saturating_mul(2),
         allocated_count: count.saturating_mul(2),
         oldest_seconds: 29.8,
@@ -94,6 +96,9 @@ pub fn site(kind: SiteKind, bytes: u64, count: u64, frames: Vec<Frame>) -> Site 
         reserved_bytes: 0,
         blocks: 0,
         stack_end: "root".to_owned(),
+        series: None,
+        trend: None,
+        ages: None,
         frames,
     }
 }
@@ -138,6 +143,7 @@ pub fn empty() -> Capture {
                 unsupported: None,
             }),
             ended: false,
+            start_ticks: 0,
         },
         window: Window {
             start: "2026-01-02T03:04:05Z".to_owned(),
@@ -161,6 +167,7 @@ pub fn empty() -> Capture {
         },
         tracer: Tracer::default(),
         notes: Vec::new(),
+        series: None,
     }
 }
 
