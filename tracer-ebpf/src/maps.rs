@@ -52,8 +52,7 @@ static OPENING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
 
 /// Open objects of pairs of functions. Full: as `LIVE`.
 #[map]
-static OBJECTS: HashMap<ObjectKey, LiveObject> =
-    HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+static OBJECTS: HashMap<ObjectKey, LiveObject> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 
 /// Calls that open such objects and have not returned. Full: the call is counted as lost.
 #[map]

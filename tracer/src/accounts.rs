@@ -381,10 +381,7 @@ impl<M: Memory> Accounts<M> {
     ) {
         if let Some(time) = replaced {
             *self.reopened.entry(pair).or_default() += 1;
-            let older = AllocationKey {
-                time,
-                ..object.key
-            };
+            let older = AllocationKey { time, ..object.key };
             match naming {
                 // It was given out anew: the older one is gone, in a way that was not declared.
                 Naming::ByFunction => {
@@ -420,8 +417,7 @@ impl<M: Memory> Accounts<M> {
             false => Freed::ByProgram,
         };
         if end.key.time == 0 {
-            self.ledger
-                .end_unknown(space, end.key.address, end.now, by);
+            self.ledger.end_unknown(space, end.key.address, end.now, by);
         } else {
             self.ledger.end(end.key, Weight::ONE, by);
             self.parameters.remove(&end.key);

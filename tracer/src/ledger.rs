@@ -135,12 +135,7 @@ impl Ledger {
     }
 
     /// The same for objects of a pair.
-    pub fn site_of_pair(
-        &mut self,
-        pair: PairId,
-        stack: Stack,
-        thread: Option<ThreadId>,
-    ) -> SiteId {
+    pub fn site_of_pair(&mut self, pair: PairId, stack: Stack, thread: Option<ThreadId>) -> SiteId {
         let stack = self.intern(stack);
         self.interned(SiteKey {
             kind: SiteKind::Pair,

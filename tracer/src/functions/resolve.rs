@@ -76,10 +76,7 @@ struct Symbols {
 }
 
 impl Symbols {
-    fn read<'data, R: ReadRef<'data>>(
-        data: R,
-        wanted: &Wanted<'_>,
-    ) -> object::Result<Symbols> {
+    fn read<'data, R: ReadRef<'data>>(data: R, wanted: &Wanted<'_>) -> object::Result<Symbols> {
         let header = FileHeader64::<Endianness>::parse(data)?;
         let endian = header.endian()?;
         let segments = header.program_headers(endian, data)?;

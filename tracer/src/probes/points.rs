@@ -75,9 +75,7 @@ impl Point {
 
     pub fn cookie(&self, index: usize) -> Cookie {
         let row = &self.function;
-        let (pair, flags) = row
-            .pair
-            .map_or((0, 0), |of| (of.pair.0.into(), of.flags));
+        let (pair, flags) = row.pair.map_or((0, 0), |of| (of.pair.0.into(), of.flags));
         let register = |argument| self.placement.register(argument);
         Cookie::new(Fields {
             point: index as u32,

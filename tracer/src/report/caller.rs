@@ -53,6 +53,14 @@ pub fn of(site: &Site) -> Caller {
     }
 }
 
+/// Who is to be named, and, for objects of a pair, what they are: `RocksDB iterator: com.acme.Store.scan`.
+pub fn line(site: &Site) -> String {
+    match &site.pair {
+        Some(pair) => format!("{}: {}", clean::name(pair), of(site)),
+        None => of(site).to_string(),
+    }
+}
+
 /// The frames from the caller of a JNI library's Java side on, where its native method opened an object: those in no class
 /// of its package, else not of its class, else all but the native method.
 fn above_binding(site: &Site) -> &[Frame] {
@@ -67,7 +75,12 @@ fn above_binding(site: &Site) -> &[Frame] {
     }
     let class = scope(method.name.split('(').next().unwrap_or_default());
     for scope in [scope(class), class].into_iter().filter(|s| !s.is_empty()) {
-        let rest = |frame: &Frame| frame.name.strip_prefix(scope).map(|r| r.starts_with(['.', '$']));
+        let rest = |frame: &Frame| {
+            frame
+                .name
+                .strip_prefix(scope)
+                .map(|r| r.starts_with(['.', '$']))
+        };
         let inside = |frame: &&Frame| !is_java(frame) || rest(frame) == Some(true);
         let outside = callers.get(callers.iter().take_while(inside).count()..);
         if let Some(outside) = outside.filter(|frames| frames.iter().any(is_java)) {

@@ -45,7 +45,7 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
             format!("{count_mark}{}", Count(site.outstanding_count)),
             format!("{count_mark}{}", Seconds(site.oldest_seconds)),
             kind_word(site.kind),
-            caller::of(site),
+            caller::line(site),
         )?;
     }
     Ok(())

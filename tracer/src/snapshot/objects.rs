@@ -35,13 +35,7 @@ pub(super) fn add<A: Memory, M>(
     }
 }
 
-fn add_object<M>(
-    site: SiteId,
-    time: u64,
-    held: Held,
-    sources: &Sources<'_, M>,
-    sums: &mut Sums,
-) {
+fn add_object<M>(site: SiteId, time: u64, held: Held, sources: &Sources<'_, M>, sums: &mut Sums) {
     if time > sources.made_before {
         return;
     }

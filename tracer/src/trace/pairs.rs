@@ -18,11 +18,9 @@ pub(super) struct Calls {
     /// Functions with a probe.
     pub probed: usize,
     pub seen: u64,
-    /// Opened, or closed.
+    /// Opened, or closed; also where a reference was given back.
     pub recorded: u64,
     pub failed: u64,
-    /// Of objects that are not known.
-    pub unknown: u64,
 }
 
 /// What was seen of a pair.
@@ -102,8 +100,10 @@ impl Trace {
             calls.probed += 1;
             calls.seen += counts.get(Outcome::Seen);
             calls.recorded += counts.get(Outcome::Recorded);
+            if point.function.shape == Shape::ObjectClose {
+                calls.recorded += counts.get(Outcome::Referenced);
+            }
             calls.failed += counts.get(Outcome::Failed);
-            calls.unknown += counts.get(Outcome::Unsampled);
         }
         used
     }
@@ -175,11 +175,11 @@ pub(super) fn doubts(pair: &Pair, used: &Use) -> Vec<String> {
             "pair `{name}`: {} were opened, and {closes} was never called: if it should have been, another function ends them",
             Count(open.recorded)
         ));
-    } else if open.recorded > 0 && close.recorded == 0 && close.unknown > 0 {
+    } else if open.recorded > 0 && close.recorded == 0 {
         doubts.push(format!(
             "pair `{name}`: {} calls of {closes} closed none of the {} objects that were opened: its object may be another \
              argument",
-            Count(close.unknown),
+            Count(close.seen),
             Count(open.recorded)
         ));
     }
@@ -196,7 +196,6 @@ mod tests {
         seen: 9,
         recorded: 9,
         failed: 0,
-        unknown: 0,
     };
 
     fn pair() -> Pair {
@@ -263,7 +262,6 @@ mod tests {
         let wrong_argument = Use {
             close: Calls {
                 recorded: 0,
-                unknown: 9,
                 ..GOOD
             },
             ..FINE

@@ -89,7 +89,9 @@ fn pair(declaration: &Declaration) -> Result<Pair, String> {
         },
         library: library.as_deref(),
     };
-    parts.pair().map_err(|error| format!("pair `{name}`: {error}"))
+    parts
+        .pair()
+        .map_err(|error| format!("pair `{name}`: {error}"))
 }
 
 fn line(text: &str, offset: usize) -> usize {

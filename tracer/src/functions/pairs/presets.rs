@@ -257,7 +257,9 @@ fn evp() -> Vec<String> {
 }
 
 fn dlopen() -> Vec<String> {
-    declared(&["library handle=dlopen|dlmopen(ret)/dlclose(arg0)/reopen@/(libc|libdl|ld-musl)[^/]*$"])
+    declared(&[
+        "library handle=dlopen|dlmopen(ret)/dlclose(arg0)/reopen@/(libc|libdl|ld-musl)[^/]*$",
+    ])
 }
 
 /// The C library's own; `freopen` keeps a stream, and `popen`'s may be closed by either function.

@@ -146,7 +146,10 @@ fn side(
     }
     while !rest.is_empty() {
         let (symbols, behind) = rest.split_once('(').ok_or_else(|| {
-            format!("`{}` does not say where its object is: (ret) or (arg0), and so on", shown(rest))
+            format!(
+                "`{}` does not say where its object is: (ret) or (arg0), and so on",
+                shown(rest)
+            )
         })?;
         let (place, after) = behind
             .split_once(')')

@@ -97,7 +97,13 @@ fn wrong_declarations_are_explained() {
         &long,
         &many,
     ];
-    let shorten = |text: &str| text.chars().take(60).collect::<String>().escape_debug().to_string();
+    let shorten = |text: &str| {
+        text.chars()
+            .take(60)
+            .collect::<String>()
+            .escape_debug()
+            .to_string()
+    };
     let mut told = String::new();
     for text in wrong {
         let error = parse(text).expect_err(text);
@@ -141,7 +147,11 @@ fn wrong_selections_are_explained() {
         let owned = |texts: &[&str]| texts.iter().map(|&t| t.to_owned()).collect::<Vec<_>>();
         Pairs::select(&owned(words), &owned(declared), &DEFAULT)
     };
-    assert!(select(&["openssl"], &[]).unwrap_err().contains("presets are rocksdb, zstd"));
+    assert!(
+        select(&["openssl"], &[])
+            .unwrap_err()
+            .contains("presets are rocksdb, zstd")
+    );
     assert!(
         select(&["/nowhere/pairs.toml"], &[])
             .unwrap_err()
@@ -160,7 +170,11 @@ fn wrong_selections_are_explained() {
     assert_eq!(select(&["none"], &[one]).unwrap().iter().count(), 1);
     assert!(select(&["none"], &[]).unwrap().is_empty());
     let defaults = select(&[], &[]).unwrap();
-    assert!(defaults.iter().all(|(_, pair)| pair.origin == Origin::Preset));
+    assert!(
+        defaults
+            .iter()
+            .all(|(_, pair)| pair.origin == Origin::Preset)
+    );
 }
 
 /// Every preset can be read, all together have names of their own, and what is on by default is among them.
@@ -223,7 +237,12 @@ fn overloads_are_found() {
     for symbol in ["Java_a_B_open", "Java_a_B_open__J", "Java_a_B_open__"] {
         assert_eq!(wanted.of(symbol).len(), 1, "{symbol}");
     }
-    for symbol in ["Java_a_B_open2", "Java_a_B_open2__J", "open", "Java_a_B_openx"] {
+    for symbol in [
+        "Java_a_B_open2",
+        "Java_a_B_open2__J",
+        "open",
+        "Java_a_B_openx",
+    ] {
         assert!(wanted.of(symbol).is_empty(), "{symbol}");
     }
 }

@@ -256,9 +256,24 @@ fn opened(noun: &str, count: u64, frames: Vec<Frame>) -> Site {
 fn iterator_stack() -> Vec<Frame> {
     let library = Some("librocksdbjni.so");
     vec![
-        frame("Java_org_rocksdb_RocksDB_iterator", FrameKind::Native, library, None),
-        frame("org.rocksdb.RocksDB.iterator(long)", FrameKind::Native, None, None),
-        frame("org.rocksdb.RocksDB.newIterator", FrameKind::Inlined, None, None),
+        frame(
+            "Java_org_rocksdb_RocksDB_iterator",
+            FrameKind::Native,
+            library,
+            None,
+        ),
+        frame(
+            "org.rocksdb.RocksDB.iterator(long)",
+            FrameKind::Native,
+            None,
+            None,
+        ),
+        frame(
+            "org.rocksdb.RocksDB.newIterator",
+            FrameKind::Inlined,
+            None,
+            None,
+        ),
         frame("com.acme.Store.scan", FrameKind::C2, None, None),
     ]
 }
@@ -269,7 +284,12 @@ fn objects_are_named_by_their_pair_and_caller() {
     let mut held = opened("RocksDB iterator", 412, iterator_stack());
     (held.outstanding_bytes, held.blocks, held.estimated) = (1_700_000, 824, true);
     let own = vec![
-        frame("Java_com_acme_Store_open", FrameKind::Native, Some("libstore.so"), None),
+        frame(
+            "Java_com_acme_Store_open",
+            FrameKind::Native,
+            Some("libstore.so"),
+            None,
+        ),
         frame("com.acme.Store.open", FrameKind::Native, None, None),
         frame("com.acme.Store.main", FrameKind::C1, None, None),
     ];
@@ -288,8 +308,18 @@ fn objects_are_named_by_their_pair_and_caller() {
 fn objects_of_native_callers() {
     let frames = |caller| {
         vec![
-            frame("BIO_new_ex", FrameKind::Native, Some("libcrypto.so.3"), None),
-            frame("BIO_new_file", FrameKind::Native, Some("libcrypto.so.3"), None),
+            frame(
+                "BIO_new_ex",
+                FrameKind::Native,
+                Some("libcrypto.so.3"),
+                None,
+            ),
+            frame(
+                "BIO_new_file",
+                FrameKind::Native,
+                Some("libcrypto.so.3"),
+                None,
+            ),
             frame("serve", FrameKind::Native, caller, None),
         ]
     };
@@ -298,8 +328,14 @@ fn objects_of_native_callers() {
         opened("inner", 2, frames(Some("libcrypto.so.3"))),
     ];
     let lines = sentences(&with(sites));
-    assert!(lines[0].starts_with("3 BIO objects opened by serve (server) and"), "{lines:?}");
-    assert!(lines[1].starts_with("2 inners opened by BIO_new_file (libcrypto.so.3)"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("3 BIO objects opened by serve (server) and"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].starts_with("2 inners opened by BIO_new_file (libcrypto.so.3)"),
+        "{lines:?}"
+    );
 }
 
 /// Proves that what a cleaner had to close is told apart, and that callers beyond the third are counted.
@@ -323,5 +359,8 @@ fn objects_left_to_a_cleaner() {
     };
     let lines = sentences(&with(["a.A", "b.B", "c.C", "d.D", "e.E"].map(by).to_vec()));
     assert_eq!(lines.len(), 4, "{lines:?}");
-    assert_eq!(lines[3], "10 xs more opened from 2 other places and not closed");
+    assert_eq!(
+        lines[3],
+        "10 xs more opened from 2 other places and not closed"
+    );
 }

@@ -36,7 +36,10 @@ pub(super) fn findings(sites: &[&Site]) -> Vec<Finding> {
         let open = callers.iter().map(|(_, objects)| objects.open);
         Reverse(open.fold(0, u64::saturating_add))
     });
-    let mut findings: Vec<Finding> = pairs.iter().flat_map(|callers| open_ones(callers)).collect();
+    let mut findings: Vec<Finding> = pairs
+        .iter()
+        .flat_map(|callers| open_ones(callers))
+        .collect();
     findings.extend(pairs.iter().flat_map(|callers| left(callers)));
     findings
 }
