@@ -130,10 +130,11 @@ impl Session {
     pub fn finish(mut self) -> Result<Capture> {
         self.trace.stop()?;
         self.trace.drain()?;
-        self.trace
-            .doubts_now()?
-            .iter()
-            .for_each(|line| exit::say(line));
+        // Who keeps news has the terminal; the report's notes say the same.
+        if self.kept.is_none() {
+            let doubts = self.trace.doubts_now()?;
+            doubts.iter().for_each(|line| exit::say(line));
+        }
         self.signals.let_go();
         self.trace.finish()
     }
