@@ -135,6 +135,11 @@ impl Tool {
         process::signal(&self.child, signal);
     }
 
+    /// Where its bundle is written.
+    pub fn bundle(&self) -> PathBuf {
+        self.out.path().join("bundle")
+    }
+
     pub fn stderr(&self) -> Vec<String> {
         self.stderr.all()
     }

@@ -1,23 +1,24 @@
 //! Events in, accounts out: unwinds each captured stack and books it.
 
+mod stacks;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use tracer_common::config::FAULT_PERIOD;
 use tracer_common::cookie::{NO_ARGUMENT, pair};
 
 use crate::capture::SiteKind;
-use crate::clock;
-use crate::events::{Allocation, AllocationKey, End, Event, RawStack};
+use crate::events::{Allocation, AllocationKey, End, Event};
 use crate::functions::Direction;
 use crate::functions::pairs::PairId;
-use crate::ledger::{Freed, Intervals, Ledger, SiteId, Space, Weight};
+use crate::ledger::{Ended, Freed, Intervals, Ledger, SiteId, Space, Weight};
 use crate::probes::Point;
 use crate::regions::{Region, Regions, pages};
 use crate::stack::{Frame, Marker, Stack, StackEnd};
+use crate::streams;
 use crate::target::modules::ModuleTable;
+use crate::unwind::Unwinder;
 use crate::unwind::memory::Memory;
-use crate::unwind::{Registers, ReplacedReturn, StackCapture, Unwinder};
 
 /// libc's `PROT_NONE`.
 const PROT_NONE: u32 = 0;
@@ -50,6 +51,13 @@ pub struct Parameters {
     pub direction: Direction,
     pub window_bits: i32,
     pub mem_level: i32,
+}
+
+impl Parameters {
+    /// What a stream with these holds.
+    fn bytes(&self) -> f64 {
+        streams::computed(self.direction, self.window_bits, self.mem_level).bytes as f64
+    }
 }
 
 /// A stream whose `z_stream` was set up again without having been ended: its memory can never be freed.
@@ -228,9 +236,16 @@ impl<M: Memory> Accounts<M> {
                     maker,
                 );
             }
-            (Event::Unmapped { address, length }, _) => {
+            (
+                Event::Unmapped {
+                    address,
+                    length,
+                    now,
+                },
+                _,
+            ) => {
                 let gone = self.regions.unmap(address, length);
-                self.unmapped(&gone);
+                self.unmapped(&gone, now);
             }
             (Event::Freed(end), _) => self.freed(end),
             (Event::FreedUnknown(end), _) => {
@@ -298,7 +313,7 @@ impl<M: Memory> Accounts<M> {
         let replaced = self.regions.map(region.key.address, region.size, origin);
         self.mapped_bytes.insert(origin.name(), pages(region.size));
         self.ledger.add(site, pages(region.size), Weight::ONE);
-        self.unmapped(&replaced);
+        self.unmapped(&replaced, region.key.time);
     }
 
     fn remapped(&mut self, old: (u64, u64), region: &Allocation, maker: Maker) {
@@ -316,11 +331,11 @@ impl<M: Memory> Accounts<M> {
             self.mapped_bytes.insert(origin.name(), grown);
             self.ledger.add(site, grown, Weight::ONE);
         }
-        self.unmapped(&gone);
+        self.unmapped(&gone, region.key.time);
     }
 
     /// Counts the mappings of which nothing is left.
-    fn unmapped(&mut self, parts: &[Region<Origin>]) {
+    fn unmapped(&mut self, parts: &[Region<Origin>], now: u64) {
         for part in parts {
             let name = part.origin.name();
             let Some(left) = self.mapped_bytes.get_mut(&name) else {
@@ -329,8 +344,14 @@ impl<M: Memory> Accounts<M> {
             *left = left.saturating_sub(part.length());
             if *left == 0 {
                 self.mapped_bytes.remove(&name);
+                let ended = Ended {
+                    size: part.length(),
+                    weight: Weight::ONE,
+                    by: Freed::ByProgram,
+                    now,
+                };
                 self.ledger
-                    .count_end(part.origin.site, Weight::ONE, Freed::ByProgram);
+                    .count_end(part.origin.site, part.origin.time, ended);
             }
         }
     }
@@ -355,6 +376,7 @@ impl<M: Memory> Accounts<M> {
         } else {
             self.ledger.begin(stream.key, 0, site, Weight::ONE);
         }
+        self.ledger.hold(site, parameters.bytes(), 0.0);
         self.parameters.insert(stream.key, parameters);
     }
 
@@ -385,7 +407,13 @@ impl<M: Memory> Accounts<M> {
             match naming {
                 // It was given out anew: the older one is gone, in a way that was not declared.
                 Naming::ByFunction => {
-                    self.ledger.end(older, Weight::ONE, Freed::ByProgram);
+                    let ended = Ended {
+                        size: 0,
+                        weight: Weight::ONE,
+                        by: Freed::ByProgram,
+                        now: object.key.time,
+                    };
+                    self.ledger.end(older, ended);
                 }
                 Naming::ByCaller => {
                     let site = self.ledger.site_of(older);
@@ -408,7 +436,13 @@ impl<M: Memory> Accounts<M> {
     fn freed(&mut self, end: End) {
         let by = self.freed_by(end.tid);
         let weight = self.rules.intervals.weight(end.size, end.level);
-        self.ledger.end(end.key, weight, by);
+        let ended = Ended {
+            size: end.size,
+            weight,
+            by,
+            now: end.now,
+        };
+        self.ledger.end(end.key, ended);
     }
 
     fn closed(&mut self, end: End, space: Space, comm: &[u8; 16]) {
@@ -416,11 +450,25 @@ impl<M: Memory> Accounts<M> {
             true => Freed::ByCleaner,
             false => Freed::ByProgram,
         };
-        if end.key.time == 0 {
-            self.ledger.end_unknown(space, end.key.address, end.now, by);
+        let (address, now) = (end.key.address, end.now);
+        let (site, key) = if end.key.time == 0 {
+            let spilled = self.ledger.end_unknown(space, address, now, by);
+            let time = spilled.map_or(0, |spilled| spilled.time);
+            (
+                spilled.map(|spilled| spilled.site),
+                AllocationKey { address, time },
+            )
         } else {
-            self.ledger.end(end.key, Weight::ONE, by);
-            self.parameters.remove(&end.key);
+            let ended = Ended {
+                size: 0,
+                weight: Weight::ONE,
+                by,
+                now,
+            };
+            (self.ledger.end(end.key, ended), end.key)
+        };
+        if let (Some(parameters), Some(site)) = (self.parameters.remove(&key), site) {
+            self.ledger.hold(site, -parameters.bytes(), 0.0);
         }
     }
 
@@ -434,32 +482,6 @@ impl<M: Memory> Accounts<M> {
 
     fn site(&mut self, kind: SiteKind, maker: Maker) -> SiteId {
         self.ledger.site(kind, maker.stack, maker.thread)
-    }
-
-    /// The stacks of allocations, each from the hooked function on.
-    pub fn unwind_all(&mut self, made: &[&Allocation], scene: Scene<'_>) -> Vec<Stack> {
-        let replaced: Vec<_> = made
-            .iter()
-            .map(|made| replaced_returns(&made.stack))
-            .collect();
-        let captures: Vec<_> = made
-            .iter()
-            .zip(&replaced)
-            .map(|(made, replaced)| capture(made, replaced, scene))
-            .collect();
-        let mut stacks = self.unwinder.unwind_all(scene.modules, &captures);
-        for (stack, made) in stacks.iter_mut().zip(made) {
-            if made.stack.at_return
-                && let Some(point) = scene.points.get(made.point as usize)
-            {
-                let leaf = Frame::Native {
-                    module: point.module,
-                    offset: point.entry,
-                };
-                stack.frames.insert(0, leaf);
-            }
-        }
-        stacks
     }
 
     /// The site of allocations whose stack never arrived.
@@ -481,51 +503,6 @@ impl<M: Memory> Accounts<M> {
             None => self.ledger.site(kind, stack, None),
         }
     }
-}
-
-fn capture<'a>(
-    made: &'a Allocation,
-    replaced: &'a [ReplacedReturn],
-    scene: Scene<'_>,
-) -> StackCapture<'a> {
-    let raw = &made.stack;
-    StackCapture {
-        registers: Registers {
-            ip: raw.ip,
-            sp: raw.sp,
-            fp: raw.fp,
-            lr: raw.lr,
-        },
-        ip_is_return_address: raw.at_return,
-        bytes: &raw.bytes,
-        truncated: raw.truncated,
-        age: age(made.key.time),
-        tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
-        replaced,
-        anchor: raw.anchor,
-    }
-}
-
-/// How long ago `time` was, which is in nanoseconds of the monotonic clock.
-fn age(time: u64) -> Duration {
-    Duration::from_nanos(clock::monotonic().saturating_sub(time))
-}
-
-/// The original return addresses by where they were. A function that another has jumped to at its end shares its place
-/// on the stack: what was there first, of the outer one, is the return address.
-fn replaced_returns(raw: &RawStack) -> Vec<ReplacedReturn> {
-    let mut replaced: Vec<ReplacedReturn> = Vec::new();
-    for one in raw.replaced.iter().filter(|one| one.slot != 0) {
-        let original = one.return_address;
-        match replaced.last_mut() {
-            Some(inner) if inner.slot == one.slot => inner.original = original,
-            _ => replaced.push(ReplacedReturn {
-                slot: one.slot,
-                original,
-            }),
-        }
-    }
-    replaced
 }
 
 /// The kind of site that a stream makes.

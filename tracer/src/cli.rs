@@ -39,6 +39,9 @@ pub enum Command {
     /// Render a capture.json again
     #[command(after_help = usage::REPORT)]
     Report(Report),
+    /// Say what grew between two captures
+    #[command(after_help = usage::DIFF)]
+    Diff(Diff),
     /// Show the JVMs on this host: pid, user, main class, JDK, RSS
     List,
     /// Say what this kernel, these privileges and the target allow, and what to do about the rest
@@ -110,6 +113,31 @@ pub struct Report {
     pub format: Format,
     #[command(flatten)]
     pub view: View,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Diff {
+    /// The earlier capture.json, or the directory of its bundle
+    #[arg(value_name = "BASE")]
+    pub base: PathBuf,
+    /// The later one
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// text, json or svg (flame graph: red grew, blue shrank)
+    #[arg(short, long, value_enum, default_value_t = DiffFormat::Text, hide_possible_values = true)]
+    pub format: DiffFormat,
+    /// Write to this file instead of standard output; an old one is replaced
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Number of sites to show as text
+    #[arg(short = 'T', long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: u32,
+    /// Compare only sites with a frame that matches
+    #[arg(long, value_name = "REGEX")]
+    pub include: Option<String>,
+    /// Leave out sites with a frame that matches
+    #[arg(long, value_name = "REGEX")]
+    pub exclude: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -196,7 +224,7 @@ pub struct View {
     /// Number of sites to show
     #[arg(short = 'T', long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,
-    /// Order of the sites: bytes, count, growth (since the last table) or age (of the oldest)
+    /// Order of the sites: bytes, count, growth (per hour) or age (of the oldest)
     #[arg(long, value_name = "BY", value_enum, default_value_t = Sort::Bytes, hide_possible_values = true)]
     pub sort: Sort,
     /// Show only sites with a frame that matches
@@ -225,7 +253,7 @@ pub enum Sort {
     Bytes,
     /// Outstanding allocations
     Count,
-    /// Bytes gained since the previous table
+    /// Bytes gained per hour
     Growth,
     /// Age of the oldest outstanding allocation
     Age,
@@ -241,6 +269,16 @@ pub enum Format {
     Svg,
     /// The capture itself
     Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// What changed, the sites that changed most with their stacks
+    Text,
+    /// All of it, schema offheap.diff/1
+    Json,
+    /// Flame graph
+    Svg,
 }
 
 /// Parses a command line, the program's name first.

@@ -52,6 +52,8 @@ pub enum Event {
     Unmapped {
         address: u64,
         length: u64,
+        /// Nanoseconds of the monotonic clock.
+        now: u64,
     },
 }
 
@@ -168,6 +170,7 @@ pub fn parse(record: Bytes) -> Option<Event> {
         kind::UNMAPPED => Some(Event::Unmapped {
             address: header.address,
             length: header.size,
+            now: freed.now,
         }),
         _ => None,
     }

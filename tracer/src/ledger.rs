@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tracer_common::sampling;
 
 use crate::accounts::ThreadId;
+use crate::ages::Histogram;
 use crate::capture::SiteKind;
 use crate::events::AllocationKey;
 use crate::fast_map::FastMap;
@@ -40,6 +41,25 @@ pub struct Totals {
     pub allocated_count: f64,
     pub freed_count: f64,
     pub freed_by_cleaner: f64,
+}
+
+/// What a site holds by the events that were heard, by sample weight: exact while none was lost. Of blocks and streams
+/// only.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Held {
+    pub bytes: f64,
+    pub count: f64,
+}
+
+/// An allocation's end.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Requested bytes; 0 for streams.
+    pub size: u64,
+    pub weight: Weight,
+    pub by: Freed,
+    /// When, in nanoseconds of the monotonic clock.
+    pub now: u64,
 }
 
 /// How many objects a sampled allocation stands for; exact ones stand for themselves.
@@ -117,6 +137,10 @@ pub struct Ledger {
     pub stacks: Vec<Arc<Stack>>,
     stack_ids: FastMap<Arc<Stack>, StackId>,
     pub sites: Vec<(SiteKey, Totals)>,
+    /// Of each site.
+    pub held: Vec<Held>,
+    /// How long the freed allocations of each site lived; none where none was freed.
+    pub lifetimes: Vec<Option<Box<Histogram>>>,
     site_ids: FastMap<SiteKey, SiteId>,
     open: FastMap<AllocationKey, SiteId>,
     pub spilled: HashMap<(Space, u64), Spilled>,
@@ -148,6 +172,8 @@ impl Ledger {
     fn interned(&mut self, key: SiteKey) -> SiteId {
         *self.site_ids.entry(key).or_insert_with(|| {
             self.sites.push((key, Totals::default()));
+            self.held.push(Held::default());
+            self.lifetimes.push(None);
             SiteId(self.sites.len() as u32 - 1)
         })
     }
@@ -168,6 +194,7 @@ impl Ledger {
     pub fn begin(&mut self, key: AllocationKey, size: u64, site: SiteId, weight: Weight) {
         self.open.insert(key, site);
         self.add(site, size, weight);
+        self.hold(site, size as f64 * weight.0, weight.0);
     }
 
     /// An allocation was made that the kernel could not keep.
@@ -189,6 +216,19 @@ impl Ledger {
             },
         );
         self.add(site, size, weight);
+        self.hold(site, size as f64 * weight.0, weight.0);
+    }
+
+    /// The site holds more, or, with negative numbers, less.
+    pub fn hold(&mut self, site: SiteId, bytes: f64, count: f64) {
+        if let Some(held) = self.held.get_mut(site.0 as usize) {
+            held.bytes += bytes;
+            held.count += count;
+        }
+    }
+
+    fn release(&mut self, site: SiteId, size: u64, Weight(weight): Weight) {
+        self.hold(site, -(size as f64 * weight), -weight);
     }
 
     /// Counts what a site has allocated, where nothing is kept open for it.
@@ -200,32 +240,55 @@ impl Ledger {
     }
 
     /// An allocation has ended; returns its site, unless its stack was lost.
-    pub fn end(&mut self, key: AllocationKey, weight: Weight, by: Freed) -> Option<SiteId> {
+    pub fn end(&mut self, key: AllocationKey, ended: Ended) -> Option<SiteId> {
         let site = self.open.remove(&key)?;
-        self.count_end(site, weight, by);
+        self.release(site, ended.size, ended.weight);
+        self.count_end(site, key.time, ended);
         Some(site)
     }
 
-    /// A block or stream has ended that the kernel did not track.
-    pub fn end_unknown(&mut self, space: Space, address: u64, now: u64, by: Freed) {
+    /// A block or stream has ended that the kernel did not track; returns what was known of it.
+    pub fn end_unknown(
+        &mut self,
+        space: Space,
+        address: u64,
+        now: u64,
+        by: Freed,
+    ) -> Option<Spilled> {
         let key = (space, address);
-        if self
-            .spilled
-            .get(&key)
-            .is_some_and(|spilled| spilled.time <= now)
-            && let Some(spilled) = self.spilled.remove(&key)
-        {
-            self.count_end(spilled.site, spilled.weight, by);
+        if self.spilled.get(&key)?.time > now {
+            return None;
         }
+        let spilled = self.spilled.remove(&key)?;
+        let Spilled {
+            time,
+            size,
+            site,
+            weight,
+        } = spilled;
+        self.release(site, size, weight);
+        let ended = Ended {
+            size,
+            weight,
+            by,
+            now,
+        };
+        self.count_end(site, time, ended);
+        Some(spilled)
     }
 
-    /// Counts an end, where nothing is kept open for it.
-    pub fn count_end(&mut self, site: SiteId, weight: Weight, by: Freed) {
-        if let Some((_, totals)) = self.sites.get_mut(site.0 as usize) {
-            totals.freed_count += weight.0;
-            if by == Freed::ByCleaner {
-                totals.freed_by_cleaner += weight.0;
+    /// Counts an end, where nothing is kept open for it; `made` is when it was made, by the clock of events.
+    pub fn count_end(&mut self, site: SiteId, made: u64, ended: Ended) {
+        let (at, Weight(weight)) = (site.0 as usize, ended.weight);
+        if let Some((_, totals)) = self.sites.get_mut(at) {
+            totals.freed_count += weight;
+            if ended.by == Freed::ByCleaner {
+                totals.freed_by_cleaner += weight;
             }
+        }
+        if let Some(lifetimes) = self.lifetimes.get_mut(at) {
+            let lived = ended.now.saturating_sub(made);
+            lifetimes.get_or_insert_default().add(lived, weight);
         }
     }
 
@@ -272,6 +335,15 @@ mod tests {
         AllocationKey { address, time }
     }
 
+    fn freed(size: u64, now: u64) -> Ended {
+        Ended {
+            size,
+            weight: Weight::ONE,
+            by: Freed::ByProgram,
+            now,
+        }
+    }
+
     /// Equal stacks share a site; another kind or thread is another site.
     #[test]
     fn sites_are_interned() {
@@ -294,10 +366,7 @@ mod tests {
         let site = ledger.site(SiteKind::Malloc, stack(1), None);
         ledger.begin(key(0x10, 1), 97, site, Weight::ONE);
         ledger.begin(key(0x10, 2), 101, site, Weight::ONE);
-        assert_eq!(
-            ledger.end(key(0x10, 1), Weight::ONE, Freed::ByProgram),
-            Some(site)
-        );
+        assert_eq!(ledger.end(key(0x10, 1), freed(97, 3_000_001)), Some(site));
         assert_eq!(ledger.site_of(key(0x10, 1)), None);
         assert_eq!(ledger.site_of(key(0x10, 2)), Some(site));
         let totals = ledger.sites[0].1;
@@ -309,6 +378,10 @@ mod tests {
             ),
             (198.0, 2.0, 1.0)
         );
+        let held = ledger.held[0];
+        assert_eq!((held.bytes, held.count), (101.0, 1.0));
+        let lived = ledger.lifetimes[0].as_ref().unwrap().counts();
+        assert_eq!(lived, [0, 0, 1], "3 ms");
     }
 
     /// A spilled block is ended by a free that the kernel knew nothing of, and by none from before it was made.
@@ -321,6 +394,7 @@ mod tests {
         assert_eq!(ledger.spilled.len(), 1);
         ledger.end_unknown(Space::Blocks, 0x10, 6, Freed::ByProgram);
         assert!(ledger.spilled.is_empty());
+        assert_eq!(ledger.held[0], Held::default());
         assert_eq!(ledger.sites[0].1.freed_count, 1.0);
     }
 

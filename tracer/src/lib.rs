@@ -1,6 +1,7 @@
 //! offheap: which Java and native stacks hold the outstanding native memory of a live JVM.
 
 pub mod accounts;
+pub mod ages;
 pub mod budget;
 pub mod bundle;
 pub mod capture;
@@ -17,6 +18,7 @@ pub mod ledger;
 pub mod list;
 pub mod live;
 pub mod probes;
+pub mod readings;
 pub mod regions;
 pub mod report;
 pub mod run;
@@ -27,4 +29,5 @@ pub mod streams;
 pub mod symbolize;
 pub mod target;
 pub mod trace;
+pub mod trend;
 pub mod unwind;

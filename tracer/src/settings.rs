@@ -289,7 +289,9 @@ fn at_least(flag: &str, given: Duration, least: Duration) -> Result<(), Usage> {
 }
 
 /// The regular expression, compiled within the crate's default bounds on memory.
-fn pattern(flag: &str, typed: Option<&str>) -> Result<Option<Regex>, Usage> {
+/// # Errors
+/// When it is no regular expression; names the flag.
+pub fn pattern(flag: &str, typed: Option<&str>) -> Result<Option<Regex>, Usage> {
     typed.map(Regex::new).transpose().map_err(|error| {
         // The crate's message draws a picture of several lines; the last one is the reason.
         let text = error.to_string();

@@ -135,6 +135,33 @@ fn write_new(
         .map_err(|error| explain(error, &at))
 }
 
+/// Writes a file, or replaces one, as a whole.
+///
+/// # Errors
+/// What could not be written, and what to do about it.
+pub fn write_file(
+    path: &Path,
+    owner: Option<Owner>,
+    content: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<()> {
+    let name = path
+        .file_name()
+        .and_then(OsStr::to_str)
+        .with_context(|| format!("`{}` names no file", path.display()))?;
+    if path.is_dir() {
+        bail!("{} is a folder: name a file", path.display());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let folder = Folder::open_parent(parent).map_err(|error| explain(error, parent))?;
+    folder
+        .replace_file(name, owner, content)
+        .and_then(|()| folder.sync())
+        .map_err(|error| explain(error, path))
+}
+
 /// Files have no colours.
 fn plain(options: &Options) -> Options {
     Options {

@@ -48,6 +48,16 @@ Examples:
   offheap report incident/capture.json -f svg > flame.svg
   offheap report incident --include GzipHandler --top 3";
 
+pub const DIFF: &str = "\
+Sites are matched by kind and stack; captures of one process also by line. Two bundles of one `watch`
+tell what grew in between; captures of two attaches are compared by their rates. What makes them hard
+to compare (another build, other settings, losses) is said in the report and on stderr.
+
+Examples:
+  offheap diff before after                                two bundles
+  offheap diff watch/offheap-4242-20260102T030405Z watch/offheap-4242-20260102T040405Z
+  offheap diff before after -f svg -o growth.svg";
+
 pub const DOCTOR: &str = "\
 Exit codes: 0 tracing will work, 3 it will not.
 

@@ -13,13 +13,18 @@ use crate::capture::{Capture, Frame, FrameKind, Owner, Site, SiteKind};
 
 /// Whether the site's outstanding bytes belong to the total, with these hooks (`zlib`, `mmap`, `malloc`).
 pub fn counts(site: &Site, hooks: &[String]) -> bool {
+    kind_counts(site.kind, site.owner, hooks)
+}
+
+/// The same of all sites of a kind that serve this owner.
+pub fn kind_counts(kind: SiteKind, owner: Option<Owner>, hooks: &[String]) -> bool {
     let hooked = |group: &str| hooks.iter().any(|hook| hook == group);
-    match site.kind {
+    match kind {
         SiteKind::Malloc | SiteKind::Fault => true,
         SiteKind::Pair => false,
         SiteKind::Mmap if hooked("growth") => false,
         SiteKind::Deflate | SiteKind::Inflate => !hooked("malloc"),
-        SiteKind::Mmap => match site.owner {
+        SiteKind::Mmap => match owner {
             Some(Owner::Allocator) => !hooked("malloc") && !hooked("zlib"),
             _ => true,
         },

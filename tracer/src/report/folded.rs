@@ -46,13 +46,22 @@ pub fn fold(site: &Site) -> String {
     stack
 }
 
+/// The same names one by one, without how the JVM ran them, which two captures may differ in.
+pub fn plain_names(site: &Site) -> Vec<String> {
+    names_with(site, |frame| segment(&frame.name).into_owned())
+}
+
 /// Frame names, root first; incomplete stacks begin with the reason, streams end with what they are.
 fn names(site: &Site) -> Vec<String> {
+    names_with(site, frame)
+}
+
+fn names_with(site: &Site, name: impl Fn(&Frame) -> String) -> Vec<String> {
     let mut names = Vec::with_capacity(site.frames.len() + 2);
     if !accounting::end_is_told(site) {
         names.push(end_marker(site));
     }
-    names.extend(site.frames.iter().rev().map(frame));
+    names.extend(site.frames.iter().rev().map(name));
     match site.kind {
         SiteKind::Deflate => names.push("deflate stream".to_owned()),
         SiteKind::Inflate => names.push("inflate stream".to_owned()),

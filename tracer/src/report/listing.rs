@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use crate::capture::{Capture, Frame, Site, SiteKind};
-use crate::report::{Sort, accounting};
+use crate::report::{Sort, accounting, evolution};
 
 /// Sites in the order of a list.
 #[derive(Clone, Debug)]
@@ -52,7 +52,12 @@ fn sort(capture: &Capture, sites: &mut [&Site], order: Sort) {
             (arena, Reverse((bytes(site), count(site))))
         }),
         Sort::Count => sites.sort_by_key(|site| Reverse((count(site), bytes(site)))),
-        Sort::Growth => sites.sort_by_key(|site| Reverse((site.growth_bytes, bytes(site)))),
+        Sort::Growth => sites.sort_by(|a, b| {
+            let slope = |site: &Site| evolution::slope(site).unwrap_or(0.0);
+            let rest = |site: &Site| (site.growth_bytes, bytes(site));
+            let by_slope = slope(b).total_cmp(&slope(a));
+            by_slope.then_with(|| rest(b).cmp(&rest(a)))
+        }),
         Sort::Age => sites.sort_by(|a, b| b.oldest_seconds.total_cmp(&a.oldest_seconds)),
     }
 }

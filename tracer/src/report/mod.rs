@@ -5,6 +5,8 @@
 pub mod accounting;
 pub mod caller;
 pub mod clean;
+pub mod diff;
+pub mod evolution;
 pub mod folded;
 pub mod json;
 pub mod listing;
@@ -61,7 +63,7 @@ pub enum Sort {
     Bytes,
     /// Most outstanding allocations first.
     Count,
-    /// Most bytes gained since the snapshot before first; falls back to bytes where there was none.
+    /// Most bytes per hour first, by the readings over time; without these, most bytes gained since the snapshot before.
     Growth,
     /// Oldest outstanding allocation first.
     Age,
@@ -72,7 +74,7 @@ impl Sort {
         match self {
             Sort::Bytes => "outstanding bytes",
             Sort::Count => "outstanding count",
-            Sort::Growth => "growth since the snapshot before",
+            Sort::Growth => "growth",
             Sort::Age => "age of the oldest",
         }
     }

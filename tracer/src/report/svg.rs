@@ -2,7 +2,7 @@
 //!
 //! See `docs/formats/svg.md`. Drawn by inferno; the file is self-contained.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use inferno::flamegraph::color::{BackgroundColor, Color, MultiPalette, PaletteMap};
@@ -22,9 +22,9 @@ const MAX_TOTAL: u128 = 1 << 53;
 pub fn write(capture: &Capture, filter: &Filter, out: &mut dyn Write) -> io::Result<()> {
     let stacks = folded::stacks(capture, filter);
     if stacks.is_empty() {
-        return write_empty(capture, out);
+        return write_empty(&title(capture), "nothing is outstanding", out);
     }
-    let (lines, factor) = lines(&stacks);
+    let (lines, factor) = scaled(stacks.iter().map(|(stack, bytes)| (stack.as_str(), *bytes)));
     let mut palette = palette(capture);
     let mut options = flamegraph::Options::default();
     options.title = title(capture);
@@ -49,14 +49,16 @@ pub fn write(capture: &Capture, filter: &Filter, out: &mut dyn Write) -> io::Res
 }
 
 /// Input for inferno, scaled down where the sum is too big for it, and the factor that scales it back.
-fn lines(stacks: &BTreeMap<String, u64>) -> (Vec<String>, f64) {
-    let total: u128 = stacks.values().map(|&bytes| u128::from(bytes)).sum();
+pub(super) fn scaled<'a>(
+    stacks: impl Iterator<Item = (&'a str, u64)> + Clone,
+) -> (Vec<String>, f64) {
+    let total: u128 = stacks.clone().map(|(_, bytes)| u128::from(bytes)).sum();
     let mut shift = 0;
     while (total >> shift) > MAX_TOTAL {
         shift += 1;
     }
-    let line = |(stack, bytes): (&String, &u64)| format!("{stack} {}", (bytes >> shift).max(1));
-    (stacks.iter().map(line).collect(), (1u128 << shift) as f64)
+    let line = |(stack, bytes): (&str, u64)| format!("{stack} {}", (bytes >> shift).max(1));
+    (stacks.map(line).collect(), (1u128 << shift) as f64)
 }
 
 /// `outstanding bytes of java (pid 4242), window 30 s, malloc sampled every 512 KiB`.
@@ -146,8 +148,8 @@ fn shade((r, g, b): (u8, u8, u8), name: &str) -> Color {
     }
 }
 
-fn write_empty(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
-    let title = escape(&title(capture));
+pub(super) fn write_empty(title: &str, why: &str, out: &mut dyn Write) -> io::Result<()> {
+    let title = escape(title);
     writeln!(
         out,
         r##"<?xml version="1.0" standalone="no"?>
@@ -155,7 +157,7 @@ fn write_empty(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
 <rect x="0" y="0" width="100%" height="100%" fill="#f8f8f8"/>
 <g font-family="monospace" text-anchor="middle">
 <text x="600" y="30" font-size="17">{title}</text>
-<text x="600" y="65" font-size="14">nothing is outstanding</text>
+<text x="600" y="65" font-size="14">{why}</text>
 </g>
 </svg>"##
     )

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use crate::capture::Capture;
+use crate::capture::{Capture, Site};
 use crate::report::listing::{Listing, count_estimated, kind_word};
 use crate::report::units::{Bytes, Count, Delta, Seconds};
 use crate::report::verdict::mark;
-use crate::report::{Options, accounting, caller, clean};
+use crate::report::{Options, accounting, caller, clean, evolution};
 
 /// Writes a headline, the column names and a line for each of the top sites.
 ///
@@ -29,8 +29,8 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
     )?;
     writeln!(
         out,
-        "{:>10} {:>12} {:>14}  {:<8} CALLER",
-        "BYTES", "COUNT", "OLDEST", "KIND"
+        "{:>10} {:>12} {:>14} {:>14} {:<10}  {:<8} CALLER",
+        "BYTES", "COUNT", "OLDEST", "GROWTH", "", "KIND"
     )?;
     for site in Listing::new(capture, &shown, options.sort)
         .sites
@@ -38,15 +38,27 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
         .take(options.top)
     {
         let count_mark = mark(count_estimated(site));
+        let (growth, class) = growth(site);
         writeln!(
             out,
-            "{:>10} {:>12} {:>14}  {:<8} {}",
+            "{:>10} {:>12} {:>14} {:>14} {:<10}  {:<8} {}",
             format!("{}{}", mark(site.estimated), Bytes(site.outstanding_bytes)),
             format!("{count_mark}{}", Count(site.outstanding_count)),
             format!("{count_mark}{}", Seconds(site.oldest_seconds)),
+            growth,
+            class,
             kind_word(site.kind),
             caller::line(site),
         )?;
     }
     Ok(())
+}
+
+/// The rate, where one says something, and the class.
+fn growth(site: &Site) -> (String, &'static str) {
+    let rate = evolution::slope(site).map_or("-".to_owned(), |slope| {
+        format!("{}{}", mark(site.estimated), evolution::rate(slope))
+    });
+    let class = site.trend.as_ref().and_then(|trend| trend.class);
+    (rate, class.map_or("", evolution::word))
 }

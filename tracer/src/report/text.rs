@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use crate::capture::Capture;
 use crate::report::units::{Bytes, Count, Seconds};
 use crate::report::verdict::{self, Finding, mark};
-use crate::report::{Options, accounting, clean};
+use crate::report::{Options, accounting, clean, evolution};
 
 /// Writes the whole report.
 ///
@@ -45,8 +45,27 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
         Count(shown.len() as u64),
         Count(capture.sites.len() as u64),
     )?;
+    write_course(capture, out)?;
     sites::write(capture, &shown, options, paint, out)?;
     honesty::write(capture, paint, out)
+}
+
+/// What the readings of the whole say.
+fn write_course(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
+    let Some(series) = &capture.series else {
+        return Ok(());
+    };
+    let estimated = capture.sites.iter().any(|site| site.estimated);
+    let rows = [
+        ("Outstanding", &series.outstanding_trend, estimated),
+        ("RSS", &series.rss_trend, false),
+    ];
+    for (name, trend, estimated) in rows {
+        if let Some(trend) = trend {
+            writeln!(out, "{name}: {}.", evolution::sentence(trend, estimated))?;
+        }
+    }
+    Ok(())
 }
 
 /// What a piece of text is, for its colour.

@@ -1,14 +1,14 @@
 //! The first lines of a report: what holds the memory.
 //!
-//! Each sentence states what was counted. "Leak" is not among the words: that memory is outstanding is a fact, that it
-//! will never be freed is not.
+//! Each sentence states what was counted. That memory is outstanding is a fact; that it will never be freed is not. So
+//! "leak" is only said of what grows, as "leak candidate", with the figures that say that it grows.
 
 mod objects;
 mod words;
 
 use std::collections::BTreeMap;
 
-use crate::capture::{Capture, Owner, Site, SiteKind};
+use crate::capture::{Capture, Owner, Site, SiteKind, Trend, TrendClass};
 use crate::report::caller::{self, Caller};
 use crate::report::units::Share;
 use crate::report::{accounting, clean};
@@ -19,6 +19,8 @@ pub use words::{counted, mark, unit};
 
 /// Callers named per kind of stream.
 const NAMED_CALLERS: usize = 3;
+/// Growing sites named.
+const NAMED_GROWING: usize = 3;
 /// Below this share of complete stacks the reader is warned.
 const ENOUGH_COMPLETE: f64 = 0.95;
 
@@ -39,6 +41,8 @@ pub enum Finding {
     MoreObjects { objects: Objects, callers: u64 },
     /// Objects of a pair that the program left to the collector.
     ClosedByCleaner { objects: Objects, caller: Caller },
+    /// What grows over the readings, with the figures that say so.
+    Growing(Growing),
     /// The malloc or mmap site that holds most, beside streams and the JVM's own memory.
     LargestSite(Largest),
     /// What the JVM itself committed: Java heap, metaspace, code cache.
@@ -63,6 +67,17 @@ pub enum Finding {
         /// How long they were.
         seconds: f64,
     },
+}
+
+/// A site that grows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Growing {
+    pub kind: SiteKind,
+    pub bytes: u64,
+    pub count: u64,
+    pub estimated: bool,
+    pub caller: Caller,
+    pub trend: Trend,
 }
 
 /// The site that holds most.
@@ -99,6 +114,7 @@ pub fn findings(capture: &Capture, sites: &[&Site]) -> Vec<Finding> {
     let mut findings = open_streams(&groups);
     findings.extend(ended_by_cleaner(&groups));
     findings.extend(objects::findings(sites));
+    findings.extend(growing(capture, sites));
     findings.extend(largest_site(capture, sites));
     findings.extend(mapped_by(sites, Owner::Jvm).map(|bytes| Finding::JvmMemory { bytes }));
     findings
@@ -231,10 +247,40 @@ fn ended_by_cleaner(groups: &Groups) -> Vec<Finding> {
     findings
 }
 
-fn largest_site(capture: &Capture, sites: &[&Site]) -> Option<Finding> {
-    let streams_shown = sites
+/// The fastest growing sites, each byte once: blocks of streams that are shown stand under these.
+fn growing(capture: &Capture, sites: &[&Site]) -> Vec<Finding> {
+    let hooks = &capture.settings.hooks;
+    let streams_shown = streams_are_shown(sites);
+    let mut growing: Vec<(&Site, &Trend)> = sites
         .iter()
-        .any(|site| noun(site).is_some() && site.outstanding_count > 0);
+        .filter(|site| noun(site).is_some() || accounting::counts(site, hooks))
+        .filter(|site| site.owner != Some(Owner::Jvm) && site.stack_end != IN_JAVA)
+        .filter(|site| !(streams_shown && accounting::is_zlib_memory(site)))
+        .filter_map(|site| Some((*site, site.trend.as_ref()?)))
+        .filter(|(_, trend)| trend.class == Some(TrendClass::Growing))
+        .collect();
+    growing.sort_by(|(_, a), (_, b)| b.bytes_per_hour.total_cmp(&a.bytes_per_hour));
+    growing.truncate(NAMED_GROWING);
+    let finding = |(site, trend): (&Site, &Trend)| {
+        Finding::Growing(Growing {
+            kind: site.kind,
+            bytes: site.outstanding_bytes,
+            count: site.outstanding_count,
+            estimated: site.estimated,
+            caller: caller::of(site),
+            trend: trend.clone(),
+        })
+    };
+    growing.into_iter().map(finding).collect()
+}
+
+fn streams_are_shown(sites: &[&Site]) -> bool {
+    let mut sites = sites.iter();
+    sites.any(|site| noun(site).is_some() && site.outstanding_count > 0)
+}
+
+fn largest_site(capture: &Capture, sites: &[&Site]) -> Option<Finding> {
+    let streams_shown = streams_are_shown(sites);
     let site = sites
         .iter()
         .filter(|site| {

@@ -16,6 +16,7 @@ use crate::{doctor, list};
 
 mod attach;
 mod capture;
+mod compare;
 mod limits;
 mod live;
 mod log;
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Capture(args) => trace(Settings::capture(&args, cli.verbose)?, begin),
         Command::Watch(args) => trace(Settings::watch(&args, cli.verbose)?, begin),
         Command::Report(args) => render::run(&args, &View::new(&args.view)?),
+        Command::Diff(args) => compare::run(&args),
         Command::List => list::run(),
         Command::Doctor(args) => doctor::run(args.target.given()),
     }

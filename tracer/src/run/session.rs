@@ -88,6 +88,7 @@ impl Session {
                         return Ok(Wake::TargetEnded);
                     }
                 }
+                _ = sleep_until(Instant::from_std(self.trace.reading_due())) => self.trace.read()?,
                 _ = self.govern.tick() => {
                     self.trace.govern()?;
                     self.tell();

@@ -51,6 +51,6 @@ fn add_block<M>(
     if time <= sources.made_before {
         sums.entry(site)
             .or_default()
-            .add(time, size as f64 * weight, weight);
+            .add(time, sources.now, size as f64 * weight, weight);
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn add<A: Memory, M>(
     for (_, page) in accounts.pages.iter().filter(|(address, _)| held(address)) {
         if page.time <= sources.made_before {
             let sum = sums.entry(page.site).or_default();
-            sum.add(page.time, page.bytes as f64, page.weight);
+            sum.add(page.time, sources.now, page.bytes as f64, page.weight);
         }
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tracer_common::live::{LiveBlock, LiveObject, LiveStream, ObjectKey};
 
 use crate::accounts::{Accounts, ThreadId};
+use crate::ages::Histogram;
 use crate::capture::SiteKind;
 use crate::functions::pairs::PairId;
-use crate::ledger::{SiteId, Totals};
+use crate::ledger::{Held, SiteId, Totals};
 use crate::probes::Point;
 use crate::stack::Stack;
 use crate::target::Pages;
@@ -40,6 +41,8 @@ pub struct SiteSnapshot {
     pub thread: Option<ThreadId>,
     pub totals: Totals,
     pub outstanding: Outstanding,
+    /// How long the freed ones lived.
+    pub lifetimes: Option<Box<Histogram>>,
 }
 
 /// What a site holds.
@@ -58,15 +61,18 @@ pub struct Outstanding {
     /// Nanoseconds of the monotonic clock; none without an outstanding allocation.
     pub oldest: Option<u64>,
     pub newest: Option<u64>,
+    pub ages: Histogram,
 }
 
 impl Outstanding {
-    /// Something that was recorded, and stands for so many bytes and allocations.
-    fn add(&mut self, time: u64, bytes: f64, count: f64) {
+    /// Something that was recorded at `time` and stands for so many bytes and allocations; `now` is the moment of the
+    /// snapshot.
+    fn add(&mut self, time: u64, now: u64, bytes: f64, count: f64) {
         self.recorded_bytes += (bytes / count.max(1.0)).round() as u64;
         self.recorded_count += 1;
         self.bytes += bytes;
         self.count += count;
+        self.ages.add(now.saturating_sub(time), count);
         self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
         self.newest = Some(self.newest.map_or(time, |newest| newest.max(time)));
     }
@@ -103,6 +109,38 @@ pub struct Sources<'a, M> {
     pub malloc: bool,
     /// Allocations made after this moment are left out.
     pub made_before: u64,
+    /// The moment, in nanoseconds of the monotonic clock.
+    pub now: u64,
+}
+
+/// What each site holds, from events where `heard` says that none was lost, and at little cost: without a look at each
+/// allocation. Streams by their parameters; the target's memory is not needed for that.
+pub fn held<A: Memory, M: Memory>(
+    accounts: &mut Accounts<A>,
+    sources: &Sources<'_, M>,
+    heard: bool,
+) -> Vec<Held> {
+    let mut sums = Sums::new();
+    if !heard {
+        blocks::add(accounts, sources, &mut sums);
+        streams::add(accounts, sources, &mut sums);
+    }
+    regions::add(accounts, sources, &mut sums);
+    faults::add(accounts, sources, &mut sums);
+    let sites = accounts.ledger.sites.iter().zip(&accounts.ledger.held);
+    sites
+        .enumerate()
+        .map(|(index, ((key, _), held))| match key.kind {
+            SiteKind::Deflate | SiteKind::Inflate | SiteKind::Malloc if heard => *held,
+            _ => {
+                let sum = sums.get(&SiteId(index as u32));
+                sum.map_or(Held::default(), |sum| Held {
+                    bytes: sum.bytes,
+                    count: sum.count,
+                })
+            }
+        })
+        .collect()
 }
 
 /// Adds up what is outstanding, by site.
@@ -135,6 +173,7 @@ pub fn take<A: Memory, M: Memory>(
                 thread: key.thread,
                 totals: *totals,
                 outstanding,
+                lifetimes: ledger.lifetimes.get(index).cloned().flatten(),
             }
         });
     Snapshot {

@@ -40,7 +40,7 @@ fn add_object<M>(site: SiteId, time: u64, held: Held, sources: &Sources<'_, M>, 
         return;
     }
     let sum = sums.entry(site).or_default();
-    sum.add(time, held.bytes, 1.0);
+    sum.add(time, sources.now, held.bytes, 1.0);
     sum.blocks += held.blocks.round() as u64;
     sum.estimated |= held.estimated;
 }

@@ -32,6 +32,7 @@ pub(super) fn add<A: Memory, M>(
         let sum = sums.entry(region.origin.site).or_default();
         sum.add(
             region.origin.time,
+            sources.now,
             committed as f64,
             if first_part { 1.0 } else { 0.0 },
         );

@@ -130,7 +130,7 @@ fn add_stream<M>(
     } = stream.parameters;
     let held = found.unwrap_or_else(|| streams::computed(direction, window_bits, mem_level));
     let sum = sums.entry(stream.site).or_default();
-    sum.add(stream.time, held.bytes as f64, 1.0);
+    sum.add(stream.time, sources.now, held.bytes as f64, 1.0);
     sum.blocks += held.blocks;
     sum.estimated |= held.estimated;
 }

@@ -142,9 +142,57 @@ impl Books {
             pages: None,
             malloc: true,
             made_before,
+            now: 100,
         };
         super::take(&mut self.accounts, &sources)
     }
+
+    /// Bytes and count of the only malloc site and the only stream site, as a reading sees them.
+    fn held(&mut self, heard: bool) -> [(f64, f64); 2] {
+        let sources = Sources::<RecordedMemory> {
+            live: if heard { &Live::default() } else { &self.live },
+            points: &self.points,
+            mappings: None,
+            baseline: None,
+            memory: None,
+            pages: None,
+            malloc: true,
+            made_before: u64::MAX,
+            now: 100,
+        };
+        let held = super::held(&mut self.accounts, &sources, heard);
+        let sites = self.accounts.ledger.sites.iter().zip(held);
+        let of = |kind: SiteKind| {
+            let mut found = sites.clone().filter(|((key, _), _)| key.kind == kind);
+            found
+                .next()
+                .map_or((0.0, 0.0), |(_, held)| (held.bytes, held.count))
+        };
+        [of(SiteKind::Malloc), of(SiteKind::Deflate)]
+    }
+}
+
+/// A reading of the events alone is what the kernel's maps say, for blocks and streams, sampled ones by their weight; and
+/// where an end was lost it is the maps that are believed.
+#[test]
+fn readings_are_what_the_maps_say() {
+    let mut books = Books::new(0);
+    books.allocate(0x1000, 97, 5);
+    books.allocate(0x2000, 101, 6);
+    books.open(0x8000, 7, None);
+    let truth = books.take(None, None, u64::MAX);
+    let outstanding = only(&truth, SiteKind::Malloc).outstanding;
+    let stream = only(&truth, SiteKind::Deflate).outstanding;
+    let expected = [
+        (outstanding.bytes, outstanding.count),
+        (stream.bytes, stream.count),
+    ];
+    assert_eq!(expected[0], (198.0, 2.0));
+    assert_eq!((books.held(true), books.held(false)), (expected, expected));
+    // The kernel has seen a block's end, and nobody heard of it.
+    books.live.blocks.retain(|(address, _)| *address != 0x1000);
+    assert_eq!(books.held(true)[0], (198.0, 2.0));
+    assert_eq!(books.held(false)[0], (101.0, 1.0));
 }
 
 fn made(address: u64, size: u64, time: u64, function: &str) -> Allocation {
@@ -248,6 +296,7 @@ fn sampled_blocks_are_weighted() {
         pages: None,
         malloc: true,
         made_before: u64::MAX,
+        now: 100,
     };
     let snapshot = super::take(&mut books.accounts, &sources);
     let held = only(&snapshot, SiteKind::Malloc).outstanding;
@@ -283,6 +332,7 @@ fn mappings_are_split_by_access() {
         Event::Unmapped {
             address: 14 * PAGE,
             length: PAGE,
+            now: 100,
         },
         0,
     );
@@ -336,6 +386,7 @@ fn mappings_end_with_their_last_part() {
         Event::Unmapped {
             address: 10 * PAGE,
             length: PAGE,
+            now: 100,
         },
         0,
     );

@@ -84,6 +84,7 @@ impl Trace {
             ends: Default::default(),
             high_water: Default::default(),
             outstanding_before: Vec::new(),
+            course: Default::default(),
             pages: None,
             cost: Cost {
                 calibration: Calibration::begin(probes.link_kind()).ok(),
@@ -127,6 +128,7 @@ impl Trace {
         self.preflight()?;
         self.start.all_probes_ms = milliseconds(self.start.instant);
         self.tell_missing_pairs();
+        self.read_nothing();
         // What takes time and can wait: events wait in the ring meanwhile.
         self.names.freeze(&all, &self.modules);
         self.accounts.unwinder.modules_changed(&self.modules);

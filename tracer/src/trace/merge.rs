@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::capture::{Frame, Site, SiteKind};
+use crate::readings;
 
 /// What a reader can tell sites apart by.
 #[derive(PartialEq, Eq, Hash)]
@@ -71,6 +72,7 @@ pub fn merge(mut sites: Vec<Site>) -> Vec<Site> {
 }
 
 fn add(sum: &mut Site, site: &Site) {
+    add_over_time(sum, site);
     let (had, has) = (sum.outstanding_count > 0, site.outstanding_count > 0);
     if has {
         sum.oldest_seconds = sum.oldest_seconds.max(site.oldest_seconds);
@@ -96,6 +98,18 @@ fn add(sum: &mut Site, site: &Site) {
     };
 }
 
+/// Series are of one length, since they are of one run.
+fn add_over_time(sum: &mut Site, site: &Site) {
+    if let Some(series) = &site.series {
+        readings::add(sum.series.get_or_insert_default(), series);
+    }
+    if let Some(ages) = &site.ages {
+        let sum = sum.ages.get_or_insert_default();
+        readings::add_values(&mut sum.outstanding, &ages.outstanding);
+        readings::add_values(&mut sum.freed, &ages.freed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +120,7 @@ mod tests {
             r#"{{"kind": "malloc", "estimated": false, "outstanding_bytes": {bytes}, "outstanding_count": 1,
                "allocated_bytes": {bytes}, "allocated_count": 2, "oldest_seconds": {}, "newest_seconds": {},
                "freed_by_cleaner": 0, "stack_end": "root", "growth_bytes": 7,
+               "series": {{"bytes": [0, {bytes}], "count": [0, 1]}}, "ages": {{"outstanding": [1], "freed": [0, 1]}},
                "frames": [{{"name": "{frame}", "kind": "native"}}]}}"#,
             ages.0, ages.1,
         );
@@ -136,6 +151,16 @@ mod tests {
             (2, 4, Some(14))
         );
         assert_eq!((first.oldest_seconds, first.newest_seconds), (9.0, 1.0));
+        let series = first.series.as_ref().unwrap();
+        assert_eq!(
+            (&series.bytes[..], &series.count[..]),
+            (&[0, 198][..], &[0, 2][..])
+        );
+        let ages = first.ages.as_ref().unwrap();
+        assert_eq!(
+            (&ages.outstanding[..], &ages.freed[..]),
+            (&[2][..], &[0, 2][..])
+        );
     }
 
     /// How the JVM ran a method does not make another site; the biggest part's frames are shown.

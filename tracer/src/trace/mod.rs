@@ -28,6 +28,7 @@ use govern::Keeper;
 
 mod anchors;
 mod attach;
+mod course;
 mod ends;
 mod facts;
 mod govern;
@@ -68,6 +69,8 @@ pub struct Trace {
     rss: u64,
     /// Outstanding bytes of each site at the snapshot before.
     outstanding_before: Vec<i64>,
+    /// What the sites held at some moments.
+    course: course::Course,
     /// Which pages are resident, where growth is watched.
     pages: Option<Pages>,
     cost: Cost,
@@ -369,15 +372,18 @@ fn inner_tid(process: &Process, tid: u32) -> Option<u32> {
     }
 }
 
-/// Does the walk end at an address where nothing is known to be mapped?
+/// Does the walk come to an address where nothing is known to be mapped? It may have gone on from there by the JVM's note.
 fn leads_nowhere(stack: &Stack) -> bool {
-    matches!(
-        stack.frames.last(),
-        Some(Frame::Unknown {
-            reason: UnknownReason::NotMapped,
-            ..
-        })
-    )
+    let is_nowhere = |frame: &Frame| {
+        matches!(
+            frame,
+            Frame::Unknown {
+                reason: UnknownReason::NotMapped,
+                ..
+            }
+        )
+    };
+    stack.frames.iter().any(is_nowhere)
 }
 
 fn open_memory(process: &Process) -> Result<ProcessMemory> {

@@ -7,6 +7,8 @@ use super::Trace;
 use super::merge::merge;
 use super::tally::Tally;
 use crate::capture::{self, Capture, Host, Memory, SCHEMA, SiteKind, Tool, Window};
+use crate::ledger::SiteId;
+use crate::readings;
 use crate::report::accounting;
 use crate::snapshot::SiteSnapshot;
 use crate::symbolize::{self, MethodNames, PerfMap, Sources};
@@ -17,9 +19,10 @@ impl Trace {
         self.look_at_threads();
         let mut completeness = self.completeness();
         let perf_map = self.perf_map();
-        let sites = self.sites(&tally, perf_map.as_ref(), &mut completeness);
+        let mut sites = self.sites(&tally, perf_map.as_ref(), &mut completeness);
         self.place_ends(perf_map.as_ref(), &mut completeness);
         let settings: capture::Settings = (&self.settings).into();
+        let series = self.series(&tally, &mut sites, &settings.hooks);
         let outstanding_bytes = accounting::outstanding_bytes(&sites, &settings.hooks);
         let end = Timestamp::now();
         let mut notes = self.notes.clone();
@@ -49,8 +52,24 @@ impl Trace {
             completeness,
             tracer: self.tracer(&tally),
             notes,
-            series: None,
+            series: Some(series),
         })
+    }
+
+    /// The readings so far, and this one.
+    fn series(
+        &self,
+        tally: &Tally,
+        sites: &mut [capture::Site],
+        hooks: &[String],
+    ) -> capture::Series {
+        let (so_far, last) = (&self.course.readings, &tally.reading);
+        let mut seconds = so_far.seconds.clone();
+        let mut rss = so_far.rss.clone();
+        seconds.push(last.seconds);
+        rss.push(last.rss);
+        let rest = so_far.rest(last, &self.accounts.ledger.sites);
+        readings::finish(seconds, rss, rest, sites, hooks)
     }
 
     fn target(&self) -> capture::Target {
@@ -108,6 +127,8 @@ impl Trace {
             // Sites keep their index; one that is new has grown from nothing.
             named_site.growth_bytes = (!before.is_empty())
                 .then(|| held_bytes(site) - before.get(index).copied().unwrap_or(0));
+            let id = SiteId(index as u32);
+            named_site.series = self.course.readings.of(id, &tally.reading);
             named.push(named_site);
         }
         merge(named)
@@ -153,7 +174,14 @@ fn capture_site(
         stack_end: site.stack.end.as_str().to_owned(),
         series: None,
         trend: None,
-        ages: None,
+        ages: Some(capture::Ages {
+            outstanding: held.ages.counts(),
+            freed: site
+                .lifetimes
+                .as_ref()
+                .map(|ages| ages.counts())
+                .unwrap_or_default(),
+        }),
         frames,
     }
 }

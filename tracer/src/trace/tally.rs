@@ -10,11 +10,14 @@ use crate::clock;
 use crate::events::AllocationKey;
 use crate::functions::Group;
 use crate::probes::Counts;
+use crate::readings::Reading;
 use crate::snapshot::{self, Live, Snapshot, Sources};
 
 /// One moment of a trace, before anything has a name.
 pub(super) struct Tally {
     pub snapshot: Snapshot,
+    /// The same as one of the readings over time.
+    pub reading: Reading,
     pub counts: Vec<Counts>,
     pub in_flight: Vec<u64>,
     /// Nanoseconds of the monotonic clock.
@@ -47,17 +50,20 @@ impl Trace {
             pages: self.pages.as_ref().filter(|_| alive),
             malloc: self.settings.hooks.malloc,
             made_before,
+            now,
         };
         let snapshot = snapshot::take(&mut self.accounts, &sources);
+        let reading = self.reading(&live, mappings.as_deref(), &counts);
         Ok(Tally {
             snapshot,
+            reading,
             counts,
             in_flight,
             now,
         })
     }
 
-    fn read_live(&mut self) -> Result<Live> {
+    pub(super) fn read_live(&mut self) -> Result<Live> {
         let mut live = Live::default();
         self.probes
             .live_blocks(|address, block| live.blocks.push((address, block)))?;

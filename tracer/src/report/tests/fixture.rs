@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::course;
 use crate::capture::*;
 
 pub fn frame(
@@ -464,12 +465,14 @@ pub fn hostile() -> Capture {
     frames.push(frame(&"long".repeat(5_000), FrameKind::Unknown, None, None));
     let mut hostile = site(SiteKind::Malloc, u64::MAX, u64::MAX, frames.clone());
     (hostile.oldest_seconds, hostile.stack_end) = (1e300, "</svg>;\n".to_owned());
+    course::make_hostile_site(&mut hostile);
     frames.reverse();
     capture.sites = vec![
         hostile.clone(),
         site(SiteKind::Mmap, u64::MAX, 1, frames),
         hostile,
     ];
+    course::make_hostile(&mut capture);
     capture.target.comm = "</title><script>\x1b[31m".to_owned();
     capture.target.cmdline = vec!["-D\nkey=\x1b[2Jvalue".to_owned()];
     capture.functions = vec![function(

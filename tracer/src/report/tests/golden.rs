@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::fixture;
+use super::{course, fixture};
 use crate::capture::Capture;
 use crate::report::{Filter, Format, Options, render};
 
@@ -12,7 +12,7 @@ fn rendered(capture: &Capture, format: Format, options: &Options) -> String {
     String::from_utf8(out).expect("reports are UTF-8")
 }
 
-fn compare(name: &str, actual: &str) {
+pub(crate) fn compare(name: &str, actual: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name);
@@ -51,6 +51,29 @@ fn text_of_hostile_names() {
     compare(
         "hostile.txt",
         &rendered(&fixture::hostile(), Format::Text, &Options::default()),
+    );
+}
+
+/// Proves that classes, their figures and ages are in the text, word for word; and "leak" only beside the figures.
+#[test]
+fn text_of_a_course() {
+    let text = rendered(&course::course(), Format::Text, &Options::default());
+    for line in text
+        .lines()
+        .filter(|line| line.to_lowercase().contains("leak"))
+    {
+        assert!(
+            line.contains("growing by") && line.contains("95 %") && line.contains("p "),
+            "{line}"
+        );
+    }
+    compare("course.txt", &text);
+    let mut table = Vec::new();
+    crate::report::table::write(&course::course(), &Options::default(), &mut table)
+        .expect("writing to memory");
+    compare(
+        "course.table",
+        &String::from_utf8(table).expect("reports are UTF-8"),
     );
 }
 
@@ -151,18 +174,12 @@ fn documented_examples_are_real() {
         ("flame.svg", Format::Svg),
     ] {
         let written = rendered(&fixture::server(), format, &Options::default());
-        let path = folder.join(page);
-        let documented = std::fs::read_to_string(&path).expect("a page of the documentation");
-        let expected = with_example(&documented, &written);
-        if std::env::var_os("OFFHEAP_BLESS").is_some() {
-            std::fs::write(&path, &expected).expect("write the page");
-        } else {
-            assert!(
-                documented == expected,
-                "{page} shows something else; bless it with OFFHEAP_BLESS=1"
-            );
-        }
+        assert_documented(page, &written);
     }
+    let mut table = Vec::new();
+    crate::report::table::write(&course::course(), &Options::default(), &mut table)
+        .expect("writing to memory");
+    assert_documented("growth.md", &String::from_utf8_lossy(&table));
     let page = std::fs::read_to_string(folder.join("capture-json.md"))
         .expect("a page of the documentation");
     let example = page
@@ -172,6 +189,21 @@ fn documented_examples_are_real() {
         .expect("an example");
     let capture = crate::report::json::parse(example.as_bytes()).expect("a capture");
     assert_eq!(capture.sites[0].outstanding_count, 1_204);
+}
+
+/// The page shows what was written; the file itself, where it is no page.
+pub(crate) fn assert_documented(page: &str, written: &str) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/formats");
+    let path = folder.join(page);
+    let documented = std::fs::read_to_string(&path).unwrap_or_default();
+    let expected = with_example(&documented, written);
+    if std::env::var_os("OFFHEAP_BLESS").is_some() {
+        return std::fs::write(&path, &expected).expect("write the page");
+    }
+    assert!(
+        documented == expected,
+        "{page} shows something else; bless it with OFFHEAP_BLESS=1"
+    );
 }
 
 /// The page with its fenced block replaced; the whole, where there is none.

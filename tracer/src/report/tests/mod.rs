@@ -1,4 +1,5 @@
+mod course;
 pub(crate) mod fixture;
-mod golden;
+pub(crate) mod golden;
 mod shape;
 mod verdicts;

@@ -7,7 +7,7 @@ use crate::capture::{Capture, Frame, FrameKind, Owner, Site, SiteKind};
 use crate::report::listing::{Listing, count_estimated, is_opened, is_stream, kind_word};
 use crate::report::units::{Bytes, Count, Seconds, Share};
 use crate::report::verdict::{counted, mark, unit};
-use crate::report::{Options, accounting, caller, clean};
+use crate::report::{Options, accounting, caller, clean, evolution};
 
 pub(super) fn write(
     capture: &Capture,
@@ -131,6 +131,11 @@ fn details(capture: &Capture, site: &Site) -> Vec<String> {
             Count(site.freed_count.max(site.freed_by_cleaner)),
         ));
     }
+    if let Some(trend) = &site.trend {
+        let sentence = evolution::sentence(trend, site.estimated);
+        lines.push(format!("over time: {sentence}"));
+    }
+    lines.extend(evolution::ages(site).map(|ages| format!("ages: {ages}")));
     lines.extend(overlap(capture, site).map(str::to_owned));
     lines
 }

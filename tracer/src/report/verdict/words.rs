@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use super::{Finding, Largest, Streams, objects};
+use super::{Finding, Growing, Largest, Streams, objects};
 use crate::capture::SiteKind;
 use crate::report::caller::Caller;
+use crate::report::evolution;
+use crate::report::listing::kind_word;
 use crate::report::units::{Bytes, Count, Seconds, Share};
 
 /// Streams younger than this may well be in use.
@@ -53,6 +55,7 @@ impl fmt::Display for Finding {
             Finding::ClosedByCleaner { objects, caller } => {
                 objects::closed_by_cleaner(out, objects, caller)
             }
+            Finding::Growing(site) => growing(out, site),
             Finding::LargestSite(site) => largest(out, site),
             Finding::JvmMemory { bytes } => {
                 write!(out, "{} were committed by the JVM itself ", Bytes(*bytes))?;
@@ -163,6 +166,20 @@ fn ended_by_cleaner(
     write!(
         out,
         "{by_cleaner} {verb} left to the Cleaner thread, of {ended} ended: opened by {caller}"
+    )
+}
+
+fn growing(out: &mut fmt::Formatter<'_>, site: &Growing) -> fmt::Result {
+    let stream = matches!(site.kind, SiteKind::Deflate | SiteKind::Inflate);
+    let (sign, count_sign) = (mark(site.estimated), mark(site.estimated && !stream));
+    write!(
+        out,
+        "Leak candidate: {} by {}, {sign}{} in {count_sign}{}, {}",
+        kind_word(site.kind),
+        site.caller,
+        Bytes(site.bytes),
+        counted(site.count, unit(site.kind)),
+        evolution::sentence(&site.trend, site.estimated)
     )
 }
 
