@@ -128,6 +128,7 @@ fn site(callers: Vec<Frame>, dice: &mut Dice) -> Site {
         estimated: kind == SiteKind::Malloc,
         outstanding_bytes: bytes,
         outstanding_count: count,
+        pair: None,
         recorded_bytes: bytes,
         recorded_count: count,
         allocated_bytes: bytes * 3,

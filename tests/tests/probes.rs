@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use offheap::functions::Group;
-use offheap::functions::resolve::resolve;
+use offheap::functions::pairs::Pairs;
+use offheap::functions::resolve::{resolve, resolve_with};
 use offheap::probes::{
     Capacities, Counts, LinkKind, Point, Probes, Setup, Support, Work, features,
 };
@@ -57,11 +58,15 @@ fn load(links: LinkKind) -> Result<Probes> {
     Probes::load(tgid, config, setup)
 }
 
-fn allocator() -> Result<(Vec<Point>, PathBuf)> {
+fn c_library() -> Result<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps")?;
     let line = maps.lines().find(|line| line.contains("/libc.so"));
     let path = line.and_then(|line| line.split_whitespace().last());
-    let path = PathBuf::from(path.context("no libc.so is mapped")?);
+    Ok(PathBuf::from(path.context("no libc.so is mapped")?))
+}
+
+fn allocator() -> Result<(Vec<Point>, PathBuf)> {
+    let path = c_library()?;
     let mut found = resolve(&File::open(&path)?);
     found.retain(|found| found.function.group == Group::Malloc);
     let point = |found| Point::new(ModuleId(0), found);
@@ -195,4 +200,68 @@ fn what_is_not_recorded_is_counted() -> Result<()> {
 fn perf_links_count_exactly() -> Result<()> {
     let Some(_guard) = root() else { return Ok(()) };
     counts_exactly(LinkKind::Perf)
+}
+
+/// Objects of pairs, one whose return is probed and one whose exits are, are counted with each kind of link that the kernel
+/// has.
+#[test]
+fn objects_of_pairs_are_counted_with_each_link() -> Result<()> {
+    let Some(_guard) = root() else { return Ok(()) };
+    let supported = [
+        (LinkKind::Session, &features().uprobe_session),
+        (LinkKind::Multi, &features().uprobe_multi),
+        (LinkKind::Perf, &Support::Yes),
+    ];
+    for (links, support) in supported {
+        match support {
+            Support::Yes => count_objects(links)?,
+            lacking => eprintln!("skipped: {links}: {lacking}"),
+        }
+    }
+    Ok(())
+}
+
+fn count_objects(links: LinkKind) -> Result<()> {
+    let mut probes = load(links)?;
+    let file = c_library()?;
+    let pairs = Pairs::select(&["file".to_owned(), "dlopen".to_owned()], &[], &[]);
+    let pairs = pairs.map_err(anyhow::Error::msg)?;
+    let wanted = pairs.in_file(&file.display().to_string());
+    let mut found = resolve_with(&File::open(&file)?, &wanted);
+    found.retain(|found| found.function.group == Group::Pairs);
+    let point = |found| Point::new(ModuleId(0), found);
+    probes.attach(found.into_iter().map(point).collect(), &file);
+    for point in &probes.points {
+        assert_eq!(point.error, None, "{links}: {}", point.symbol);
+    }
+    let open = || -> Result<[usize; 2]> {
+        let mut open = [0; 2];
+        probes.live_objects(|key, object| {
+            let is_library = probes.points[object.point as usize].symbol == "dlopen";
+            open[usize::from(is_library)] += usize::from(key.object != 0);
+        })?;
+        Ok(open)
+    };
+    // SAFETY: the strings end with a zero, and each stream and handle is closed once.
+    unsafe {
+        let streams = [(); 5].map(|()| libc::fopen(c"/proc/self/stat".as_ptr(), c"r".as_ptr()));
+        let this = libc::dlopen(std::ptr::null(), libc::RTLD_NOW);
+        assert!(libc::fopen(c"/nowhere".as_ptr(), c"r".as_ptr()).is_null());
+        libc::fclose(streams[0]);
+        libc::fclose(streams[1]);
+        assert_eq!(open()?, [3, 1], "{links}");
+        streams[2..].iter().for_each(|stream| {
+            libc::fclose(*stream);
+        });
+        libc::dlclose(this);
+    }
+    assert_eq!(open()?, [0, 0], "{links}");
+    probes.detach();
+    let failed = probes
+        .counts()?
+        .iter()
+        .map(|c| c.get(Outcome::Failed))
+        .sum::<u64>();
+    assert_eq!(failed, 1, "{links}");
+    assert_conserved(&probes)
 }

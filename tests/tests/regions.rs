@@ -53,7 +53,7 @@ fn big_blocks_count_once_in_the_total() {
     let counts = |site: &&Site| match site.kind {
         SiteKind::Malloc => true,
         SiteKind::Mmap => site.owner != Some(Owner::Allocator),
-        SiteKind::Deflate | SiteKind::Inflate | SiteKind::Fault => false,
+        SiteKind::Deflate | SiteKind::Inflate | SiteKind::Fault | SiteKind::Pair => false,
     };
     let once: u64 = capture
         .sites

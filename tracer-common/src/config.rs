@@ -10,6 +10,9 @@ pub const STACK_CLASSES: [u32; 5] = [2, 3, 5, 9, 16];
 /// Attach points in one run; more are refused and reported.
 pub const MAX_POINTS: u32 = 1024;
 
+/// Pairs of functions in one run; number 0 stands for none.
+pub const MAX_PAIRS: u32 = 256;
+
 /// Stands for page faults in their records: no attach point has this number.
 pub const FAULT_POINT: u32 = MAX_POINTS;
 
@@ -96,4 +99,5 @@ pub mod group {
     pub const MMAP: u64 = 2;
     pub const MALLOC: u64 = 4;
     pub const GROWTH: u64 = 8;
+    pub const PAIRS: u64 = 16;
 }

@@ -29,6 +29,24 @@ pub struct Fields {
     pub mem_level: u32,
     /// The function never calls another hooked function: an unsampled call needs no in-flight entry.
     pub leaf: u32,
+    /// Number of the pair of functions, below [`MAX_PAIRS`](crate::config::MAX_PAIRS); 0 for functions of none.
+    pub pair: u32,
+    /// What is to be known of a pair's function, of [`pair`].
+    pub flags: u32,
+}
+
+/// How the functions of a pair name their objects, as bits.
+pub mod pair {
+    /// The object is not in the register, but where that points to.
+    pub const INDIRECT: u32 = 1;
+    /// The object is a 32-bit number: of its register, the lower half. Negative ones are failures.
+    pub const NARROW: u32 = 2;
+    /// The call has failed unless it returns 0.
+    pub const IF_ZERO: u32 = 4;
+    /// The call has failed if it returns 0, whatever the object is.
+    pub const IF_NOT_ZERO: u32 = 8;
+    /// Opening what is open is one more reference to it.
+    pub const COUNTED: u32 = 16;
 }
 
 impl Cookie {
@@ -41,7 +59,9 @@ impl Cookie {
                 | ((fields.out & 0xf) as u64) << 28
                 | ((fields.window_bits & 0xf) as u64) << 32
                 | ((fields.mem_level & 0xf) as u64) << 36
-                | ((fields.leaf & 1) as u64) << 40,
+                | ((fields.leaf & 1) as u64) << 40
+                | ((fields.pair & 0xff) as u64) << 41
+                | ((fields.flags & 0x1f) as u64) << 49,
         )
     }
 
@@ -84,6 +104,17 @@ impl Cookie {
     pub const fn leaf(self) -> bool {
         self.0 >> 40 & 1 == 1
     }
+
+    #[inline(always)]
+    pub const fn pair(self) -> u64 {
+        self.0 >> 41 & 0xff
+    }
+
+    /// Whether a bit of [`pair`] is set.
+    #[inline(always)]
+    pub const fn has(self, flag: u32) -> bool {
+        self.0 >> 49 & flag as u64 != 0
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +133,8 @@ mod tests {
             window_bits: 5,
             mem_level: 6,
             leaf: 1,
+            pair: 255,
+            flags: pair::NARROW | pair::COUNTED,
         };
         let cookie = Cookie::new(fields);
         assert_eq!(
@@ -117,5 +150,15 @@ mod tests {
             ),
             (4, 5, 6, true)
         );
+        assert_eq!(cookie.pair(), 255);
+        let set = [
+            pair::INDIRECT,
+            pair::NARROW,
+            pair::IF_ZERO,
+            pair::IF_NOT_ZERO,
+            pair::COUNTED,
+        ]
+        .map(|flag| cookie.has(flag));
+        assert_eq!(set, [false, true, false, false, true]);
     }
 }

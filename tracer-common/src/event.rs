@@ -16,12 +16,14 @@ pub mod kind {
     pub const FREED: u32 = 5;
     /// [`Freed`](super::Freed): a block that the kernel does not track was freed, after its map had been full.
     pub const FREED_UNKNOWN: u32 = 6;
-    /// [`Freed`](super::Freed): a tracked stream was closed.
+    /// [`Freed`](super::Freed): a tracked stream or object was closed.
     pub const CLOSED: u32 = 7;
     /// [`Freed`](super::Freed): a region was unmapped; `size` is its length.
     pub const UNMAPPED: u32 = 8;
     /// [`Captured`](super::Captured): a page became resident; `size` is what it stands for.
     pub const FAULTED: u32 = 9;
+    /// [`Captured`](super::Captured): an object of a pair of functions was opened. It is closed by `CLOSED`.
+    pub const OBJECT: u32 = 10;
 }
 
 /// The kernel's map was full: userspace has to keep this allocation.
@@ -77,7 +79,7 @@ pub const ANCHOR_WORDS: usize = 3;
 pub struct Captured {
     pub header: Header,
     /// Mapping: protection, flags, file descriptor. Remapping: old address, old length, flags. Stream: windowBits,
-    /// memLevel, the time of the stream that it replaces.
+    /// memLevel, the time of the stream that it replaces. Object: 0, 0, the same.
     pub arguments: [u64; 3],
     pub ip: u64,
     pub sp: u64,
@@ -110,7 +112,7 @@ pub struct Freed {
     pub header: Header,
     /// Nanoseconds of the monotonic clock: when it ended.
     pub now: u64,
-    /// Name of the thread that ended it; only for streams.
+    /// Name of the thread that ended it; only for streams and objects.
     pub comm: [u8; 16],
 }
 

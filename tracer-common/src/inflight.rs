@@ -41,6 +41,31 @@ pub struct Mapping {
 
 const _: () = assert!(size_of::<Mapping>() == 56);
 
+/// Names a call of a pair's function that was entered and has not returned: two such calls of one thread have different
+/// places on its stack, or are of different functions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct OpeningKey {
+    /// Stack pointer at the function's entry.
+    pub sp: u64,
+    pub tid: u32,
+    pub point: u32,
+}
+
+const _: () = assert!(size_of::<OpeningKey>() == 16);
+
+/// A call that opens an object of a pair.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Opening {
+    /// When it was entered, in nanoseconds of the monotonic clock.
+    pub began: u64,
+    /// The argument that names the object, or says where its name will be; 0 where the result does.
+    pub argument: u64,
+}
+
+const _: () = assert!(size_of::<Opening>() == 16);
+
 /// How far below an outer call's frame a call may be and still count as made by it. Allocators nest within a few
 /// hundred bytes; an entry left behind by a thread that jumped out of a call is far away or elsewhere.
 pub const NESTING_REACH: u64 = 8192;

@@ -36,3 +36,33 @@ pub struct LiveStream {
 }
 
 const _: () = assert!(size_of::<LiveStream>() == 32);
+
+/// Names an object that a pair of functions opens and closes. Objects of two pairs may have the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct ObjectKey {
+    /// What the functions name it by: an address, in most cases.
+    pub object: u64,
+    /// Number of the pair.
+    pub pair: u64,
+}
+
+const _: () = assert!(size_of::<ObjectKey>() == 16);
+
+/// An open object of a pair of functions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct LiveObject {
+    /// Nanoseconds of the monotonic clock.
+    pub time: u64,
+    /// When the opening call was entered, by the same clock; 0 where its return is not seen.
+    pub began: u64,
+    /// Stack pointer at the opening call.
+    pub sp: u64,
+    /// How often it has to be closed.
+    pub references: i64,
+    pub point: u32,
+    pub tid: u32,
+}
+
+const _: () = assert!(size_of::<LiveObject>() == 40);

@@ -33,12 +33,14 @@ pub enum Outcome {
     LifetimeLost,
     /// Not seen: the probe fired while calls were only counted.
     Counted,
+    /// A reference to an object of a pair was taken, or given back while there were others.
+    Referenced,
 }
 
 /// Counters per attach point.
 pub const OUTCOMES: u32 = 16;
 
-const _: () = assert!((Outcome::Counted as u32) < OUTCOMES);
+const _: () = assert!((Outcome::Referenced as u32) < OUTCOMES);
 
 /// Position of a counter in the counter map.
 #[inline(always)]

@@ -91,6 +91,8 @@ const FAULT: Cookie = Cookie::new(Fields {
     window_bits: NO_ARGUMENT,
     mem_level: NO_ARGUMENT,
     leaf: 0,
+    pair: 0,
+    flags: 0,
 });
 
 /// Loads from a context must be at constant offsets.

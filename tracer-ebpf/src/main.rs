@@ -12,19 +12,20 @@ use core::ffi::c_void;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{perf_event, uprobe, uretprobe};
 use aya_ebpf::programs::{PerfEventContext, ProbeContext, RetProbeContext};
-use tracer_common::config::group::{GROWTH, MALLOC, MMAP, ZLIB};
+use tracer_common::config::group::{GROWTH, MALLOC, MMAP, PAIRS, ZLIB};
 
 mod allocation;
 mod capture;
 mod growth;
 mod mapping;
 mod maps;
+mod object;
 mod pending;
 mod probe;
 mod registers;
 mod stream;
 
-use probe::{entered, returned, session};
+use probe::{entered, left, returned, session};
 
 #[uprobe]
 pub fn allocate_enter(ctx: ProbeContext) -> u32 {
@@ -107,6 +108,37 @@ pub fn stream_return(ctx: RetProbeContext) -> u32 {
     returned(&ctx, stream::leave)
 }
 
+#[uprobe]
+pub fn object_open(ctx: ProbeContext) -> u32 {
+    entered(&ctx, PAIRS, object::open)
+}
+
+#[uprobe]
+pub fn object_close(ctx: ProbeContext) -> u32 {
+    entered(&ctx, PAIRS, object::close)
+}
+
+#[uprobe]
+pub fn object_refer(ctx: ProbeContext) -> u32 {
+    entered(&ctx, PAIRS, object::refer)
+}
+
+#[uprobe]
+pub fn object_enter(ctx: ProbeContext) -> u32 {
+    entered(&ctx, PAIRS, object::enter)
+}
+
+#[uretprobe]
+pub fn object_return(ctx: RetProbeContext) -> u32 {
+    returned(&ctx, object::leave)
+}
+
+/// At the `ret` of a function that must not see a return probe.
+#[uprobe]
+pub fn object_exit(ctx: ProbeContext) -> u32 {
+    left(&ctx, object::exit)
+}
+
 /// Programs for entry and return of a function in one, which Linux 6.13 and later take. The result is theirs to give, and
 /// aya's macros have none.
 macro_rules! session {
@@ -126,6 +158,7 @@ session! {
     remap_session: MMAP, mapping::enter_remap, mapping::leave_remap;
     break_session: GROWTH, growth::enter_break, growth::leave_break;
     stream_session: ZLIB, stream::enter, stream::leave;
+    object_session: PAIRS, object::enter, object::leave;
 }
 
 /// An empty probe, to measure what a trap costs.

@@ -7,8 +7,8 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use tracer_common::config::{Config, Control, KernelOffsets, MAX_POINTS, Sampling};
-use tracer_common::inflight::{Allocating, Mapping};
-use tracer_common::live::{LiveBlock, LiveStream};
+use tracer_common::inflight::{Allocating, Mapping, Opening, OpeningKey};
+use tracer_common::live::{LiveBlock, LiveObject, LiveStream, ObjectKey};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
 
 /// Read-only; userspace writes it before the programs are loaded, so that the verifier drops what is switched off.
@@ -49,6 +49,14 @@ static MAPPING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
 /// Stream-opening calls that have not returned, by thread, for functions that return the stream. Full: as above.
 #[map]
 static OPENING: HashMap<u32, Mapping> = HashMap::with_max_entries(1024, 0);
+
+/// Open objects of pairs of functions. Full: as `LIVE`.
+#[map]
+static OBJECTS: HashMap<ObjectKey, LiveObject> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
+/// Calls that open such objects and have not returned. Full: the call is counted as lost.
+#[map]
+static CALLS: HashMap<OpeningKey, Opening> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 
 /// Where the JVM notes the last Java frame of a thread, by thread. Full: userspace reads the note itself, later.
 #[map]
@@ -105,6 +113,16 @@ pub fn opening() -> &'static HashMap<u32, Mapping> {
 }
 
 #[inline(always)]
+pub fn objects() -> &'static HashMap<ObjectKey, LiveObject> {
+    &OBJECTS
+}
+
+#[inline(always)]
+pub fn calls() -> &'static HashMap<OpeningKey, Opening> {
+    &CALLS
+}
+
+#[inline(always)]
 pub fn anchors() -> &'static HashMap<u32, u64> {
     &ANCHORS
 }
@@ -131,8 +149,13 @@ pub fn count_fault(outcome: Outcome) {
 
 #[inline(always)]
 fn add_one(value: *mut u64) {
-    // The target's `core` has no fetch_add: it could not be built without compare-and-swap.
-    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) 1u64) };
+    add(value, 1);
+}
+
+/// Atomic. The target's `core` has no fetch_add: it could not be built without compare-and-swap.
+#[inline(always)]
+pub fn add(value: *mut u64, change: i64) {
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) change) };
 }
 
 #[inline(always)]

@@ -57,6 +57,15 @@ pub fn returned(ctx: &RetProbeContext, logic: impl FnOnce(&RetProbeContext, Hit)
     0
 }
 
+/// A probe at a `ret`, which is no entry: the call was counted at its own.
+#[inline(always)]
+pub fn left(ctx: &ProbeContext, logic: impl FnOnce(&ProbeContext, Hit)) -> u32 {
+    if let Some(hit) = hit(ctx, Registers(ctx.regs)) {
+        logic(ctx, hit);
+    }
+    0
+}
+
 /// A session probe: one program for the entry and, where its result says so, the return.
 ///
 /// Which of them it is the instruction pointer tells. At the entry it is that of the probe, which the kernel still knows

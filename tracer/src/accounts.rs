@@ -5,10 +5,12 @@ mod stacks;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tracer_common::config::FAULT_PERIOD;
+use tracer_common::cookie::{NO_ARGUMENT, pair};
 
 use crate::capture::SiteKind;
 use crate::events::{Allocation, AllocationKey, End, Event};
 use crate::functions::Direction;
+use crate::functions::pairs::PairId;
 use crate::ledger::{Ended, Freed, Intervals, Ledger, SiteId, Space, Weight};
 use crate::probes::Point;
 use crate::regions::{Region, Regions, pages};
@@ -27,6 +29,8 @@ const PROT_NONE: u32 = 0;
 
 /// Threads of the JVM that end what the program forgot: JDK 9 and later, JDK 8 and `finalize` methods.
 pub const CLEANERS: [&str; 2] = ["Common-Cleaner", "Finalizer"];
+/// What libraries make with `java.lang.ref.Cleaner.create()` is called so, with a number.
+const CLEANER_OF_A_LIBRARY: &[u8] = b"Cleaner-";
 
 /// Who mapped a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +64,14 @@ impl Parameters {
     }
 }
 
-/// A stream whose `z_stream` was set up again without having been ended: its memory can never be freed.
+/// A stream whose `z_stream` was set up again without having been ended, or an object of a pair whose name another one was
+/// given, in memory that is the caller's: it can never be ended any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orphan {
     pub time: u64,
     pub site: SiteId,
-    pub parameters: Parameters,
+    /// Of a stream.
+    pub parameters: Option<Parameters>,
 }
 
 /// How allocations become sites.
@@ -128,6 +134,8 @@ pub struct Accounts<M> {
     mapped_bytes: HashMap<(SiteId, u64), u64>,
     pub parameters: HashMap<AllocationKey, Parameters>,
     pub orphans: Orphans,
+    /// Objects of each pair that were opened where one was open under the same name.
+    pub reopened: BTreeMap<PairId, u64>,
     /// Pages that became resident, by their address: the last who touched one first.
     pub pages: HashMap<u64, Page>,
     /// Pages that there was no room for.
@@ -169,6 +177,7 @@ impl<M: Memory> Accounts<M> {
             mapped_bytes: HashMap::new(),
             parameters: HashMap::new(),
             orphans: Orphans::default(),
+            reopened: BTreeMap::new(),
             pages: HashMap::new(),
             forgotten_pages: 0,
             unwinder,
@@ -249,7 +258,19 @@ impl<M: Memory> Accounts<M> {
                 self.ledger
                     .end_unknown(Space::Blocks, end.key.address, end.now, by);
             }
-            (Event::Closed { end, comm }, _) => self.closed(end, &comm),
+            (Event::ObjectOpened { object, replaced }, Some(maker)) => {
+                match object_of(scene, object.point) {
+                    Some(pair) => self.object_opened(&object, pair, replaced, maker),
+                    None => self.malformed += 1,
+                }
+            }
+            (Event::Closed { end, comm }, _) => {
+                let space = match object_of(scene, end.point) {
+                    Some((pair, _)) => Space::Objects(pair),
+                    None => Space::Streams,
+                };
+                self.closed(end, space, &comm);
+            }
             (_, None) => self.malformed += 1,
         }
     }
@@ -371,9 +392,52 @@ impl<M: Memory> Accounts<M> {
             self.orphans.push(Orphan {
                 time: key.time,
                 site,
-                parameters,
+                parameters: Some(parameters),
             });
             self.ledger.forget(key);
+        }
+    }
+
+    fn object_opened(
+        &mut self,
+        object: &Allocation,
+        (pair, naming): (PairId, Naming),
+        replaced: Option<u64>,
+        maker: Maker,
+    ) {
+        if let Some(time) = replaced {
+            *self.reopened.entry(pair).or_default() += 1;
+            let older = AllocationKey { time, ..object.key };
+            match naming {
+                // It was given out anew: the older one is gone, in a way that was not declared.
+                Naming::ByFunction => {
+                    let ended = Ended {
+                        size: 0,
+                        weight: Weight::ONE,
+                        by: Freed::ByProgram,
+                        now: object.key.time,
+                    };
+                    self.ledger.end(older, ended);
+                }
+                Naming::ByCaller => {
+                    if let Some(site) = self.ledger.site_of(older) {
+                        self.orphans.push(Orphan {
+                            time,
+                            site,
+                            parameters: None,
+                        });
+                    }
+                    self.ledger.forget(older);
+                }
+            }
+        }
+        let site = self.ledger.site_of_pair(pair, maker.stack, maker.thread);
+        if object.spilled {
+            let space = Space::Objects(pair);
+            self.ledger
+                .begin_spilled(space, object.key, 0, site, Weight::ONE);
+        } else {
+            self.ledger.begin(object.key, 0, site, Weight::ONE);
         }
     }
 
@@ -389,15 +453,14 @@ impl<M: Memory> Accounts<M> {
         self.ledger.end(end.key, ended);
     }
 
-    fn closed(&mut self, end: End, comm: &[u8; 16]) {
-        let name = comm.split(|&byte| byte == 0).next().unwrap_or_default();
-        let by = match CLEANERS.iter().any(|cleaner| cleaner.as_bytes() == name) {
+    fn closed(&mut self, end: End, space: Space, comm: &[u8; 16]) {
+        let by = match is_cleaner(comm) {
             true => Freed::ByCleaner,
             false => Freed::ByProgram,
         };
         let (address, now) = (end.key.address, end.now);
         let (site, key) = if end.key.time == 0 {
-            let spilled = self.ledger.end_unknown(Space::Streams, address, now, by);
+            let spilled = self.ledger.end_unknown(space, address, now, by);
             let time = spilled.map_or(0, |spilled| spilled.time);
             (
                 spilled.map(|spilled| spilled.site),
@@ -439,14 +502,14 @@ impl<M: Memory> Accounts<M> {
             .into_iter()
             .chain([Frame::Marker(Marker::StackLost)])
             .collect();
-        self.ledger.site(
-            kind,
-            Stack {
-                frames,
-                end: StackEnd::Lost,
-            },
-            None,
-        )
+        let stack = Stack {
+            frames,
+            end: StackEnd::Lost,
+        };
+        match point.and_then(|point| point.function.pair) {
+            Some(membership) => self.ledger.site_of_pair(membership.pair, stack, None),
+            None => self.ledger.site(kind, stack, None),
+        }
     }
 }
 
@@ -456,6 +519,34 @@ pub fn kind_of(direction: Direction) -> SiteKind {
         Direction::Deflate => SiteKind::Deflate,
         Direction::Inflate | Direction::InflateBack => SiteKind::Inflate,
     }
+}
+
+/// Who decides what an object is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    /// The opening function returns or stores it.
+    ByFunction,
+    /// The object is in memory that the caller passes.
+    ByCaller,
+}
+
+/// The pair that a point's function belongs to.
+fn object_of(scene: Scene<'_>, point: u32) -> Option<(PairId, Naming)> {
+    let function = &scene.points.get(point as usize)?.function;
+    let membership = function.pair?;
+    let by_caller = function.key != NO_ARGUMENT && membership.flags & pair::INDIRECT == 0;
+    let naming = match by_caller {
+        true => Naming::ByCaller,
+        false => Naming::ByFunction,
+    };
+    Some((membership.pair, naming))
+}
+
+/// Whether a thread of this name ends what the program forgot.
+fn is_cleaner(comm: &[u8; 16]) -> bool {
+    let name = comm.split(|&byte| byte == 0).next().unwrap_or_default();
+    name.starts_with(CLEANER_OF_A_LIBRARY)
+        || CLEANERS.iter().any(|cleaner| cleaner.as_bytes() == name)
 }
 
 fn direction(scene: Scene<'_>, point: u32) -> Direction {

@@ -9,7 +9,13 @@ use std::collections::BTreeMap;
 use crate::functions::Group;
 
 /// Groups in the order in which they are given up: what costs most and tells least comes first.
-pub const ORDER: [Group; 4] = [Group::Malloc, Group::Mmap, Group::Zlib, Group::Growth];
+pub const ORDER: [Group; 5] = [
+    Group::Malloc,
+    Group::Mmap,
+    Group::Pairs,
+    Group::Zlib,
+    Group::Growth,
+];
 
 /// Readings above the budget before something is done: one alone may be a burst that has passed.
 const PATIENCE: u32 = 2;
@@ -102,12 +108,15 @@ pub enum Step {
 }
 
 /// The groups of `active` that would break the budget, if what was counted goes on: those that have to go so that the
-/// rest is below it.
+/// rest is below it. One that breaks it alone goes first, since no other can make room for it.
 pub fn too_dear(percent: f64, counted: &Reading, active: &[Group]) -> Vec<Group> {
     let mut left = counted.clone();
     let allowed = counted.allowed(percent);
     let mut dear = Vec::new();
-    for group in ORDER.into_iter().filter(|group| active.contains(group)) {
+    let groups = || ORDER.into_iter().filter(|group| active.contains(group));
+    let alone = groups().filter(|group| counted.cost_of(*group) > allowed);
+    let beside = groups().filter(|group| counted.cost_of(*group) <= allowed);
+    for group in alone.chain(beside) {
         if left.cost() <= allowed {
             break;
         }
@@ -174,7 +183,7 @@ fn wide_enough(reading: &Reading, allowed: f64, interval: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const ALL: [Group; 4] = Group::ALL;
+    const ALL: [Group; 5] = Group::ALL;
     const INTERVAL: u64 = 512 << 10;
 
     /// A second in which each group spent so many milliseconds: calls, traps, programs.
@@ -239,18 +248,20 @@ mod tests {
         assert_eq!(judge_twice(&dear, &ALL, 0), Some(Step::Widen(4 * FIRST)));
     }
 
-    /// Where the traps alone break the budget, no interval helps, and malloc goes before mmap, mmap before zlib.
+    /// Where the traps alone break the budget, no interval helps, and malloc goes before mmap, mmap before pairs, and these
+    /// before zlib.
     #[test]
     fn groups_are_given_up_in_order() {
         let all = [
             (Group::Malloc, 500_000, 300.0, 75.0),
             (Group::Mmap, 100_000, 100.0, 20.0),
+            (Group::Pairs, 100_000, 100.0, 20.0),
             (Group::Zlib, 100_000, 100.0, 20.0),
         ];
-        for left in 1..=3 {
-            let reading = reading(1.0, &all[3 - left..]);
-            let first = all[3 - left].0;
-            let active: Vec<Group> = all[3 - left..].iter().map(|spent| spent.0).collect();
+        for left in 1..=4 {
+            let reading = reading(1.0, &all[4 - left..]);
+            let first = all[4 - left].0;
+            let active: Vec<Group> = all[4 - left..].iter().map(|spent| spent.0).collect();
             assert_eq!(
                 judge_twice(&reading, &active, INTERVAL),
                 Some(Step::GiveUp(first))
@@ -269,6 +280,19 @@ mod tests {
         assert_eq!(too_dear(5.0, &reading, &ALL), [Group::Mmap]);
     }
 
+    /// A group that is above the budget by itself goes before others that are not, which have room then.
+    #[test]
+    fn what_breaks_it_alone_goes_first() {
+        let counted = reading(
+            1.0,
+            &[
+                (Group::Malloc, 10_000, 10.0, 5.0),
+                (Group::Pairs, 100_000, 100.0, 20.0),
+            ],
+        );
+        assert_eq!(too_dear(5.0, &counted, &ALL), [Group::Pairs]);
+    }
+
     /// The preflight leaves off no more than it takes.
     #[test]
     fn what_fits_is_kept() {
@@ -282,6 +306,7 @@ mod tests {
         );
         assert_eq!(too_dear(5.0, &counted, &ALL), [Group::Malloc]);
         assert_eq!(too_dear(50.0, &counted, &ALL), []);
-        assert_eq!(too_dear(0.5, &counted, &ALL), ORDER[..3]);
+        let all = [Group::Malloc, Group::Mmap, Group::Zlib];
+        assert_eq!(too_dear(0.5, &counted, &ALL), all);
     }
 }

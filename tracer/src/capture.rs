@@ -87,7 +87,7 @@ pub struct Window {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Settings {
-    /// `zlib`, `mmap`, `malloc`.
+    /// `zlib`, `mmap`, `malloc`, `pairs`.
     pub hooks: Vec<String>,
     /// Mean sampling interval of the malloc family in bytes; 0 is exact.
     pub sample_bytes: u64,
@@ -109,6 +109,9 @@ pub struct Function {
     /// `zlib`, `mmap` or `malloc`.
     #[serde(default)]
     pub group: String,
+    /// For `pairs`: the name of the pair that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
     /// As the target sees it.
     pub file: String,
     pub build_id: Option<String>,
@@ -171,6 +174,8 @@ pub enum SiteKind {
     Mmap,
     /// Memory by who touched it first: sampled page faults.
     Fault,
+    /// Objects that a pair of functions opens and closes; which, [`Site::pair`] says.
+    Pair,
 }
 
 /// What a mapping serves, told by its stack.
@@ -189,10 +194,13 @@ pub enum Owner {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Site {
     pub kind: SiteKind,
+    /// For `pair`: the name of the pair, which is what one object is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
     /// The numbers below are sampled or computed, not counted.
     pub estimated: bool,
     pub outstanding_bytes: u64,
-    /// Open streams for `deflate` and `inflate`, blocks for `malloc`, regions for `mmap`.
+    /// Open streams for `deflate` and `inflate`, blocks for `malloc`, regions for `mmap`, open objects for `pair`.
     pub outstanding_count: u64,
     /// Of these, what was recorded and not estimated from it: an estimate of few samples says little.
     #[serde(default)]
@@ -204,7 +212,7 @@ pub struct Site {
     /// Age of the oldest and newest outstanding allocation.
     pub oldest_seconds: f64,
     pub newest_seconds: f64,
-    /// How many were ended by `Common-Cleaner` or `Finalizer` and not by the program.
+    /// How many were ended by `Common-Cleaner`, `Finalizer` or, for `pair`, a library's own cleaner, and not by the program.
     pub freed_by_cleaner: u64,
     /// Outstanding bytes gained since the snapshot before; none in a first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,7 +226,7 @@ pub struct Site {
     /// For `mmap`: outstanding bytes that are only reserved (no access), not part of `outstanding_bytes`.
     #[serde(default)]
     pub reserved_bytes: u64,
-    /// For streams: malloc blocks that they hold; 0 where it is not known.
+    /// For streams and pairs: malloc blocks that they hold; 0 where it is not known.
     #[serde(default)]
     pub blocks: u64,
     /// The thread, where sites are split by thread.

@@ -208,16 +208,25 @@ impl TargetArg {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tracing")]
 pub struct Trace {
-    /// What to trace: zlib streams, mapped regions, the malloc family; or growth: whatever enlarges the process
+    /// What to trace: zlib streams, mapped regions, the malloc family, pairs of functions (see --pair); or growth: whatever
+    /// enlarges the process
     #[arg(
         long,
         value_name = "GROUPS",
         value_enum,
         value_delimiter = ',',
-        default_value = "zlib,mmap,malloc",
+        default_value = "zlib,mmap,malloc,pairs",
         hide_possible_values = true
     )]
     pub hooks: Vec<Hook>,
+    /// Count what a pair of functions opens and closes: NAME=OPEN(ret|argN)/CLOSE(argN)[@library regex], as in
+    /// 'conn=conn_open(ret)/conn_close(arg0)@libconn'; may be repeated
+    #[arg(long, value_name = "DECL")]
+    pub pair: Vec<String>,
+    /// Presets of pairs, where their library is mapped (rocksdb, zstd, ssl, bio, evp, dlopen, file; or none, default, all),
+    /// and TOML files with more pairs [default: rocksdb,zstd,ssl]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub pairs: Vec<String>,
     /// Record one malloc per so many bytes on average; 0 or `exact`: each (zlib and mmap always)
     #[arg(long, value_name = "SIZE", default_value = "512k", value_parser = units::sample_bytes)]
     pub sample_bytes: u64,
@@ -272,6 +281,7 @@ pub enum Hook {
     Zlib,
     Mmap,
     Malloc,
+    Pairs,
     Growth,
 }
 

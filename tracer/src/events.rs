@@ -35,6 +35,11 @@ pub enum Event {
         mem_level: i32,
         replaced: Option<u64>,
     },
+    /// An object of a pair of functions was opened; which pair, its attach point says.
+    ObjectOpened {
+        object: Allocation,
+        replaced: Option<u64>,
+    },
     /// A page became resident.
     Faulted(Allocation),
     Freed(End),
@@ -61,6 +66,7 @@ impl Event {
             | Event::Mapped { region: made, .. }
             | Event::Remapped { region: made, .. }
             | Event::Opened { stream: made, .. }
+            | Event::ObjectOpened { object: made, .. }
             | Event::Faulted(made) => Some(made),
             Event::Freed(_)
             | Event::FreedUnknown(_)
@@ -208,7 +214,12 @@ pub fn parse(record: Bytes) -> Option<Event> {
 fn is_captured(kind: u32) -> bool {
     matches!(
         kind,
-        kind::ALLOCATED | kind::MAPPED | kind::REMAPPED | kind::OPENED | kind::FAULTED
+        kind::ALLOCATED
+            | kind::MAPPED
+            | kind::REMAPPED
+            | kind::OPENED
+            | kind::FAULTED
+            | kind::OBJECT
     )
 }
 
@@ -219,6 +230,10 @@ fn parse_captured(record: Bytes) -> Option<Event> {
     match captured.header.kind {
         kind::ALLOCATED => Some(Event::Allocated(allocation)),
         kind::FAULTED => Some(Event::Faulted(allocation)),
+        kind::OBJECT => Some(Event::ObjectOpened {
+            object: allocation,
+            replaced: (captured.header.flags & FLAG_REPLACED != 0).then_some(third),
+        }),
         kind::MAPPED => Some(Event::Mapped {
             protection: first as u32,
             region: allocation,
@@ -411,7 +426,7 @@ mod tests {
     proptest! {
         /// No bytes make the parser panic.
         #[test]
-        fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..512), kind in 0u32..10) {
+        fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..512), kind in 0u32..12) {
             if bytes.len() >= 4 {
                 bytes[..4].copy_from_slice(&kind.to_ne_bytes());
             }

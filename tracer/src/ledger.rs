@@ -12,6 +12,7 @@ use crate::ages::Histogram;
 use crate::capture::SiteKind;
 use crate::events::AllocationKey;
 use crate::fast_map::FastMap;
+use crate::functions::pairs::PairId;
 use crate::stack::Stack;
 
 mod fold;
@@ -30,6 +31,8 @@ pub struct SiteId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SiteKey {
     pub kind: SiteKind,
+    /// For [`SiteKind::Pair`]: which.
+    pub pair: Option<PairId>,
     pub stack: StackId,
     pub thread: Option<ThreadId>,
 }
@@ -128,6 +131,7 @@ pub struct Spilled {
 pub enum Space {
     Blocks,
     Streams,
+    Objects(PairId),
 }
 
 /// Stacks, sites, and the site of each outstanding allocation.
@@ -152,15 +156,26 @@ impl Ledger {
     /// The site of `stack`; made when it is new.
     pub fn site(&mut self, kind: SiteKind, stack: Stack, thread: Option<ThreadId>) -> SiteId {
         let stack = self.intern(stack);
-        let key = SiteKey {
+        self.interned(SiteKey {
             kind,
+            pair: None,
             stack,
             thread,
-        };
-        self.site_of_key(key)
+        })
     }
 
-    fn site_of_key(&mut self, key: SiteKey) -> SiteId {
+    /// The same for objects of a pair.
+    pub fn site_of_pair(&mut self, pair: PairId, stack: Stack, thread: Option<ThreadId>) -> SiteId {
+        let stack = self.intern(stack);
+        self.interned(SiteKey {
+            kind: SiteKind::Pair,
+            pair: Some(pair),
+            stack,
+            thread,
+        })
+    }
+
+    fn interned(&mut self, key: SiteKey) -> SiteId {
         *self.site_ids.entry(key).or_insert_with(|| {
             self.room.add(0);
             self.sites.push((key, Totals::default()));

@@ -14,6 +14,7 @@ use crate::budget::{Budget, DEFAULT_PERCENT};
 use crate::capture;
 use crate::cli::{self, Hook, Sort};
 use crate::exit::Usage;
+use crate::functions::pairs::{DEFAULT, Pairs};
 use crate::target::Pid;
 
 pub use console::Console;
@@ -27,6 +28,7 @@ pub struct Settings {
     pub pid: Pid,
     pub mode: Mode,
     pub hooks: Hooks,
+    pub pairs: Pairs,
     pub sampling: SampleInterval,
     pub stack_cap: StackCap,
     pub sizes: SizeFilter,
@@ -142,10 +144,19 @@ impl Settings {
             Usage(format!("which process? As in `offheap {command} 4242`; `offheap list` shows the JVMs on this host"))
         })?;
         let sampling = sampling(trace.sample_bytes)?;
+        let pairs = pairs(trace)?;
+        let hooks = hooks(&trace.hooks, &pairs);
+        if hooks.groups().is_empty() {
+            return Err(Usage(
+                "--hooks pairs, and no pair: name presets or a file with --pairs, or declare one with --pair"
+                    .to_owned(),
+            ));
+        }
         Ok(Settings {
             pid,
             mode,
-            hooks: hooks(&trace.hooks),
+            hooks,
+            pairs,
             sampling,
             stack_cap: StackCap::new(trace.stack_bytes).ok_or_else(|| {
                 Usage("--stack-bytes: only 4k, 8k, 16k, 32k and 64k can be had".to_owned())
@@ -201,12 +212,22 @@ impl View {
     }
 }
 
-fn hooks(typed: &[Hook]) -> Hooks {
+/// Presets are for those who hook pairs; what is declared or named is wanted in any case.
+fn pairs(trace: &cli::Trace) -> Result<Pairs, Usage> {
+    let defaults: &[&str] = match trace.hooks.contains(&Hook::Pairs) {
+        true => &DEFAULT,
+        false => &[],
+    };
+    Pairs::select(&trace.pairs, &trace.pair, defaults).map_err(Usage)
+}
+
+fn hooks(typed: &[Hook], pairs: &Pairs) -> Hooks {
     let selected = |hook| typed.contains(&hook);
     Hooks {
         zlib: selected(Hook::Zlib),
         mmap: selected(Hook::Mmap) || selected(Hook::Growth),
         malloc: selected(Hook::Malloc),
+        pairs: !pairs.is_empty(),
         growth: selected(Hook::Growth),
     }
 }

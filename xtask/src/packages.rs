@@ -43,7 +43,7 @@ pub const JDK: Need = Need {
 };
 
 /// What only tests need: the tests of a missing one are skipped, and say so.
-pub const TEST_EXTRAS: [Need; 8] = [
+pub const TEST_EXTRAS: [Need; 9] = [
     Need {
         what: "C headers",
         why: "the tests compile C programs with known allocations",
@@ -67,6 +67,18 @@ pub const TEST_EXTRAS: [Need; 8] = [
         why: "the tests preload it into a target",
         choices: &[&["libmimalloc2.0"], &["libmimalloc3"]],
         met: || installed(&["libmimalloc2.0", "libmimalloc3"]),
+    },
+    Need {
+        what: "zstd",
+        why: "the tests trace its contexts",
+        choices: &[&["libzstd1"]],
+        met: || installed(&["libzstd1"]),
+    },
+    Need {
+        what: "OpenSSL 3",
+        why: "the tests trace its connections",
+        choices: &[&["libssl3"], &["libssl3t64"]],
+        met: || installed(&["libssl3t64", "libssl3"]),
     },
     Need {
         what: "musl-gcc",

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Accounts, Orphan};
+use super::{Accounts, Orphan, Parameters};
 use crate::fast_map::FastMap;
 use crate::ledger::{Moves, SiteId};
 use crate::streams::{self, Held};
@@ -58,12 +58,12 @@ impl Orphans {
 
 impl From<Orphan> for Forgotten {
     fn from(orphan: Orphan) -> Forgotten {
-        let p = orphan.parameters;
+        let of_stream = |p: Parameters| streams::computed(p.direction, p.window_bits, p.mem_level);
         let Held {
             bytes,
             blocks,
             estimated,
-        } = streams::computed(p.direction, p.window_bits, p.mem_level);
+        } = orphan.parameters.map(of_stream).unwrap_or_default();
         Forgotten {
             count: 1,
             bytes,
@@ -118,7 +118,6 @@ impl<M: Memory> Accounts<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounts::Parameters;
     use crate::functions::Direction;
 
     /// Forgotten streams beyond the bound are kept as sums by site: none is missing, and the younger ones keep their times.
@@ -136,7 +135,7 @@ mod tests {
             orphans.push(Orphan {
                 time,
                 site,
-                parameters,
+                parameters: Some(parameters),
             });
         }
         assert!(orphans.each.len() <= MAX_ORPHANS);

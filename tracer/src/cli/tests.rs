@@ -102,7 +102,7 @@ fn bad_values_in_one_line() {
         ("offheap attach 42 --min-size 99999999999g", "too large"),
         (
             "offheap attach 42 --hooks zlib,calloc",
-            "[possible values: zlib, mmap, malloc, growth]",
+            "[possible values: zlib, mmap, malloc, pairs, growth]",
         ),
         ("offheap attach 42 --max-overhead 0", "above 0"),
         ("offheap attach 42 --max-overhead inf", "above 0"),

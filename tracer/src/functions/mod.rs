@@ -5,7 +5,10 @@ use std::fmt;
 use tracer_common::config::group;
 use tracer_common::cookie::NO_ARGUMENT;
 
+pub mod pairs;
 pub mod resolve;
+
+use pairs::Membership;
 
 /// What `--hooks` selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,12 +16,20 @@ pub enum Group {
     Zlib,
     Mmap,
     Malloc,
+    /// Functions that open and close something, declared or of presets.
+    Pairs,
     /// What enlarges the process whoever asks for it: the program break, and page faults, which are no functions.
     Growth,
 }
 
 impl Group {
-    pub const ALL: [Group; 4] = [Group::Zlib, Group::Mmap, Group::Malloc, Group::Growth];
+    pub const ALL: [Group; 5] = [
+        Group::Zlib,
+        Group::Mmap,
+        Group::Malloc,
+        Group::Pairs,
+        Group::Growth,
+    ];
 
     /// The bit that stands for the group in the programs.
     pub fn bit(self) -> u64 {
@@ -26,6 +37,7 @@ impl Group {
             Group::Zlib => group::ZLIB,
             Group::Mmap => group::MMAP,
             Group::Malloc => group::MALLOC,
+            Group::Pairs => group::PAIRS,
             Group::Growth => group::GROWTH,
         }
     }
@@ -35,6 +47,7 @@ impl Group {
             Group::Zlib => "zlib",
             Group::Mmap => "mmap",
             Group::Malloc => "malloc",
+            Group::Pairs => "pairs",
             Group::Growth => "growth",
         }
     }
@@ -66,6 +79,14 @@ pub enum Shape {
     StreamOpenReturn,
     /// Closes the stream `key`.
     StreamClose,
+    /// Opens the object `key` of a pair.
+    ObjectOpen,
+    /// Opens an object of a pair; which one, or whether, its return tells.
+    ObjectOpenReturn,
+    /// Closes the object `key` of a pair.
+    ObjectClose,
+    /// Takes one more reference to the object `key` of a pair.
+    ObjectRefer,
 }
 
 impl Shape {
@@ -73,7 +94,13 @@ impl Shape {
     pub fn returns(self) -> bool {
         !matches!(
             self,
-            Shape::Free | Shape::Unmap | Shape::StreamOpen | Shape::StreamClose
+            Shape::Free
+                | Shape::Unmap
+                | Shape::StreamOpen
+                | Shape::StreamClose
+                | Shape::ObjectOpen
+                | Shape::ObjectClose
+                | Shape::ObjectRefer
         )
     }
 }
@@ -90,6 +117,7 @@ pub enum Direction {
 /// One row. Arguments are numbered from 0; [`NO_ARGUMENT`] where there is none.
 #[derive(Clone, Copy, Debug)]
 pub struct Function {
+    /// Empty for functions of pairs, which are found by what was declared.
     pub name: &'static str,
     pub group: Group,
     pub shape: Shape,
@@ -100,6 +128,8 @@ pub struct Function {
     pub window_bits: u32,
     pub mem_level: u32,
     pub direction: Option<Direction>,
+    /// For [`Group::Pairs`]: which pair, and what to know of it.
+    pub pair: Option<Membership>,
     /// Where the symbol counts.
     pub scope: Scope,
 }
@@ -130,6 +160,7 @@ const ROW: Function = Function {
     window_bits: NO_ARGUMENT,
     mem_level: NO_ARGUMENT,
     direction: None,
+    pair: None,
     scope: Scope::Anywhere,
 };
 
@@ -341,6 +372,10 @@ mod tests {
                 | Shape::Unmap
                 | Shape::Break
                 | Shape::StreamOpenReturn => {}
+                Shape::ObjectOpen
+                | Shape::ObjectOpenReturn
+                | Shape::ObjectClose
+                | Shape::ObjectRefer => panic!("{} is in no pair", row.name),
             }
             assert_eq!(
                 row.group == Group::Zlib,

@@ -13,12 +13,13 @@ use object::{Endianness, ReadRef, SectionIndex};
 
 use crate::target::modules::elf;
 
+use super::pairs::Wanted;
 use super::{FUNCTIONS, Function, PREFIXES, Scope, Shape};
 
 /// A function of the table, found in a file.
 #[derive(Clone, Debug)]
 pub struct Found {
-    pub function: &'static Function,
+    pub function: Function,
     /// As the file spells it, with the allocator's prefix.
     pub symbol: String,
     /// File offset of the entry.
@@ -42,11 +43,17 @@ static ROWS: LazyLock<HashMap<&'static str, &'static Function>> =
 
 /// All functions of the table that `file` defines, each address once, in the table's order.
 pub fn resolve(file: &File) -> Vec<Found> {
+    resolve_with(file, &Wanted::default())
+}
+
+/// The same, and then the functions of pairs.
+pub fn resolve_with(file: &File, wanted: &Wanted<'_>) -> Vec<Found> {
     // Symbol tables of programs that are linked statically may be large.
     let symbols = elf::read(file, elf::MAX_TOTAL, |data| {
-        Symbols::read(data).unwrap_or_default()
+        Symbols::read(data, wanted).unwrap_or_default()
     });
     let mut found = select(&symbols);
+    found.extend(select_pairs(&symbols, wanted));
     for function in &mut found {
         function.code = read_code(
             file,
@@ -69,7 +76,7 @@ struct Symbols {
 }
 
 impl Symbols {
-    fn read<'data, R: ReadRef<'data>>(data: R) -> object::Result<Symbols> {
+    fn read<'data, R: ReadRef<'data>>(data: R, wanted: &Wanted<'_>) -> object::Result<Symbols> {
         let header = FileHeader64::<Endianness>::parse(data)?;
         let endian = header.endian()?;
         let segments = header.program_headers(endian, data)?;
@@ -83,7 +90,7 @@ impl Symbols {
                 let Ok(name) = symbol.name(endian, table.strings()) else {
                     continue;
                 };
-                if !defined || !is_interesting(name) {
+                if !defined || !is_interesting(name, wanted) {
                     continue;
                 }
                 let Some(offset) = file_offset(endian, segments, symbol.st_value(endian)) else {
@@ -128,7 +135,7 @@ impl Symbols {
     }
 }
 
-fn is_interesting(name: &[u8]) -> bool {
+fn is_interesting(name: &[u8], wanted: &Wanted<'_>) -> bool {
     let Ok(name) = std::str::from_utf8(name) else {
         return false;
     };
@@ -136,7 +143,10 @@ fn is_interesting(name: &[u8]) -> bool {
         name.strip_prefix(*prefix)
             .is_some_and(|rest| ROWS.contains_key(rest))
     };
-    ROWS.contains_key(name) || ALLOCATOR_MARKS.contains(&name) || PREFIXES.iter().any(bare)
+    ROWS.contains_key(name)
+        || ALLOCATOR_MARKS.contains(&name)
+        || PREFIXES.iter().any(bare)
+        || !wanted.of(name).is_empty()
 }
 
 fn file_offset<P: ProgramHeader<Endian = Endianness>>(
@@ -192,12 +202,35 @@ fn select(symbols: &Symbols) -> Vec<Found> {
             let leaf =
                 matches!(row.name, "malloc" | "calloc") && symbols.is_known_allocator(prefix);
             found.push(Found {
-                function: row,
+                function: *row,
                 symbol,
                 offset,
                 code: Vec::new(),
                 leaf,
             });
+        }
+    }
+    found
+}
+
+/// Functions of pairs, each once for each pair; symbols of one address are one function.
+fn select_pairs(symbols: &Symbols, wanted: &Wanted<'_>) -> Vec<Found> {
+    let mut names: Vec<_> = symbols.offsets.iter().collect();
+    names.sort_unstable();
+    let mut taken = HashSet::new();
+    let mut found = Vec::new();
+    for (symbol, &offset) in names {
+        for function in wanted.of(symbol) {
+            let pair = function.pair.map(|membership| membership.pair);
+            if taken.insert((offset, function.shape, pair)) {
+                found.push(Found {
+                    function: *function,
+                    symbol: symbol.clone(),
+                    offset,
+                    code: Vec::new(),
+                    leaf: false,
+                });
+            }
         }
     }
     found

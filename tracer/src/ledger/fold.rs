@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use super::{Ledger, SiteId, SiteKey, StackId, Totals};
-use crate::capture::SiteKind;
 use crate::stack::{Frame, Marker, Stack, StackEnd};
 
 /// Room for stacks, in frames of 24 bytes: some 7,000 stacks of 64 frames, in 13 MB, and ten times as much when they have
@@ -129,10 +128,10 @@ impl Ledger {
         for (((key, totals), (held, lifetimes)), &leaves) in sites {
             let to = if leaves {
                 self.folded += 1;
-                self.remainder(key.kind)
+                self.remainder(key)
             } else {
                 let stack = self.keep(&stacks[key.stack.0 as usize]);
-                self.site_of_key(SiteKey { stack, ..key })
+                self.interned(SiteKey { stack, ..key })
             };
             if let Some((_, sum)) = self.sites.get_mut(to.0 as usize) {
                 sum.add(&totals);
@@ -149,8 +148,13 @@ impl Ledger {
     }
 
     /// What stands for the stacks of a kind that are kept no more.
-    fn remainder(&mut self, kind: SiteKind) -> SiteId {
-        self.site(kind, Stack::not_kept(), None)
+    fn remainder(&mut self, key: SiteKey) -> SiteId {
+        let stack = self.intern(Stack::not_kept());
+        self.interned(SiteKey {
+            stack,
+            thread: None,
+            ..key
+        })
     }
 
     fn keep(&mut self, stack: &Arc<Stack>) -> StackId {

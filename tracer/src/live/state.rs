@@ -303,7 +303,7 @@ impl Live {
 /// Tells a site from all others, in this capture and the next ones of this run.
 fn identity(site: &Site) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (site.kind, &site.thread, &site.frames).hash(&mut hasher);
+    (site.kind, &site.pair, &site.thread, &site.frames).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -313,7 +313,7 @@ fn mentions(site: &Site, needle: &str) -> bool {
         .frames
         .iter()
         .flat_map(|frame| [Some(&frame.name), frame.module.as_ref()]);
-    let mut words = names.flatten().chain(&site.thread);
+    let mut words = names.flatten().chain(&site.thread).chain(&site.pair);
     words.any(|word| word.to_lowercase().contains(needle))
         || listing::kind_word(site.kind).contains(needle)
 }
@@ -337,7 +337,7 @@ fn other(figures: Figures) -> Figures {
 
 /// Who is named for a site, without anything that could move the cursor.
 pub(super) fn caller_of(site: &Site) -> String {
-    let caller = caller::of(site).to_string();
+    let caller = caller::line(site);
     match &site.thread {
         Some(thread) => format!("{caller} [{}]", clean::name(thread)),
         None => caller,

@@ -23,12 +23,19 @@ use crate::functions::Group;
 ///
 /// Returns before entries: an entry without its return fills the in-flight map. Ends before beginnings: what is recorded
 /// is never freed unseen. zlib first: it costs least and tells most.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 28] = [
     "stream_return",
     "stream_close",
     "stream_open",
     "stream_session",
     "stream_enter",
+    "object_return",
+    "object_exit",
+    "object_close",
+    "object_refer",
+    "object_open",
+    "object_session",
+    "object_enter",
     "break_return",
     "map_return",
     "remap_return",
@@ -236,6 +243,7 @@ fn close(links: Vec<(Group, Link)>) {
 pub fn group(program: &str) -> Group {
     match program.split('_').next() {
         Some("stream") => Group::Zlib,
+        Some("object") => Group::Pairs,
         Some("map" | "remap" | "unmap") => Group::Mmap,
         Some("break" | "page") => Group::Growth,
         _ => Group::Malloc,
@@ -246,17 +254,25 @@ pub fn group(program: &str) -> Group {
 mod tests {
     use super::*;
     use crate::functions::FUNCTIONS;
+    use crate::functions::pairs::Pairs;
     use crate::functions::resolve::Found;
     use crate::stack::ModuleId;
 
     const KINDS: [LinkKind; 3] = [LinkKind::Session, LinkKind::Multi, LinkKind::Perf];
 
     fn points() -> Vec<Point> {
-        let found = FUNCTIONS.iter().map(|function| Found {
+        let pairs = Pairs::select(&["all".into()], &["x=o(arg0)/c(arg0)/r(arg0)".into()], &[]);
+        let pairs = pairs.unwrap();
+        let mut functions = FUNCTIONS.to_vec();
+        let wanted = pairs.in_file("/lib/libc.so.6");
+        for symbol in ["o", "c", "r", "fopen", "dlopen", "dlclose"] {
+            functions.extend(wanted.of(symbol));
+        }
+        let found = functions.into_iter().map(|function| Found {
             function,
             symbol: function.name.into(),
             offset: 0,
-            code: Vec::new(),
+            code: vec![0x53, 0xc3],
             leaf: false,
         });
         found.map(|found| Point::new(ModuleId(0), found)).collect()
@@ -315,6 +331,10 @@ mod tests {
             ("stream_close", "stream_open"),
             ("stream_close", "stream_enter"),
             ("stream_close", "stream_session"),
+            ("object_close", "object_open"),
+            ("object_close", "object_enter"),
+            ("object_close", "object_session"),
+            ("object_refer", "object_open"),
             ("unmap_enter", "map_enter"),
             ("unmap_enter", "map_session"),
             ("free_enter", "allocate_enter"),

@@ -16,6 +16,7 @@ pub struct Capacities {
     /// A power of two and a multiple of the page size.
     pub ring_bytes: u32,
     pub blocks: u32,
+    /// Streams, and as many objects of pairs.
     pub streams: u32,
     pub threads: u32,
     /// Attach points, at most [`MAX_POINTS`]; more are refused, and say so. Each takes 128 bytes per CPU, and time to
@@ -36,6 +37,8 @@ pub fn object(config: &Config, capacities: Capacities, log_level: u8) -> Result<
         .map_max_entries("EVENTS", capacities.ring_bytes)
         .map_max_entries("LIVE", capacities.blocks)
         .map_max_entries("STREAMS", capacities.streams)
+        .map_max_entries("OBJECTS", capacities.streams)
+        .map_max_entries("CALLS", capacities.threads)
         .map_max_entries("ALLOCATING", capacities.threads)
         .map_max_entries("MAPPING", capacities.threads)
         .map_max_entries("OPENING", capacities.threads)

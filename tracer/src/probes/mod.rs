@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use bytes::Bytes;
 use tracer_common::config::{Config, Control, MAX_POINTS, Sampling};
-use tracer_common::inflight::{Allocating, Mapping};
-use tracer_common::live::{LiveBlock, LiveStream};
+use tracer_common::inflight::{Allocating, Mapping, Opening, OpeningKey};
+use tracer_common::live::{LiveBlock, LiveObject, LiveStream, ObjectKey};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
 
 use crate::functions::Group;
@@ -95,9 +95,11 @@ pub struct Probes {
     counters: PerCpuArray<MapData, u64>,
     live: HashMap<u64, LiveBlock>,
     streams: HashMap<u64, LiveStream>,
+    objects: HashMap<ObjectKey, LiveObject>,
     allocating: HashMap<u32, Allocating>,
     mapping: HashMap<u32, Mapping>,
     opening: HashMap<u32, Mapping>,
+    calls: HashMap<OpeningKey, Opening>,
     anchors: aya::maps::HashMap<MapData, u32, u64>,
     control: Array<MapData, Control>,
     statistics: Option<Statistics>,
@@ -121,9 +123,11 @@ impl Probes {
             counters: take(ebpf, "COUNTERS")?,
             live: take(ebpf, "LIVE")?,
             streams: take(ebpf, "STREAMS")?,
+            objects: take(ebpf, "OBJECTS")?,
             allocating: take(ebpf, "ALLOCATING")?,
             mapping: take(ebpf, "MAPPING")?,
             opening: take(ebpf, "OPENING")?,
+            calls: take(ebpf, "CALLS")?,
             anchors: take(ebpf, "ANCHORS")?,
             control: take(ebpf, "CONTROL")?,
             statistics: None,
@@ -147,11 +151,12 @@ impl Probes {
             point.error = Some(format!("no attach point is left: all {most} are in use"));
         }
         for (program, members) in attach::plan(&self.points, first, self.attacher.kind()) {
-            self.attach_program(self.work.program(program), members, file);
+            self.attach_program(program, members, file);
         }
     }
 
-    fn attach_program(&mut self, program: &'static str, mut members: Vec<usize>, file: &Path) {
+    fn attach_program(&mut self, planned: &'static str, mut members: Vec<usize>, file: &Path) {
+        let program = self.work.program(planned);
         // An entry is of no use where the return has failed.
         members.retain(|&index| self.points[index].error.is_none());
         if members.is_empty() {
@@ -163,14 +168,21 @@ impl Probes {
             }
             return;
         }
-        let place = |&index: &usize| Place {
-            offset: self.points[index].offset(),
-            cookie: self.points[index].cookie(index).0,
+        let places = |&index: &usize| {
+            let point = &self.points[index];
+            let cookie = point.cookie(index).0;
+            let offsets = match planned {
+                points::EXIT => point.exits(),
+                _ => vec![point.offset()],
+            };
+            offsets
+                .into_iter()
+                .map(move |offset| Place { offset, cookie })
         };
         let attacher = &mut self.attacher;
         let size = attacher.kind().places();
         let failed = attach::in_batches(&members, size, &mut |batch| {
-            let places: Vec<Place> = batch.iter().map(place).collect();
+            let places: Vec<Place> = batch.iter().flat_map(places).collect();
             attacher.attach(program, file, &places)
         });
         for (index, error) in failed {
@@ -248,6 +260,13 @@ impl Probes {
             .context("cannot read the open streams")
     }
 
+    /// Every open object of a pair that the kernel tracks.
+    pub fn live_objects(&self, each: impl FnMut(ObjectKey, LiveObject)) -> Result<()> {
+        self.objects
+            .for_each(each)
+            .context("cannot read the open objects")
+    }
+
     /// Calls that have entered and not returned, per attach point.
     pub fn in_flight(&self) -> Result<Vec<u64>> {
         let mut calls = vec![0; self.points.len()];
@@ -263,6 +282,7 @@ impl Probes {
         })?;
         self.mapping.for_each(|_, call| add(call.point))?;
         self.opening.for_each(|_, call| add(call.point))?;
+        self.calls.for_each(|key, _| add(key.point))?;
         Ok(calls)
     }
 

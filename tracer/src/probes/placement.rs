@@ -23,6 +23,8 @@ pub struct Placement {
     pub emulated: bool,
     /// Where each argument is at that place, as the cookie numbers registers; its own register where that is not looked at.
     pub registers: [u32; ARGUMENTS],
+    /// Where the function's `ret`s are, in bytes from its entry; only where these are probed.
+    pub exits: Vec<u64>,
 }
 
 impl Placement {
@@ -33,6 +35,7 @@ impl Placement {
             instruction,
             emulated,
             registers: IN_PLACE,
+            exits: Vec::new(),
         }
     }
 
@@ -96,6 +99,7 @@ pub fn place(code: &[u8], needs: Needs) -> Placement {
                 instruction: format(&found),
                 emulated: true,
                 registers,
+                exits: Vec::new(),
             }
         }
         _ => {
@@ -103,6 +107,15 @@ pub fn place(code: &[u8], needs: Needs) -> Placement {
             Placement::at_entry(instruction.unwrap_or_else(|| "unreadable".into()), false)
         }
     }
+}
+
+/// Where a function returns, in bytes from its entry. Calls that end in a jump to another function are not among them.
+pub fn exits(code: &[u8]) -> Vec<u64> {
+    if !cfg!(target_arch = "x86_64") {
+        return Vec::new();
+    }
+    let returns = decode(code).filter(|i| i.flow_control() == FlowControl::Return);
+    returns.map(|instruction| instruction.ip()).collect()
 }
 
 fn decode(code: &[u8]) -> impl Iterator<Item = Instruction> {

@@ -5,7 +5,8 @@ use tracer_common::outcome::Outcome;
 
 use super::Counts;
 use super::links::LinkKind;
-use super::placement::{Needs, Placement, place};
+use super::placement::{Needs, Placement, exits, place};
+use crate::functions::pairs::Leaving;
 use crate::functions::resolve::Found;
 use crate::functions::{Function, Shape};
 use crate::stack::ModuleId;
@@ -13,7 +14,7 @@ use crate::stack::ModuleId;
 /// A place where a function of the table is, or should have been, probed.
 #[derive(Clone, Debug)]
 pub struct Point {
-    pub function: &'static Function,
+    pub function: Function,
     /// As the file spells it.
     pub symbol: String,
     pub module: ModuleId,
@@ -30,15 +31,25 @@ pub struct Point {
 impl Point {
     pub fn new(module: ModuleId, found: Found) -> Point {
         let needs = Needs {
-            arguments: arguments(found.function),
+            arguments: arguments(&found.function),
             in_place: is_in_place(found.function.shape),
             return_address: found.function.shape.returns(),
         };
-        let placement = if cfg!(target_arch = "x86_64") {
+        let mut placement = if cfg!(target_arch = "x86_64") {
             place(&found.code, needs)
         } else {
             Placement::at_entry("entry".into(), true)
         };
+        let mut error = None;
+        if leaves_by_exits(&found.function) {
+            placement.exits = exits(&found.code);
+            error = placement.exits.is_empty().then(|| {
+                format!(
+                    "{} looks at its return address, and no `ret` was found in it to probe instead",
+                    found.symbol
+                )
+            });
+        }
         Point {
             function: found.function,
             symbol: found.symbol,
@@ -47,7 +58,7 @@ impl Point {
             placement,
             leaf: found.leaf,
             attached_after: 0.0,
-            error: None,
+            error,
         }
     }
 
@@ -56,8 +67,15 @@ impl Point {
         self.entry.saturating_add(self.placement.offset)
     }
 
+    /// File offsets of the instructions by which the function returns, where these are probed.
+    pub fn exits(&self) -> Vec<u64> {
+        let exits = self.placement.exits.iter();
+        exits.map(|exit| self.entry.saturating_add(*exit)).collect()
+    }
+
     pub fn cookie(&self, index: usize) -> Cookie {
-        let row = self.function;
+        let row = &self.function;
+        let (pair, flags) = row.pair.map_or((0, 0), |of| (of.pair.0.into(), of.flags));
         let register = |argument| self.placement.register(argument);
         Cookie::new(Fields {
             point: index as u32,
@@ -68,6 +86,8 @@ impl Point {
             window_bits: register(row.window_bits),
             mem_level: register(row.mem_level),
             leaf: self.leaf as u32,
+            pair,
+            flags,
         })
     }
 
@@ -79,6 +99,13 @@ impl Point {
             Shape::Unmap => return ("unmap_enter", None),
             Shape::StreamOpen => return ("stream_open", None),
             Shape::StreamClose => return ("stream_close", None),
+            Shape::ObjectOpen => return ("object_open", None),
+            Shape::ObjectClose => return ("object_close", None),
+            Shape::ObjectRefer => return ("object_refer", None),
+            Shape::ObjectOpenReturn if leaves_by_exits(&self.function) => {
+                return ("object_enter", Some(EXIT));
+            }
+            Shape::ObjectOpenReturn => ("object_enter", "object_return", "object_session"),
             Shape::Allocate => ("allocate_enter", "allocate_return", "allocate_session"),
             Shape::Reallocate => ("reallocate_enter", "allocate_return", "reallocate_session"),
             Shape::Map => ("map_enter", "map_return", "map_session"),
@@ -91,6 +118,15 @@ impl Point {
             LinkKind::Multi | LinkKind::Perf => (entry, Some(at_return)),
         }
     }
+}
+
+/// The program that goes to each of a function's exits, and not to where the point is.
+pub const EXIT: &str = "object_exit";
+
+fn leaves_by_exits(function: &Function) -> bool {
+    function
+        .pair
+        .is_some_and(|membership| membership.leaving == Leaving::Exits)
 }
 
 /// Traps that calls of one function took.

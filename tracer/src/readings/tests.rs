@@ -4,6 +4,7 @@ use crate::ledger::StackId;
 fn sites(count: u32) -> Vec<(SiteKey, ())> {
     let key = |stack| SiteKey {
         kind: SiteKind::Malloc,
+        pair: None,
         stack: StackId(stack),
         thread: None,
     };

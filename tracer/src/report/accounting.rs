@@ -5,6 +5,7 @@
 //!
 //! * `malloc` sites always count;
 //! * `deflate` and `inflate` sites count only where malloc is not hooked, since their buffers are malloc sites too;
+//! * `pair` sites do not count: what opening an object took is malloc's;
 //! * `mmap` sites count, but for those of the allocator, which count only where neither malloc nor zlib is hooked;
 //! * where growth is watched, `fault` sites say what of all mappings is resident, and `mmap` sites do not count.
 
@@ -20,6 +21,7 @@ pub fn kind_counts(kind: SiteKind, owner: Option<Owner>, hooks: &[String]) -> bo
     let hooked = |group: &str| hooks.iter().any(|hook| hook == group);
     match kind {
         SiteKind::Malloc | SiteKind::Fault => true,
+        SiteKind::Pair => false,
         SiteKind::Mmap if hooked("growth") => false,
         SiteKind::Deflate | SiteKind::Inflate => !hooked("malloc"),
         SiteKind::Mmap => match owner {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::capture::{Frame, FrameKind, Site};
+use crate::capture::{Frame, FrameKind, Site, SiteKind};
 use crate::report::clean;
 
 /// The frame that a verdict names.
@@ -34,14 +34,14 @@ impl fmt::Display for Caller {
 
 /// Finds the frame to name.
 pub fn of(site: &Site) -> Caller {
-    let java = || site.frames.iter().filter(|frame| is_java(frame));
+    let java = || above_binding(site).iter().filter(|frame| is_java(frame));
     if let Some(frame) = java()
         .find(|frame| !is_jdk(&frame.name))
         .or_else(|| java().next())
     {
         return Caller::Java(clean::name(&frame.name).into_owned());
     }
-    let named = || site.frames.iter().filter(|frame| is_native(frame));
+    let named = || above_library(site).iter().filter(|frame| is_native(frame));
     match named()
         .find(|frame| !is_plumbing(frame))
         .or_else(|| named().next_back())
@@ -50,6 +50,62 @@ pub fn of(site: &Site) -> Caller {
         None => Caller::Unknown {
             stack_end: clean::name(&site.stack_end).into_owned(),
         },
+    }
+}
+
+/// Who is to be named, and, for objects of a pair, what they are: `RocksDB iterator: com.acme.Store.scan`.
+pub fn line(site: &Site) -> String {
+    match &site.pair {
+        Some(pair) => format!("{}: {}", clean::name(pair), of(site)),
+        None => of(site).to_string(),
+    }
+}
+
+/// The frames from the caller of a JNI library's Java side on, where its native method opened an object: those in no class
+/// of its package, else not of its class, else all but the native method.
+fn above_binding(site: &Site) -> &[Frame] {
+    let java = site.frames.iter().position(is_java).unwrap_or(0);
+    let (native, frames) = site.frames.split_at(java);
+    let is_jni = |frame: &Frame| frame.name.starts_with("Java_");
+    let [method, callers @ ..] = frames else {
+        return frames;
+    };
+    if site.kind != SiteKind::Pair || !native.iter().any(is_jni) {
+        return frames;
+    }
+    let class = scope(method.name.split('(').next().unwrap_or_default());
+    for scope in [scope(class), class].into_iter().filter(|s| !s.is_empty()) {
+        let rest = |frame: &Frame| {
+            frame
+                .name
+                .strip_prefix(scope)
+                .map(|r| r.starts_with(['.', '$']))
+        };
+        let inside = |frame: &&Frame| !is_java(frame) || rest(frame) == Some(true);
+        let outside = callers.get(callers.iter().take_while(inside).count()..);
+        if let Some(outside) = outside.filter(|frames| frames.iter().any(is_java)) {
+            return outside;
+        }
+    }
+    callers
+}
+
+/// `org.rocksdb.RocksDB` of `org.rocksdb.RocksDB.iterator`.
+fn scope(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(scope, _)| scope)
+}
+
+/// The frames from the caller of a pair's library on: its own functions say what was opened, not who opened it. All but
+/// the opening function where nothing is outside of the library.
+fn above_library(site: &Site) -> &[Frame] {
+    let (SiteKind::Pair, [opening, callers @ ..]) = (site.kind, site.frames.as_slice()) else {
+        return &site.frames;
+    };
+    let inside = |frame: &&Frame| frame.module == opening.module && opening.module.is_some();
+    let library = callers.iter().take_while(inside).count();
+    match callers.get(library..) {
+        Some(outside) if outside.iter().any(is_native) => outside,
+        _ => callers,
     }
 }
 

@@ -62,18 +62,19 @@ fn names_with(site: &Site, name: impl Fn(&Frame) -> String) -> Vec<String> {
         names.push(end_marker(site));
     }
     names.extend(site.frames.iter().rev().map(name));
-    names.extend(stream(site.kind).map(str::to_owned));
+    names.extend(leaf(site).map(Cow::into_owned));
     if names.is_empty() {
         names.push("[no frames]".to_owned());
     }
     names
 }
 
-/// What the leaf of a stream is called, since its bytes are computed and not seen being allocated.
-pub fn stream(kind: SiteKind) -> Option<&'static str> {
-    match kind {
-        SiteKind::Deflate => Some("deflate stream"),
-        SiteKind::Inflate => Some("inflate stream"),
+/// What stands for a stream or an object below its stack, since its bytes are computed and not seen being allocated.
+pub fn leaf(site: &Site) -> Option<Cow<'_, str>> {
+    match site.kind {
+        SiteKind::Deflate => Some(Cow::Borrowed("deflate stream")),
+        SiteKind::Inflate => Some(Cow::Borrowed("inflate stream")),
+        SiteKind::Pair => site.pair.as_deref().map(segment),
         SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault => None,
     }
 }

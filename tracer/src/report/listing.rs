@@ -66,9 +66,14 @@ pub fn is_stream(site: &Site) -> bool {
     matches!(site.kind, SiteKind::Deflate | SiteKind::Inflate)
 }
 
-/// Streams are always counted; sampling estimates blocks.
+/// Something that is opened and closed, not allocated and freed.
+pub fn is_opened(site: &Site) -> bool {
+    is_stream(site) || site.kind == SiteKind::Pair
+}
+
+/// Streams and objects are always counted; sampling estimates blocks.
 pub fn count_estimated(site: &Site) -> bool {
-    site.estimated && !is_stream(site)
+    site.estimated && !is_opened(site)
 }
 
 /// The word for a kind, as in `capture.json`.
@@ -79,5 +84,6 @@ pub fn kind_word(kind: SiteKind) -> &'static str {
         SiteKind::Malloc => "malloc",
         SiteKind::Mmap => "mmap",
         SiteKind::Fault => "fault",
+        SiteKind::Pair => "pair",
     }
 }

@@ -146,8 +146,8 @@ impl<'a> Frames<'a> {
             stack.push(self.mark(folded::end_marker(site)));
         }
         stack.extend(site.frames.iter().rev().map(|frame| self.frame(frame)));
-        if let Some(stream) = folded::stream(site.kind) {
-            stack.push(self.mark(stream.to_owned()));
+        if let Some(leaf) = folded::leaf(site) {
+            stack.push(self.mark(leaf.into_owned()));
         }
         if stack.is_empty() {
             stack.push(self.mark("[no frames]".to_owned()));

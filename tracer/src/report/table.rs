@@ -48,7 +48,7 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
             growth,
             class,
             kind_word(site.kind),
-            caller::of(site),
+            caller::line(site),
         )?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! Each sentence states what was counted. That memory is outstanding is a fact; that it will never be freed is not. So
 //! "leak" is only said of what grows, as "leak candidate", with the figures that say that it grows.
 
+mod objects;
 mod words;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use crate::report::units::Share;
 use crate::report::{accounting, clean};
 use crate::stack::IN_JAVA;
 
+pub use objects::Objects;
 pub use words::{counted, mark, unit};
 
 /// Callers named per kind of stream.
@@ -33,6 +35,12 @@ pub enum Finding {
     EndedByCleaner { streams: Streams, caller: Caller },
     /// The same for further callers, too many to name.
     MoreEndedByCleaner { streams: u64, callers: u64 },
+    /// Objects of a pair of functions that were opened in the window and not closed.
+    OpenObjects { objects: Objects, caller: Caller },
+    /// The same for further callers, too many to name.
+    MoreObjects { objects: Objects, callers: u64 },
+    /// Objects of a pair that the program left to the collector.
+    ClosedByCleaner { objects: Objects, caller: Caller },
     /// What grows over the readings, with the figures that say so.
     Growing(Growing),
     /// The malloc or mmap site that holds most, beside streams and the JVM's own memory.
@@ -105,6 +113,7 @@ pub fn findings(capture: &Capture, sites: &[&Site]) -> Vec<Finding> {
     let groups = streams_by_caller(sites);
     let mut findings = open_streams(&groups);
     findings.extend(ended_by_cleaner(&groups));
+    findings.extend(objects::findings(sites));
     findings.extend(growing(capture, sites));
     findings.extend(largest_site(capture, sites));
     findings.extend(mapped_by(sites, Owner::Jvm).map(|bytes| Finding::JvmMemory { bytes }));
@@ -180,7 +189,7 @@ fn noun(site: &Site) -> Option<&'static str> {
         SiteKind::Deflate => Some("deflate stream"),
         SiteKind::Inflate if java("Inflater") => Some("Inflater"),
         SiteKind::Inflate => Some("inflate stream"),
-        SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault => None,
+        SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault | SiteKind::Pair => None,
     }
 }
 

@@ -131,6 +131,12 @@ impl Session {
     /// in the middle of it can leave breakpoints in the target (seen on 6.18: `failed to unregister, leaking uprobe`).
     pub fn finish(mut self) -> Result<Capture> {
         self.trace.stop()?;
+        self.trace.drain()?;
+        // Who keeps news has the terminal; the report's notes say the same.
+        if self.kept.is_none() {
+            let doubts = self.trace.doubts_now()?;
+            doubts.iter().for_each(|line| exit::say(line));
+        }
         self.signals.let_go();
         self.trace.finish()
     }

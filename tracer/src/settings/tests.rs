@@ -28,7 +28,7 @@ fn defaults() {
             duration: None
         }
     );
-    assert_eq!(attach.hooks.names(), ["zlib", "mmap", "malloc"]);
+    assert_eq!(attach.hooks.names(), ["zlib", "mmap", "malloc", "pairs"]);
     assert_eq!(attach.sampling.bytes(), 512 << 10);
     assert_eq!(attach.stack_cap.bytes(), 64 << 10);
     assert_eq!(

@@ -10,6 +10,7 @@ pub struct Hooks {
     pub zlib: bool,
     pub mmap: bool,
     pub malloc: bool,
+    pub pairs: bool,
     /// Implies mmap.
     pub growth: bool,
 }
@@ -21,6 +22,7 @@ impl Hooks {
             (self.zlib, "zlib"),
             (self.mmap, "mmap"),
             (self.malloc, "malloc"),
+            (self.pairs, "pairs"),
             (self.growth, "growth"),
         ]
         .into_iter()
@@ -35,6 +37,7 @@ impl Hooks {
             Group::Zlib => self.zlib,
             Group::Mmap => self.mmap,
             Group::Malloc => self.malloc,
+            Group::Pairs => self.pairs,
             Group::Growth => self.growth,
         };
         Group::ALL.into_iter().filter(selected).collect()

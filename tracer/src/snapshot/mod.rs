@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tracer_common::live::{LiveBlock, LiveStream};
+use tracer_common::live::{LiveBlock, LiveObject, LiveStream, ObjectKey};
 
 use crate::accounts::{Accounts, ThreadId};
 use crate::ages::Histogram;
 use crate::capture::SiteKind;
+use crate::functions::pairs::PairId;
 use crate::ledger::{Held, SiteId, Totals};
 use crate::probes::Point;
 use crate::stack::Stack;
@@ -16,6 +17,7 @@ use crate::unwind::memory::Memory;
 
 mod blocks;
 mod faults;
+mod objects;
 mod regions;
 mod streams;
 #[cfg(test)]
@@ -34,6 +36,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 pub struct SiteSnapshot {
     pub kind: SiteKind,
+    pub pair: Option<PairId>,
     pub stack: Arc<Stack>,
     pub thread: Option<ThreadId>,
     pub totals: Totals,
@@ -52,7 +55,7 @@ pub struct Outstanding {
     pub recorded_count: u64,
     /// Mapped, but without access.
     pub reserved: u64,
-    /// Malloc blocks behind streams.
+    /// Malloc blocks behind streams and objects of pairs.
     pub blocks: u64,
     pub estimated: bool,
     /// Nanoseconds of the monotonic clock; none without an outstanding allocation.
@@ -80,6 +83,7 @@ impl Outstanding {
 pub struct Live {
     pub blocks: Vec<(u64, LiveBlock)>,
     pub streams: Vec<(u64, LiveStream)>,
+    pub objects: Vec<(ObjectKey, LiveObject)>,
 }
 
 /// A range of the target's address space.
@@ -147,6 +151,7 @@ pub fn take<A: Memory, M: Memory>(
     let mut sums = Sums::new();
     blocks::add(accounts, sources, &mut sums);
     streams::add(accounts, sources, &mut sums);
+    objects::add(accounts, sources, &mut sums);
     regions::add(accounts, sources, &mut sums);
     faults::add(accounts, sources, &mut sums);
     let ledger = &accounts.ledger;
@@ -159,10 +164,11 @@ pub fn take<A: Memory, M: Memory>(
             outstanding.estimated |= match key.kind {
                 SiteKind::Malloc => !accounts.rules.intervals.is_exact(),
                 SiteKind::Fault => true,
-                SiteKind::Mmap | SiteKind::Deflate | SiteKind::Inflate => false,
+                SiteKind::Mmap | SiteKind::Deflate | SiteKind::Inflate | SiteKind::Pair => false,
             };
             SiteSnapshot {
                 kind: key.kind,
+                pair: key.pair,
                 stack: Arc::clone(&ledger.stacks[key.stack.0 as usize]),
                 thread: key.thread,
                 totals: *totals,

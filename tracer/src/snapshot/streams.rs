@@ -43,12 +43,17 @@ pub(super) fn add<A: Memory, M: Memory>(
         add_stream(&stream, found, sources, sums);
     }
     for orphan in &accounts.orphans.each {
-        let stream = OpenStream {
-            site: orphan.site,
-            time: orphan.time,
-            parameters: orphan.parameters,
-        };
-        add_stream(&stream, None, sources, sums);
+        match orphan.parameters {
+            Some(parameters) => {
+                let stream = OpenStream {
+                    site: orphan.site,
+                    time: orphan.time,
+                    parameters,
+                };
+                add_stream(&stream, None, sources, sums);
+            }
+            None => add_forgotten(orphan.site, &(*orphan).into(), sources, sums),
+        }
     }
     for (&site, forgotten) in &accounts.orphans.older {
         add_forgotten(site, forgotten, sources, sums);

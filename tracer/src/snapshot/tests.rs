@@ -30,7 +30,7 @@ impl Books {
             Point::new(
                 ModuleId(0),
                 Found {
-                    function,
+                    function: *function,
                     symbol,
                     offset: 0,
                     code: Vec::new(),

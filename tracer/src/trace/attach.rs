@@ -14,7 +14,8 @@ use super::tally::MANY;
 use super::{Cost, Start, Trace, mappings, open_memory};
 use crate::exit::TargetEnded;
 use crate::functions::Group;
-use crate::functions::resolve::resolve;
+use crate::functions::pairs::{Pairs, Wanted};
+use crate::functions::resolve::resolve_with;
 use crate::probes::{self, Calibration, Capacities, Point, Probes, Setup, Work};
 use crate::settings::{Settings, Verbosity};
 use crate::stack::ModuleId;
@@ -128,6 +129,7 @@ impl Trace {
         }
         self.preflight()?;
         self.start.all_probes_ms = milliseconds(self.start.instant);
+        self.tell_missing_pairs();
         self.read_nothing();
         // What takes time and can wait: events wait in the ring meanwhile.
         self.names.freeze(&all, &self.modules);
@@ -195,7 +197,7 @@ impl Trace {
                 .sum::<u64>()
         });
         for module in modules {
-            let points = points_of(module, groups);
+            let points = points_of(module, groups, &self.settings.pairs);
             if points.is_empty() {
                 continue;
             }
@@ -245,8 +247,12 @@ impl Trace {
     }
 }
 
-fn points_of(module: &Module, groups: &[Group]) -> Vec<Point> {
-    let found = resolve(&module.file).into_iter();
+fn points_of(module: &Module, groups: &[Group], pairs: &Pairs) -> Vec<Point> {
+    let wanted = match groups.contains(&Group::Pairs) {
+        true => pairs.in_file(&module.path.to_string_lossy()),
+        false => Wanted::default(),
+    };
+    let found = resolve_with(&module.file, &wanted).into_iter();
     found
         .filter(|found| groups.contains(&found.function.group))
         .map(|found| Point::new(module.id, found))

@@ -39,6 +39,7 @@ impl Trace {
         Function {
             name: point.symbol.clone(),
             group: point.function.group.as_str().to_owned(),
+            pair: self.pair_name(point.function.pair.map(|of| of.pair)),
             file: module
                 .map(|module| module.path.display().to_string())
                 .unwrap_or_default(),
@@ -50,7 +51,12 @@ impl Trace {
             failed: counts.get(Outcome::Failed),
             recorded: counts.get(Outcome::Recorded),
             unsampled: counts.get(Outcome::Unsampled),
-            filtered: ways_out(&[Outcome::OutOfRange, Outcome::Nested, Outcome::Null]),
+            filtered: ways_out(&[
+                Outcome::OutOfRange,
+                Outcome::Nested,
+                Outcome::Null,
+                Outcome::Referenced,
+            ]),
             lost: ways_out(&[
                 Outcome::InFlightFull,
                 Outcome::Abandoned,

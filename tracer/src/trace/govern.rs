@@ -102,6 +102,11 @@ impl Keeper {
         }
     }
 
+    /// For stderr.
+    pub fn tell(&mut self, line: String) {
+        self.news.push(line);
+    }
+
     /// For the report.
     pub fn budget(&self) -> capture::Budget {
         capture::Budget {
@@ -211,7 +216,7 @@ impl Trace {
         self.note_step(what);
         match group {
             Group::Malloc => self.fall_back_to_growth(),
-            Group::Zlib | Group::Mmap | Group::Growth => Ok(()),
+            Group::Zlib | Group::Mmap | Group::Pairs | Group::Growth => Ok(()),
         }
     }
 

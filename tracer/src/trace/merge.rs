@@ -35,7 +35,8 @@ pub fn merge(mut sites: Vec<Site>) -> Vec<Site> {
 /// What a reader can tell sites apart by.
 fn look(site: &Site) -> impl Hash + Eq + use<'_> {
     let frames: Vec<_> = site.frames.iter().map(frame_look).collect();
-    (site.kind, site.thread.as_deref(), &site.stack_end, frames)
+    let (pair, thread) = (site.pair.as_deref(), site.thread.as_deref());
+    (site.kind, pair, thread, &site.stack_end, frames)
 }
 
 fn frame_look(frame: &Frame) -> impl Hash + Eq + use<'_> {

@@ -34,6 +34,7 @@ mod facts;
 mod govern;
 mod growth;
 mod merge;
+mod pairs;
 mod present;
 mod tally;
 mod threads;

@@ -31,6 +31,7 @@ impl Trace {
         let end = Timestamp::now();
         let mut notes = self.notes.clone();
         notes.extend(self.names.notes(&self.modules));
+        notes.extend(self.doubts(&tally.counts));
         Ok(Capture {
             schema: SCHEMA.to_owned(),
             tool: Tool {
@@ -127,6 +128,7 @@ impl Trace {
             completeness.symbolized_frames += stack.symbolized;
             let thread = site.thread.map(|thread| self.threads.label(thread));
             let mut named_site = capture_site(site, stack.frames, thread, tally.now);
+            named_site.pair = self.pair_name(site.pair);
             // Sites keep their index; one that is new has grown from nothing.
             named_site.growth_bytes = (!before.is_empty())
                 .then(|| held_bytes(site) - before.get(index).copied().unwrap_or(0));
@@ -149,7 +151,7 @@ fn capture_site(
     let bytes = |bytes: f64| bytes.round() as u64;
     // A stream is charged with what it held while it was open; what it asked for in all is not known apart.
     let allocated = match site.kind {
-        SiteKind::Deflate | SiteKind::Inflate => held.bytes,
+        SiteKind::Deflate | SiteKind::Inflate | SiteKind::Pair => held.bytes,
         // Where the events were lost, what is outstanding is all that is known to have been allocated.
         SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault => {
             site.totals.allocated_bytes.max(held.bytes)
@@ -157,6 +159,7 @@ fn capture_site(
     };
     capture::Site {
         kind: site.kind,
+        pair: None,
         estimated: held.estimated,
         outstanding_bytes: bytes(held.bytes),
         outstanding_count: bytes(held.count),

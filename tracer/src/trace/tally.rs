@@ -89,6 +89,8 @@ impl Trace {
             .live_blocks(|address, block| live.blocks.push((address, block)))?;
         self.probes
             .live_streams(|address, stream| live.streams.push((address, stream)))?;
+        self.probes
+            .live_objects(|name, object| live.objects.push((name, object)))?;
         let capacities = self.probes.capacities();
         self.note_fill("LIVE", live.blocks.len() as u64, capacities.blocks.into());
         self.note_fill(
@@ -96,6 +98,10 @@ impl Trace {
             live.streams.len() as u64,
             capacities.streams.into(),
         );
+        if !live.objects.is_empty() {
+            let used = live.objects.len() as u64;
+            self.note_fill("OBJECTS", used, capacities.streams.into());
+        }
         Ok(live)
     }
 
@@ -115,8 +121,12 @@ impl Trace {
             address,
             time: stream.time,
         });
-        let outstanding: FastMap<AllocationKey, ()> =
-            blocks.chain(streams).map(|key| (key, ())).collect();
+        let objects = live.objects.iter().map(|&(name, object)| AllocationKey {
+            address: name.object,
+            time: object.time,
+        });
+        let all = blocks.chain(streams).chain(objects);
+        let outstanding: FastMap<AllocationKey, ()> = all.map(|key| (key, ())).collect();
         // What was made while the maps were read may not be in them, or was on its way there.
         let settled = begin.saturating_sub(ON_ITS_WAY);
         let is_open = |key: &AllocationKey| key.time > settled || outstanding.contains_key(key);

@@ -44,7 +44,7 @@ pub fn hook(
     for module in &modules.modules {
         let found = resolve(&module.file).into_iter();
         let points = found
-            .filter(|found| wanted(found.function))
+            .filter(|found| wanted(&found.function))
             .map(|found| Point::new(module.id, found))
             .collect();
         let path = format!("/proc/self/fd/{}", module.file.as_raw_fd());

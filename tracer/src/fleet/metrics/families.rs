@@ -32,6 +32,7 @@ fn kinds(capture: &Capture) -> Vec<SiteKind> {
             "mmap" => kinds.push(SiteKind::Mmap),
             "malloc" => kinds.push(SiteKind::Malloc),
             "growth" => kinds.push(SiteKind::Fault),
+            "pairs" => kinds.push(SiteKind::Pair),
             _ => {}
         }
     }

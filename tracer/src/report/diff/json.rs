@@ -36,6 +36,8 @@ struct Side<'a> {
 #[derive(Serialize)]
 struct SiteChange<'a> {
     kind: SiteKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pair: Option<&'a str>,
     estimated: bool,
     /// `base` or `new`, where the other has no such site.
     only_in: Option<&'static str>,
@@ -102,6 +104,7 @@ fn side(capture: &Capture) -> Side<'_> {
 fn change<'a>(diff: &Diff<'_>, site: &'a SiteDiff<'_>) -> SiteChange<'a> {
     SiteChange {
         kind: site.site.kind,
+        pair: site.site.pair.as_deref(),
         estimated: site.estimated(),
         only_in: match (site.base, site.new) {
             (Some(_), None) => Some("base"),

@@ -220,6 +220,7 @@ impl Amount {
 #[derive(PartialEq, Eq, Hash)]
 struct Look<'a> {
     kind: SiteKind,
+    pair: Option<&'a str>,
     thread: Option<&'a str>,
     stack_end: &'a str,
     frames: Vec<FrameLook<'a>>,
@@ -239,6 +240,7 @@ impl<'a> Look<'a> {
         });
         Look {
             kind: site.kind,
+            pair: site.pair.as_deref(),
             thread: site.thread.as_deref(),
             stack_end: &site.stack_end,
             frames: frames.collect(),

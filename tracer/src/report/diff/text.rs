@@ -103,7 +103,7 @@ fn write_site(
         rate(diff.bytes_per_hour(site), site.estimated()),
         signed(site.count()),
         plural(site.count(), unit(site.site.kind)),
-        caller::of(site.site),
+        caller::line(site.site),
     )?;
     writeln!(
         out,

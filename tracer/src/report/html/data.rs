@@ -63,6 +63,7 @@ pub(super) fn kinds(capture: &Capture) -> Vec<&'static str> {
     let all = [
         SiteKind::Deflate,
         SiteKind::Inflate,
+        SiteKind::Pair,
         SiteKind::Malloc,
         SiteKind::Mmap,
         SiteKind::Fault,
@@ -162,8 +163,8 @@ impl<'a> Builder<'a> {
         for frame in site.frames.iter().rev() {
             stack.push(self.frames.index(frame, &mut self.names));
         }
-        if let Some(stream) = folded::stream(site.kind) {
-            stack.push(self.frames.mark(stream, &mut self.names));
+        if let Some(leaf) = folded::leaf(site) {
+            stack.push(self.frames.mark(&leaf, &mut self.names));
         }
         stack
     }

@@ -78,8 +78,8 @@ pub fn profile(capture: &Capture, filter: &Filter) -> io::Result<Profile> {
 
 fn sample<'a>(site: &'a Site, tables: &mut Tables<'a>) -> Sample {
     let mut location_id = Vec::with_capacity(site.frames.len() + 1);
-    if let Some(stream) = folded::stream(site.kind) {
-        location_id.push(tables.mark(stream));
+    if let Some(leaf) = folded::leaf(site) {
+        location_id.push(tables.mark(&leaf));
     }
     location_id.extend(tables.locations(&site.frames));
     if !accounting::end_is_told(site) || location_id.is_empty() {

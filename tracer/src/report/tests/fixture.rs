@@ -78,6 +78,7 @@ pub fn deflater_stack(below: &[&str]) -> Vec<Frame> {
 
 pub fn site(kind: SiteKind, bytes: u64, count: u64, frames: Vec<Frame>) -> Site {
     Site {
+        pair: None,
         thread: None,
         growth_bytes: None,
         kind,

@@ -28,6 +28,7 @@ fn each_byte_is_folded_once() {
             SiteKind::Mmap => hooked("mmap"),
             SiteKind::Fault => hooked("growth"),
             SiteKind::Deflate | SiteKind::Inflate => hooked("zlib"),
+            SiteKind::Pair => hooked("pairs"),
         });
         let folded: u64 = folded::stacks(&capture, &Filter::default()).values().sum();
         assert_eq!(
@@ -277,6 +278,7 @@ mod any_capture {
             SiteKind::Inflate,
             SiteKind::Malloc,
             SiteKind::Mmap,
+            SiteKind::Pair,
         ]);
         let bytes = prop_oneof![Just(0), 1u64..100, any::<u64>()];
         (
@@ -290,6 +292,7 @@ mod any_capture {
         )
             .prop_map(|(kind, bytes, count, age, estimated, frames, end)| {
                 let mut site = fixture::site(kind, bytes, count, frames);
+                site.pair = (kind == SiteKind::Pair && !end.is_empty()).then(|| end.clone());
                 (site.oldest_seconds, site.estimated, site.stack_end) = (age, estimated, end);
                 site
             })

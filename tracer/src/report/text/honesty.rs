@@ -118,7 +118,7 @@ fn recorded(capture: &Capture) -> String {
 
 fn hook_text(hook: &str, sample_bytes: u64) -> String {
     match (hook, sample_bytes) {
-        ("malloc", 0) | ("zlib" | "mmap", _) => format!("{hook} exact"),
+        ("malloc", 0) | ("zlib" | "mmap" | "pairs", _) => format!("{hook} exact"),
         ("malloc", interval) => format!(
             "malloc sampled by bytes, mean interval {} (~ marks estimates)",
             Bytes(interval)

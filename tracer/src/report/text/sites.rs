@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{Paint, Style};
 use crate::capture::{Capture, Frame, FrameKind, Owner, Site, SiteKind};
-use crate::report::listing::{Listing, count_estimated, is_stream, kind_word};
+use crate::report::listing::{Listing, count_estimated, is_opened, is_stream, kind_word};
 use crate::report::units::{Bytes, Count, Seconds, Share};
 use crate::report::verdict::{counted, mark, unit};
 use crate::report::{Options, accounting, caller, clean, evolution};
@@ -66,6 +66,9 @@ fn write_site(
 /// `deflate: 308 MiB in 1,204 streams, 7,224 blocks; 26 % of all`.
 fn headline(capture: &Capture, site: &Site, (total, total_estimated): (u64, bool)) -> String {
     let sign = mark(site.estimated);
+    if site.kind == SiteKind::Pair {
+        return of_pair(site);
+    }
     let mut text = format!(
         "{}: {sign}{} in {}{}",
         kind_word(site.kind),
@@ -87,6 +90,25 @@ fn headline(capture: &Capture, site: &Site, (total, total_estimated): (u64, bool
     text
 }
 
+/// `pair: 412 RocksDB iterators; opening them took 1.6 MiB in 824 malloc blocks`.
+fn of_pair(site: &Site) -> String {
+    let sign = mark(site.estimated);
+    let noun = site.pair.as_deref().unwrap_or(unit(site.kind));
+    let mut text = format!(
+        "{}: {}",
+        kind_word(site.kind),
+        counted(site.outstanding_count, &clean::name(noun)),
+    );
+    if site.blocks > 0 {
+        text += &format!(
+            "; opening them took {sign}{} in {sign}{}",
+            Bytes(site.outstanding_bytes),
+            counted(site.blocks, "malloc block")
+        );
+    }
+    text
+}
+
 fn details(capture: &Capture, site: &Site) -> Vec<String> {
     let mut lines = vec![ages(site), history(site)];
     if let Some(owner) = site.owner {
@@ -94,13 +116,17 @@ fn details(capture: &Capture, site: &Site) -> Vec<String> {
     }
     if site.freed_by_cleaner > 0 {
         let sign = mark(count_estimated(site));
+        let cleaners = match site.kind {
+            SiteKind::Pair => "Common-Cleaner, another Cleaner or Finalizer",
+            _ => "Common-Cleaner or Finalizer",
+        };
         let all = if site.freed_by_cleaner >= site.freed_count {
             ", none by the program"
         } else {
             ""
         };
         lines.push(format!(
-            "freed by the cleaner: {sign}{} of {sign}{} ended on Common-Cleaner or Finalizer{all}",
+            "freed by the cleaner: {sign}{} of {sign}{} ended on {cleaners}{all}",
             Count(site.freed_by_cleaner),
             Count(site.freed_count.max(site.freed_by_cleaner)),
         ));
@@ -124,10 +150,14 @@ fn ages(site: &Site) -> String {
 }
 
 fn history(site: &Site) -> String {
-    if is_stream(site) {
-        let opened = counted(site.allocated_count, "stream");
+    if is_opened(site) {
+        let ended = match site.kind {
+            SiteKind::Pair => "closed",
+            _ => "ended",
+        };
         return format!(
-            "in the window: {opened} opened, {} ended",
+            "in the window: {} opened, {} {ended}",
+            counted(site.allocated_count, unit(site.kind)),
             Count(site.freed_count)
         );
     }
@@ -162,6 +192,9 @@ pub(in crate::report) fn overlap(capture: &Capture, site: &Site) -> Option<&'sta
             Some("not in the total: what is in these regions is counted where it was allocated")
         }
         SiteKind::Deflate | SiteKind::Inflate if !counts && site.outstanding_count > 0 => {
+            Some("its memory is malloc blocks, which the total counts once")
+        }
+        SiteKind::Pair if site.outstanding_bytes > 0 => {
             Some("its memory is malloc blocks, which the total counts once")
         }
         SiteKind::Malloc if accounting::is_zlib_memory(site) => Some("held by zlib streams"),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Finding, Growing, Largest, Streams};
+use super::{Finding, Growing, Largest, Streams, objects};
 use crate::capture::SiteKind;
 use crate::report::caller::Caller;
 use crate::report::evolution;
@@ -10,7 +10,7 @@ use crate::report::listing::kind_word;
 use crate::report::units::{Bytes, Count, Seconds, Share};
 
 /// Streams younger than this may well be in use.
-const YOUNG_SECONDS: f64 = 1.0;
+pub(super) const YOUNG_SECONDS: f64 = 1.0;
 
 /// `1 Deflater`, `1,204 Deflaters`.
 pub fn counted(count: u64, noun: &str) -> String {
@@ -30,6 +30,7 @@ pub fn unit(kind: SiteKind) -> &'static str {
         SiteKind::Malloc => "block",
         SiteKind::Mmap => "region",
         SiteKind::Fault => "page",
+        SiteKind::Pair => "object",
     }
 }
 
@@ -48,6 +49,11 @@ impl fmt::Display for Finding {
                     out,
                     "{streams} more, opened from {places}, were left to the Cleaner thread"
                 )
+            }
+            Finding::OpenObjects { objects, caller } => objects::open(out, objects, caller),
+            Finding::MoreObjects { objects, callers } => objects::more(out, objects, *callers),
+            Finding::ClosedByCleaner { objects, caller } => {
+                objects::closed_by_cleaner(out, objects, caller)
             }
             Finding::Growing(site) => growing(out, site),
             Finding::LargestSite(site) => largest(out, site),
@@ -83,19 +89,28 @@ impl fmt::Display for Finding {
             Finding::NoJavaFrames { reason } => write!(out, "Java frames are missing: {reason}"),
             Finding::NotRecorded { group, seconds } if *seconds > 0.0 => write!(
                 out,
-                "{group} was recorded for the first {} only, since more would have cost the target more than allowed; \
+                "{group} {} recorded for the first {} only, since more would have cost the target more than allowed; \
                  blocks freed later still count (--max-overhead sets the limit)",
+                was(group),
                 Seconds(*seconds)
             ),
             Finding::NotRecorded { group, .. } => write!(
                 out,
-                "{group} was not recorded, since that would have cost the target more than allowed: what follows says \
-                 nothing of it (--max-overhead sets the limit)"
+                "{group} {} not recorded, since that would have cost the target more than allowed: what follows says \
+                 nothing of it (--max-overhead sets the limit)",
+                was(group)
             ),
             Finding::TargetEnded => {
                 out.write_str("The target ended in the window: this is what was outstanding then")
             }
         }
+    }
+}
+
+fn was(group: &str) -> &'static str {
+    match group {
+        "pairs" => "were",
+        _ => "was",
     }
 }
 
@@ -172,7 +187,7 @@ fn largest(out: &mut fmt::Formatter<'_>, site: &Largest) -> fmt::Result {
     let what = match site.kind {
         SiteKind::Malloc => "of malloc by",
         SiteKind::Fault => "touched first by",
-        SiteKind::Mmap | SiteKind::Deflate | SiteKind::Inflate => "of mmap by",
+        SiteKind::Mmap | SiteKind::Deflate | SiteKind::Inflate | SiteKind::Pair => "of mmap by",
     };
     let (mark, blocks) = (mark(site.estimated), counted(site.count, unit(site.kind)));
     write!(
