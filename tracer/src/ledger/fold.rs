@@ -191,6 +191,7 @@ impl Stack {
 mod tests {
     use super::*;
     use crate::accounts::ThreadId;
+    use crate::capture::SiteKind;
     use crate::events::AllocationKey;
     use crate::ledger::{Ended, Freed, Space, Weight};
     use crate::stack::ModuleId;
