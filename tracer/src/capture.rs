@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod owners;
 mod time;
 
+pub use owners::{Owners, OwnersAt, Reconciliation};
 pub use time::{Ages, Series, SiteSeries, Trend, TrendClass};
 
 /// The value of [`Capture::schema`].
@@ -341,6 +343,12 @@ pub struct Memory {
     pub rss_end: u64,
     /// Sum over all sites, each byte once: malloc, and mmap without the allocator's own and without reservations.
     pub outstanding_bytes: u64,
+    /// Whose the resident memory is; none in a view in between, and in a capture that was made before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owners: Option<Owners>,
+    /// How what is tracked accounts for the change; none where one of the looks is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciliation: Option<Reconciliation>,
 }
 
 /// What tracing cost.

@@ -20,6 +20,7 @@ pub mod list;
 pub mod live;
 pub mod probes;
 pub mod readings;
+pub mod reconcile;
 pub mod regions;
 pub mod report;
 pub mod run;

@@ -12,6 +12,7 @@ pub mod html;
 pub mod json;
 pub mod listing;
 pub mod pprof;
+pub mod reconciliation;
 pub mod speedscope;
 pub mod svg;
 pub mod table;

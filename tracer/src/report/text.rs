@@ -53,9 +53,10 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
 pub(super) fn style(finding: &Finding) -> Style {
     match finding {
         Finding::OpenStreams { .. } | Finding::EndedByCleaner { .. } => Style::Alarm,
-        Finding::StacksIncomplete { .. } | Finding::NoJavaFrames { .. } | Finding::TargetEnded => {
-            Style::Warning
-        }
+        Finding::StacksIncomplete { .. }
+        | Finding::NoJavaFrames { .. }
+        | Finding::TargetEnded
+        | Finding::GrewElsewhere(_) => Style::Warning,
         _ => Style::Strong,
     }
 }

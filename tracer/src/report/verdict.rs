@@ -3,6 +3,7 @@
 //! Each sentence states what was counted. That memory is outstanding is a fact; that it will never be freed is not. So
 //! "leak" is only said of what grows, as "leak candidate", with the figures that say that it grows.
 
+mod growth;
 mod objects;
 mod words;
 
@@ -14,6 +15,7 @@ use crate::report::units::Share;
 use crate::report::{accounting, clean};
 use crate::stack::IN_JAVA;
 
+pub use growth::{Elsewhere, Kept};
 pub use objects::Objects;
 pub use words::{counted, mark, unit};
 
@@ -59,6 +61,10 @@ pub enum Finding {
     },
     /// The JVM's layout is not understood, so there are no Java frames.
     NoJavaFrames { reason: String },
+    /// RSS grew, and most of that is not what is tracked.
+    GrewElsewhere(Elsewhere),
+    /// Freed memory that malloc keeps is what grew, and not what is outstanding.
+    KeptByMalloc(Kept),
     /// The target ended before the window did.
     TargetEnded,
     /// Calls of a group were not recorded, or not to the end, because that would have cost more than the budget.
@@ -127,6 +133,7 @@ pub fn findings(capture: &Capture, sites: &[&Site]) -> Vec<Finding> {
     findings.extend(limits(capture));
     // What was not looked at is no sign of anything, and comes first.
     findings.splice(0..0, not_recorded(capture));
+    findings.splice(0..0, growth::findings(capture));
     findings
 }
 

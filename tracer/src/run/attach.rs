@@ -29,7 +29,7 @@ pub async fn run(
         let next = end.map_or(due, |end| end.min(due));
         match session.next(Some(next)).await? {
             Wake::Due if end.is_some_and(|end| Instant::now() >= end) => break,
-            Wake::Due | Wake::Snapshot => show(&session.trace.capture()?, &options)?,
+            Wake::Due | Wake::Snapshot => show(&session.trace.view()?, &options)?,
             Wake::Finish | Wake::TargetEnded => break,
         }
         while due <= Instant::now() {

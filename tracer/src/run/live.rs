@@ -100,7 +100,7 @@ impl Watch<'_> {
                 .for_each(|line| live.tell(line));
             match request {
                 Request::Quit => return Ok(Last::Asked),
-                Request::Refresh => live.update(session.trace.capture()?),
+                Request::Refresh => live.update(session.trace.view()?),
                 Request::Snapshot => {
                     let capture = session.trace.capture()?;
                     live.tell(self.save(&capture));

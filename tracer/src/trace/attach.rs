@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tracer_common::config::{Config, MAX_POINTS};
 
 use super::govern::Keeper;
+use super::owners::{Looks, look_meanwhile};
 use super::tally::MANY;
 use super::{Cost, Start, Trace, mappings, open_memory};
 use crate::exit::TargetEnded;
@@ -69,10 +70,16 @@ impl Trace {
             sample_interval: settings.sampling.bytes(),
             work: Work::Trace,
         };
-        let probes = Probes::load(pid, config(pid, settings), setup)?;
+        let load = || Probes::load(pid, config(pid, settings), setup);
+        let (look, probes) = look_meanwhile(&process, load);
+        let probes = probes?;
         let start = Start::of(&process, begin);
         let mut trace = Trace {
             rss: start.rss,
+            looks: Looks {
+                start: look,
+                end: None,
+            },
             start,
             modules,
             accounts,

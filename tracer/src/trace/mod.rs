@@ -34,6 +34,7 @@ mod facts;
 mod govern;
 mod growth;
 mod merge;
+mod owners;
 mod pairs;
 mod present;
 mod tally;
@@ -67,6 +68,8 @@ pub struct Trace {
     ends: ends::Ends,
     high_water: BTreeMap<&'static str, Fill>,
     rss: u64,
+    /// Whose the target's memory is.
+    looks: owners::Looks,
     /// At so many open allocations the books are compared with the kernel's maps, where ends were lost.
     look_at: usize,
     /// Outstanding bytes of each site at the snapshot before.
@@ -369,8 +372,16 @@ impl Trace {
         fill.used = fill.used.max(used);
     }
 
-    /// Everything that is outstanding now, as a capture.
+    /// Everything that is outstanding now, as a capture, with the owners of the resident memory.
     pub fn capture(&mut self) -> Result<Capture> {
+        self.look_at_owners();
+        let mut capture = self.view()?;
+        self.tell_owners(&mut capture);
+        Ok(capture)
+    }
+
+    /// The same without the owners, which take some time to look at: for who asks again and again.
+    pub fn view(&mut self) -> Result<Capture> {
         let state = self.tally()?;
         self.present(state)
     }
@@ -378,7 +389,7 @@ impl Trace {
     /// The same for a look in between: growth is still told since the capture before.
     pub fn look(&mut self) -> Result<Capture> {
         let before = self.outstanding_before.clone();
-        let capture = self.capture();
+        let capture = self.view();
         self.outstanding_before = before;
         capture
     }
@@ -393,6 +404,8 @@ impl Trace {
         self.refresh()?;
         self.govern()?;
         self.cost.detach_ms = Some(self.probes.detach().as_secs_f64() * 1000.0);
+        // What the target does from here on is seen by nobody.
+        self.look_at_owners();
         Ok(())
     }
 
@@ -402,7 +415,9 @@ impl Trace {
         if let Some(calibration) = self.cost.calibration.take() {
             calibration.end();
         }
-        self.capture()
+        let mut capture = self.view()?;
+        self.tell_owners(&mut capture);
+        Ok(capture)
     }
 
     fn rules(settings: &Settings) -> Rules {

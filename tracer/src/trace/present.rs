@@ -51,6 +51,7 @@ impl Trace {
                 rss_start: self.start.rss,
                 rss_end: self.rss,
                 outstanding_bytes,
+                ..Memory::default()
             },
             sites,
             losses: self.losses(&tally),

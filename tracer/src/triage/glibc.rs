@@ -266,6 +266,7 @@ impl<M: Memory> Walk<'_, M> {
         }
         arena.free = arena.free.min(arena.system);
         arena.releasable = arena.releasable.min(arena.free);
+        arena.resident = arena.resident.min(arena.free);
         arena
     }
 
@@ -324,9 +325,13 @@ impl<M: Memory> Walk<'_, M> {
         arena.free_blocks += 1;
         let from = block.saturating_add(used).next_multiple_of(PAGE);
         let to = block.saturating_add(size) & !(PAGE - 1);
+        let mut held = size;
         if from < to {
-            arena.releasable = arena.releasable.saturating_add((self.resident)(from, to));
+            let resident = (self.resident)(from, to).min(to - from);
+            arena.releasable = arena.releasable.saturating_add(resident);
+            held -= to - from - resident;
         }
+        arena.resident = arena.resident.saturating_add(held);
     }
 }
 

@@ -137,6 +137,9 @@ pub struct Arena {
     pub free: u64,
     /// Of it the whole pages that are resident: what `malloc_trim` gives back.
     pub releasable: u64,
+    /// Of `free`, what is resident: all but the whole pages that are not.
+    #[serde(default)]
+    pub resident: u64,
     pub free_blocks: u64,
     /// The lists changed while they were read, or were too long: it is at least this.
     pub partial: bool,

@@ -182,6 +182,7 @@ pub fn empty() -> Capture {
             rss_start: 1 << 30,
             rss_end: 1 << 30,
             outstanding_bytes: 0,
+            ..Memory::default()
         },
         tracer: Tracer::default(),
         notes: Vec::new(),
@@ -241,6 +242,7 @@ pub fn server() -> Capture {
         rss_start: 1 << 30,
         rss_end: (1 << 30) + (400 << 20),
         outstanding_bytes: 0,
+        ..Memory::default()
     };
     capture.memory.outstanding_bytes =
         crate::report::accounting::outstanding_bytes(&capture.sites, &capture.settings.hooks);

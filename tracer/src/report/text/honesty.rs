@@ -7,7 +7,7 @@ use super::{Paint, Style, completeness, probes};
 use crate::capture::{Capture, Fill, Function};
 use crate::report::units::{Bytes, Count, Delta, Seconds, Share};
 use crate::report::verdict::{counted, mark};
-use crate::report::{accounting, clean};
+use crate::report::{accounting, clean, reconciliation};
 
 pub(super) fn write(capture: &Capture, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
@@ -47,7 +47,9 @@ fn lines(capture: &Capture) -> Vec<(&'static str, String)> {
     lines.extend([
         ("frames", frames(capture)),
         ("memory", memory(capture)),
-        ("", difference(capture)),
+    ]);
+    lines.extend(growth(capture).into_iter().map(|line| ("", line)));
+    lines.extend([
         ("cost", cost(capture)),
         ("budget", budget(capture)),
         ("tracer", tracer(capture)),
@@ -230,6 +232,13 @@ fn memory(capture: &Capture) -> String {
         mark(estimated(capture)),
         Bytes(memory.outstanding_bytes),
     )
+}
+
+/// The change of RSS as a sum, where both looks at its owners are there.
+fn growth(capture: &Capture) -> Vec<String> {
+    let mut lines = reconciliation::lines(capture).unwrap_or_else(|| vec![difference(capture)]);
+    lines.extend(reconciliation::missing(capture));
+    lines
 }
 
 /// RSS cannot tell outstanding from retained memory; the difference is stated, not explained away.

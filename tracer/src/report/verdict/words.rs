@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Finding, Growing, Largest, Streams, objects};
+use super::{Finding, Growing, Largest, Streams, growth, objects};
 use crate::capture::SiteKind;
 use crate::report::caller::Caller;
 use crate::report::evolution;
@@ -100,6 +100,8 @@ impl fmt::Display for Finding {
                  nothing of it (--max-overhead sets the limit)",
                 was(group)
             ),
+            Finding::GrewElsewhere(found) => growth::elsewhere(out, found),
+            Finding::KeptByMalloc(found) => growth::kept(out, found),
             Finding::TargetEnded => {
                 out.write_str("The target ended in the window: this is what was outstanding then")
             }

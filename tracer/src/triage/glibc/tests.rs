@@ -33,6 +33,7 @@ fn free_memory() {
         free: 0x1800 + 0x20 + 0x1000,
         // The second page of the block is cut off, and the first has its links; the top's first page has its size.
         releasable: 0,
+        resident: 0x1800 + 0x20 + 0x1000,
         free_blocks: 3,
         partial: false,
     };
