@@ -4,6 +4,8 @@
 //! A test starts a [`Target`], lets a [`Tool`] watch it, says `go`, and compares what the tool reports with the
 //! [`Truth`] that the target printed. Nothing waits by sleeping: every wait is a deadline on a handshake.
 
+pub mod browser;
+pub mod captures;
 pub mod checks;
 pub mod churn;
 pub mod code;

@@ -1,7 +1,9 @@
 //! A JVM that generates, compiles, deoptimises and unloads code all the time, under each collector: the stacks are
 //! complete, and none is wrong.
 
-use std::time::Instant;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use offheap::capture::Capture;
 use offheap_tests::churn::{Family, Verdict, judge};
@@ -33,6 +35,10 @@ const MANY_TAKES: &str = "30000";
 const MANY_STACKS: u64 = 100_000;
 /// Stacks of a machine that is busy with other things are walked too late to be sure of them. They say so.
 const ENOUGH: f64 = 0.95;
+/// From JDK 20 on only collections free code (JDK-8290025 has removed the sweeper), and where they do not find it cold it
+/// stays: with a load of 16 on two CPUs all stacks were complete, and they were 99.88 % with the smallest code cache.
+const ENOUGH_WITHOUT_SWEEPER: f64 = 0.99;
+const WITHOUT_SWEEPER: u32 = 20;
 const LATE: [&str; 4] = [
     "[code replaced since]",
     "[no live code blob]",
@@ -40,8 +46,16 @@ const LATE: [&str; 4] = [
     "[stack lost]",
 ];
 
-/// Traces `targets.Churn` on `jdk`; None, with the reason printed, where something is missing here.
-fn run(jdk: &Jdk, flags: &[&str], takes: &str) -> Option<(Vec<Family>, Capture)> {
+/// How long the tool is stopped, again and again: several of the target's collections.
+const STALLS: [Duration; 2] = [Duration::from_millis(60), Duration::from_millis(400)];
+
+/// Traces `targets.Churn` on `jdk`, with a tool that is stopped for so long again and again, if at all; None, with the reason printed, where something is missing here.
+fn run(
+    jdk: &Jdk,
+    flags: &[&str],
+    takes: &str,
+    stall: Option<Duration>,
+) -> Option<(Vec<Family>, Capture)> {
     let classpath = classpath()?;
     let Some(includes) = jni_includes() else {
         skip("jni.h of the JDK");
@@ -67,12 +81,40 @@ fn run(jdk: &Jdk, flags: &[&str], takes: &str) -> Option<(Vec<Family>, Capture)>
     ];
     let tool = Tool::capture(target.pid(), &exact);
     target.say("go");
+    let families = thread::scope(|scope| {
+        let (over, is_over) = channel::<()>();
+        let tool = &tool;
+        scope.spawn(move || {
+            // Ends with the target's work, and leaves the tool running.
+            let mut pauses = stall
+                .into_iter()
+                .flat_map(|stall| [stall / 2, stall])
+                .cycle();
+            let mut signals = [libc::SIGSTOP, libc::SIGCONT].into_iter().cycle();
+            let waits = |pause| is_over.recv_timeout(pause) == Err(RecvTimeoutError::Timeout);
+            while pauses.next().is_some_and(waits) {
+                signals
+                    .next()
+                    .into_iter()
+                    .for_each(|signal| tool.signal(signal));
+            }
+            tool.signal(libc::SIGCONT);
+        });
+        let families = told(&mut target);
+        drop(over);
+        families
+    });
+    Some((families, tool.finish()))
+}
+
+/// What the target says of its families when it is done.
+fn told(target: &mut Target) -> Vec<Family> {
     let count: usize = target.await_value("families ").parse().expect("a number");
     let families = (0..count)
         .map(|_| Family::parse(&target.await_value("family ")))
         .collect();
     target.await_word("done");
-    Some((families, tool.finish()))
+    families
 }
 
 /// One line of the table in `docs/BENCHMARKS.md`.
@@ -108,7 +150,7 @@ fn check(rows: &[(Jdk, &[&str])], takes: &str) -> Option<()> {
             continue;
         }
         let begun = Instant::now();
-        let (families, capture) = run(jdk, flags, takes)?;
+        let (families, capture) = run(jdk, flags, takes, None)?;
         let verdict = judge(&families, &capture);
         print(jdk, flags, &capture, &verdict, begun);
         for fault in verdict.wrong.iter().take(3) {
@@ -116,7 +158,11 @@ fn check(rows: &[(Jdk, &[&str])], takes: &str) -> Option<()> {
         }
         let completeness = &capture.completeness;
         let share = completeness.complete as f64 / completeness.stacks as f64;
-        if share < ENOUGH || verdict.right == 0 {
+        let enough = match jdk.release {
+            WITHOUT_SWEEPER.. => ENOUGH_WITHOUT_SWEEPER,
+            _ => ENOUGH,
+        };
+        if share < enough || verdict.right == 0 {
             faults.push(format!("JDK {jdk} {flags:?}: {completeness:?}"));
         }
         let late = |reason: &&String| !LATE.contains(&reason.as_str());
@@ -158,4 +204,36 @@ fn code_that_comes_and_goes() {
             .collect()
     };
     check(&rows, if is_full { MANY_TAKES } else { TAKES });
+}
+
+/// A tool that is stopped again and again walks its stacks late, when code and classes have been replaced: much is unknown
+/// then, and nothing is wrong.
+#[test]
+fn walks_that_come_late() {
+    let Some(_session) = session() else { return };
+    let jdks = Jdk::downloaded();
+    if jdks.is_empty() {
+        return skip("java");
+    }
+    let takes = if is_full() { MANY_TAKES } else { TAKES };
+    for jdk in &jdks {
+        for (flags, stall) in [FLAGS[1], FLAGS[2]].into_iter().zip(STALLS) {
+            let begun = Instant::now();
+            let Some((families, capture)) = run(jdk, flags, takes, Some(stall)) else {
+                return;
+            };
+            let verdict = judge(&families, &capture);
+            print(jdk, flags, &capture, &verdict, begun);
+            assert!(
+                verdict.wrong.is_empty(),
+                "JDK {jdk} {flags:?}: {}",
+                verdict.wrong[0]
+            );
+            assert!(
+                verdict.right > 0,
+                "JDK {jdk} {flags:?}: {:?}",
+                capture.completeness
+            );
+        }
+    }
 }

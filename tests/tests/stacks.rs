@@ -116,3 +116,46 @@ fn equal_stacks_are_one_site() {
     target.work();
     assert_distinct(&tool.finish());
 }
+
+/// Pages of a thread's stack that were never touched do not end the walk, wherever they lie; where frames lie in one that
+/// can't be read, the stack says that, and keeps the frames before it.
+#[test]
+fn pages_that_are_not_in_memory() {
+    let Some(_session) = session() else { return };
+    // Some compilers touch each page of a large frame.
+    let flags = CFlags {
+        compile: &["-fno-stack-clash-protection"],
+        ..CFlags::default()
+    };
+    let mut target = Target::start(&mut Command::new(c_program("holes", flags)));
+    let tool = Tool::capture(target.pid(), &["--hooks", "malloc", "--sample-bytes", "0"]);
+    target.say("go");
+    let rooms = [3, 7, 9];
+    for pages in rooms {
+        let holes: i32 = target.await_value("holes ").parse().expect("a number");
+        assert!(
+            holes >= pages - 1,
+            "{holes} of {pages} pages were not touched"
+        );
+    }
+    target.await_word("done");
+    let capture = tool.finish();
+    for pages in rooms {
+        let above = format!("above_{pages}");
+        let site = only_site(&capture, &above);
+        assert_rooted(site);
+        let names: Vec<&str> = site
+            .frames
+            .iter()
+            .map(|frame| frame.name.as_str())
+            .collect();
+        let take = names.iter().position(|&name| name == "take");
+        assert_eq!(take, Some(1), "{}", stack(site));
+        assert_eq!(names[2], above, "{}", stack(site));
+    }
+    let locked = only_site(&capture, "below");
+    assert_eq!(locked.stack_end, "page-missing", "{}", stack(locked));
+    let below = locked.frames.iter().filter(|frame| frame.name == "below");
+    assert!((4..13).contains(&below.count()), "{}", stack(locked));
+    assert_eq!(capture.completeness.ends.get("page-missing"), Some(&1));
+}

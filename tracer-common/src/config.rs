@@ -3,8 +3,9 @@
 /// Page size that the stack copy works with. Bigger pages only make it stop earlier than it could.
 pub const PAGE: u64 = 4096;
 
-/// Record sizes of the stack copy, in pages. A record takes the smallest class that holds the used stack.
-pub const STACK_CLASSES: [u32; 4] = [2, 4, 8, 16];
+/// Record sizes of the stack copy, in pages. A record takes the smallest class that holds the used stack. A power of two and
+/// one more: a stack of 16 KiB begins somewhere in its first page, and so lies in five.
+pub const STACK_CLASSES: [u32; 5] = [2, 3, 5, 9, 16];
 
 /// Attach points in one run; more are refused and reported.
 pub const MAX_POINTS: u32 = 1024;
@@ -40,7 +41,7 @@ pub struct KernelOffsets {
 pub struct Config {
     /// Process that is traced, as the kernel's first pid namespace numbers it.
     pub tgid: u32,
-    /// Cap of the copied stack in pages, one of [`STACK_CLASSES`].
+    /// Cap of the copied stack in pages, at most the last of [`STACK_CLASSES`].
     pub stack_pages: u32,
     /// Userspace is woken when this many bytes wait in the ring.
     pub wakeup_bytes: u32,

@@ -1,5 +1,7 @@
 //! Records of the ring `EVENTS`. Each begins with a [`Header`].
 
+use crate::config::STACK_CLASSES;
+
 /// What a record is.
 pub mod kind {
     /// [`Captured`](super::Captured): a block was allocated.
@@ -32,6 +34,8 @@ pub const FLAG_TRUNCATED: u16 = 2;
 pub const FLAG_REPLACED: u16 = 4;
 /// The instruction pointer is a return address: the capture was taken at a function's return.
 pub const FLAG_AT_RETURN: u16 = 8;
+/// There was room for the record and none for its stack.
+pub const FLAG_STACK_LOST: u16 = 16;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -91,10 +95,14 @@ pub struct Captured {
     /// 1 where `anchor` was read, 0 for a thread that userspace has told nothing of.
     pub has_anchor: u32,
     /// Pages that follow. The first holds nothing below `sp`.
-    pub pages: u32,
+    pub pages: u16,
+    /// Those of them that could not be read, as bits from the lowest page on: never touched, or swapped out. They are
+    /// zero.
+    pub missing: u16,
 }
 
 const _: () = assert!(size_of::<Captured>() == 208);
+const _: () = assert!(STACK_CLASSES[STACK_CLASSES.len() - 1] <= u16::BITS);
 
 /// An allocation has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,9 @@ use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEU
 use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_user};
 use tracer_common::config::{PAGE, STACK_CLASSES};
-use tracer_common::event::{ANCHOR_WORDS, Captured, FLAG_TRUNCATED, Freed, Header, kind};
+use tracer_common::event::{
+    ANCHOR_WORDS, Captured, FLAG_STACK_LOST, FLAG_TRUNCATED, Freed, Header, kind,
+};
 
 use crate::maps::{anchors, config, events};
 use crate::pending::{kernel_word, pending};
@@ -37,6 +39,7 @@ pub fn captured(hit: &Hit, header: Header, arguments: [u64; 3]) -> Captured {
         comm: bpf_get_current_comm().unwrap_or([0; 16]),
         has_anchor: anchor.is_some() as u32,
         pages: 0,
+        missing: 0,
     }
 }
 
@@ -58,36 +61,52 @@ pub fn send(captured: &mut Captured) -> Result<(), Full> {
         return Err(Full);
     }
     let page = captured.sp & !(PAGE - 1);
-    let wanted = wanted_pages(captured, page);
-    if fits(page, wanted, STACK_CLASSES[0]) {
-        return emit::<{ STACK_CLASSES[0] as usize }>(captured, wanted);
+    let extent = extent(captured, page);
+    if fits(page, extent, STACK_CLASSES[0]) {
+        return emit::<{ STACK_CLASSES[0] as usize }>(captured, extent);
     }
-    if fits(page, wanted, STACK_CLASSES[1]) {
-        return emit::<{ STACK_CLASSES[1] as usize }>(captured, wanted);
+    if fits(page, extent, STACK_CLASSES[1]) {
+        return emit::<{ STACK_CLASSES[1] as usize }>(captured, extent);
     }
-    if fits(page, wanted, STACK_CLASSES[2]) {
-        return emit::<{ STACK_CLASSES[2] as usize }>(captured, wanted);
+    if fits(page, extent, STACK_CLASSES[2]) {
+        return emit::<{ STACK_CLASSES[2] as usize }>(captured, extent);
     }
-    emit::<{ STACK_CLASSES[3] as usize }>(captured, wanted)
+    if fits(page, extent, STACK_CLASSES[3]) {
+        return emit::<{ STACK_CLASSES[3] as usize }>(captured, extent);
+    }
+    emit::<{ STACK_CLASSES[4] as usize }>(captured, extent)
 }
 
-/// Pages from `page` to the end of the stack, or to the cap; a stack that is longer, or may be, is marked.
+/// How much of a stack is to be copied.
+#[derive(Clone, Copy)]
+struct Extent {
+    pages: u32,
+    /// The stack is known to go so far: a page that can't be read is a hole in it, and not its end.
+    is_known: bool,
+}
+
+/// From `page` to the end of the stack, or to the cap; a stack that is longer, or may be, is marked.
 #[inline(always)]
-fn wanted_pages(captured: &mut Captured, page: u64) -> u32 {
+fn extent(captured: &mut Captured, page: u64) -> Extent {
     let cap = config().stack_pages;
     let end = thread_pointer();
     if end <= captured.sp {
         if is_mapped(page, cap) {
             captured.header.flags |= FLAG_TRUNCATED;
         }
-        return cap;
+        return Extent {
+            pages: cap,
+            is_known: false,
+        };
     }
     let used = (end - page).div_ceil(PAGE);
     if used > cap as u64 {
         captured.header.flags |= FLAG_TRUNCATED;
-        return cap;
     }
-    used as u32
+    Extent {
+        pages: used.min(cap as u64) as u32,
+        is_known: true,
+    }
 }
 
 /// The C library keeps a thread's own data at the far end of its stack, and the thread pointer at that (glibc's
@@ -102,8 +121,8 @@ fn thread_pointer() -> u64 {
 
 /// Does a record of `class` pages do? The pages above a stack are often not mapped, or guard another stack.
 #[inline(always)]
-fn fits(page: u64, wanted: u32, class: u32) -> bool {
-    wanted <= class || !is_mapped(page, class)
+fn fits(page: u64, extent: Extent, class: u32) -> bool {
+    extent.pages <= class || !extent.is_known && !is_mapped(page, class)
 }
 
 #[inline(always)]
@@ -114,27 +133,40 @@ fn is_mapped(page: u64, pages: u32) -> bool {
 }
 
 #[inline(always)]
-fn emit<const PAGES: usize>(captured: &mut Captured, wanted: u32) -> Result<(), Full> {
+fn emit<const PAGES: usize>(captured: &mut Captured, extent: Extent) -> Result<(), Full> {
     let Some(mut entry) = events().reserve::<Record<PAGES>>(0) else {
         return Err(Full);
     };
     let record = entry.as_mut_ptr();
     unsafe {
-        captured.pages = copy::<PAGES>(&raw mut (*record).stack, captured.sp, wanted);
+        (captured.pages, captured.missing) =
+            copy::<PAGES>(&raw mut (*record).stack, captured.sp, extent);
         (&raw mut (*record).captured).write(*captured);
     }
     entry.submit(wakeup());
     Ok(())
 }
 
-/// Blocks are many and may be sampled; streams and mappings are few and exact. The last quarter of the ring is theirs.
+/// Blocks are many and may be sampled; streams and mappings are few and exact. The last quarter of the ring is theirs, and
+/// that of what userspace alone keeps.
 #[inline(always)]
 fn has_room(kind: u32) -> bool {
     match kind {
-        kind::ALLOCATED | kind::FREED | kind::FREED_UNKNOWN => {
+        kind::ALLOCATED | kind::FREED => {
             events().query(BPF_RB_AVAIL_DATA as u64) < config().block_bytes as u64
         }
         _ => true,
+    }
+}
+
+/// Sends the capture without its stack, for which there was no room: userspace has to know of the allocation all the same.
+#[inline(always)]
+pub fn send_without_stack(captured: &mut Captured) -> Result<(), Full> {
+    captured.header.flags |= FLAG_STACK_LOST;
+    (captured.pages, captured.missing) = (0, 0);
+    match events().output::<Captured>(captured, wakeup()) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(Full),
     }
 }
 
@@ -151,31 +183,35 @@ fn wakeup() -> u64 {
     }) as u64
 }
 
-/// Copies page by page, since a read that touches a missing page fails as a whole; returns the pages copied.
+/// Copies page by page, since a read that touches a missing page fails as a whole; returns the pages copied, and which of
+/// them are missing: those hold zeroes (`bpf_probe_read_user`).
 #[inline(always)]
 unsafe fn copy<const PAGES: usize>(
     stack: *mut [[u8; PAGE as usize]; PAGES],
     sp: u64,
-    wanted: u32,
-) -> u32 {
+    extent: Extent,
+) -> (u16, u16) {
     let skipped = sp & (PAGE - 1);
     let first = PAGE - skipped;
     let bytes = stack.cast::<u8>();
     unsafe {
         let to = bytes.add(skipped as usize).cast();
         if bpf_probe_read_user(to, first as u32, sp as *const _) != 0 {
-            return 0;
+            return (0, 0);
         }
-        let mut pages = 1;
-        while pages < PAGES && pages < wanted as usize {
+        let (mut pages, mut missing) = (1, 0);
+        while pages < PAGES && pages < extent.pages as usize {
             let offset = pages * PAGE as usize;
             let from = sp - skipped + offset as u64;
             if bpf_probe_read_user(bytes.add(offset).cast(), PAGE as u32, from as *const _) != 0 {
-                break;
+                if !extent.is_known {
+                    break;
+                }
+                missing |= 1 << pages;
             }
             pages += 1;
         }
-        pages as u32
+        (pages as u16, missing)
     }
 }
 

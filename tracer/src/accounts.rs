@@ -20,6 +20,10 @@ use crate::target::modules::ModuleTable;
 use crate::unwind::Unwinder;
 use crate::unwind::memory::Memory;
 
+mod room;
+
+pub use room::{Forgotten, Orphans};
+
 /// libc's `PROT_NONE`.
 const PROT_NONE: u32 = 0;
 
@@ -66,13 +70,6 @@ pub struct Orphan {
     pub time: u64,
     pub site: SiteId,
     pub parameters: Parameters,
-}
-
-/// An object of a pair whose name another one was given, in memory that is the caller's: nobody can close it any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OrphanObject {
-    pub time: u64,
-    pub site: SiteId,
 }
 
 /// How allocations become sites.
@@ -134,8 +131,7 @@ pub struct Accounts<M> {
     /// What is left of each mapping, in bytes.
     mapped_bytes: HashMap<(SiteId, u64), u64>,
     pub parameters: HashMap<AllocationKey, Parameters>,
-    pub orphans: Vec<Orphan>,
-    pub orphan_objects: Vec<OrphanObject>,
+    pub orphans: Orphans,
     /// Objects of each pair that were opened where one was open under the same name.
     pub reopened: BTreeMap<PairId, u64>,
     /// Pages that became resident, by their address: the last who touched one first.
@@ -178,8 +174,7 @@ impl<M: Memory> Accounts<M> {
             regions: Regions::default(),
             mapped_bytes: HashMap::new(),
             parameters: HashMap::new(),
-            orphans: Vec::new(),
-            orphan_objects: Vec::new(),
+            orphans: Orphans::default(),
             reopened: BTreeMap::new(),
             pages: HashMap::new(),
             forgotten_pages: 0,
@@ -194,7 +189,15 @@ impl<M: Memory> Accounts<M> {
     /// Books one event; `maker` is that of the allocation that it tells of, if it tells of one.
     pub fn book(&mut self, event: Event, maker: Option<Maker>, scene: Scene<'_>) {
         match (event, maker) {
-            (Event::Allocated(block), Some(maker)) => self.allocated(&block, maker),
+            (Event::Allocated(block), Some(maker)) => {
+                let site = self.site(SiteKind::Malloc, maker);
+                self.allocated(&block, site);
+            }
+            (Event::Allocated(block), None) if block.stack_lost => {
+                let point = scene.points.get(block.point as usize);
+                let site = self.lost_site(SiteKind::Malloc, point);
+                self.allocated(&block, site);
+            }
             (Event::Faulted(page), Some(maker)) => self.faulted(&page, maker),
             (Event::Mapped { protection, region }, Some(maker)) => {
                 self.mapped(protection, &region, maker)
@@ -270,8 +273,7 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn allocated(&mut self, block: &Allocation, maker: Maker) {
-        let site = self.site(SiteKind::Malloc, maker);
+    fn allocated(&mut self, block: &Allocation, site: SiteId) {
         let weight = self.rules.intervals.weight(block.size, block.level);
         if block.spilled {
             self.ledger
@@ -416,10 +418,11 @@ impl<M: Memory> Accounts<M> {
                     self.ledger.end(older, ended);
                 }
                 Naming::ByCaller => {
-                    let site = self.ledger.site_of(older);
-                    let orphan = site.map(|site| OrphanObject { time, site });
-                    self.orphan_objects.extend(orphan);
-                    self.ledger.forget(older);
+                    // Nobody can close it any more.
+                    if let Some(site) = self.ledger.site_of(older) {
+                        self.orphans.add_object(site, time);
+                        self.ledger.forget(older);
+                    }
                 }
             }
         }

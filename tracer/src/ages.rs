@@ -15,6 +15,12 @@ impl Histogram {
         }
     }
 
+    pub fn merge(&mut self, other: &Histogram) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
+
     /// Rounded; without the zeroes at the end.
     pub fn counts(&self) -> Vec<u64> {
         let mut counts: Vec<u64> = self.0.iter().map(|count| count.round() as u64).collect();

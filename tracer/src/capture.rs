@@ -22,6 +22,9 @@ pub struct Capture {
     pub window: Window,
     pub settings: Settings,
     pub functions: Vec<Function>,
+    /// The mapped files that frames name; none in a capture that was made before.
+    #[serde(default)]
+    pub modules: Vec<Module>,
     pub sites: Vec<Site>,
     /// Everything that is known to be missing, counted by reason.
     pub losses: BTreeMap<String, u64>,
@@ -149,6 +152,17 @@ pub struct Function {
     /// Seconds from the attach to this probe, for libraries mapped later; 0 for the first ones.
     #[serde(default)]
     pub attached_after_seconds: f64,
+}
+
+/// A mapped file that frames name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// As [`Frame::module`]: without its directory.
+    pub name: String,
+    /// As the target sees it; of several files with one name, one of them.
+    pub path: String,
+    /// Hexadecimal GNU build id; none where the file has none, or several files with one name have different ones.
+    pub build_id: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -342,7 +356,8 @@ pub struct Tracer {
     pub trap_ns: Option<TrapCost>,
     #[serde(default)]
     pub budget: Budget,
-    /// Highest fill of each map and ring: `{"LIVE": {"used", "capacity"}}`.
+    /// Highest fill of each map and ring, and of the records that were taken out of the ring so that it does not overflow
+    /// (`BACKLOG`): `{"LIVE": {"used", "capacity"}}`.
     #[serde(default)]
     pub high_water: BTreeMap<String, Fill>,
     /// Milliseconds from the start to the first and the last of the first probes live.

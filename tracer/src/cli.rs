@@ -4,6 +4,7 @@ pub mod units;
 mod usage;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -105,12 +106,16 @@ pub struct Watch {
 
 #[derive(Clone, Debug, Args)]
 pub struct Report {
-    /// A capture.json, or the directory of its bundle
+    /// A capture.json, or the directory of its bundle; with --serve a directory of bundles
     #[arg(value_name = "CAPTURE")]
     pub capture: PathBuf,
-    /// text, folded (stacks in one line each), svg (flame graph) or json (the capture)
+    /// text, html (one page with everything), pprof, svg (flame graph), folded (stacks in one line each), speedscope
+    /// or json (the capture)
     #[arg(short, long, value_enum, default_value_t = Format::Text, hide_possible_values = true)]
     pub format: Format,
+    /// Show the bundles of a directory in a browser instead: PORT on 127.0.0.1, or an address with a port
+    #[arg(long, value_name = "ADDR", value_parser = units::listen, conflicts_with = "format")]
+    pub serve: Option<SocketAddr>,
     #[command(flatten)]
     pub view: View,
 }
@@ -206,7 +211,7 @@ pub struct Trace {
     /// Keep the threads apart: one site per stack and thread
     #[arg(long)]
     pub threads: bool,
-    /// Buffer between the kernel and offheap, a power of two [default: 16m]
+    /// Buffer between the kernel and offheap, a power of two [default: 16m; when exact 64m]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub ring_bytes: Option<u64>,
     /// Allocations that can be outstanding at once [default: 1048576; when exact 4194304]
@@ -269,6 +274,12 @@ pub enum Format {
     Svg,
     /// The capture itself
     Json,
+    /// One page with everything, for a browser
+    Html,
+    /// Compressed profile, for go tool pprof, Pyroscope and Parca
+    Pprof,
+    /// Stacks for speedscope
+    Speedscope,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use tracer_common::config::PAGE;
 use tracer_common::event::{
-    ANCHOR_WORDS, Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_TRUNCATED, Freed,
-    Header, REPLACED, ReplacedReturn, kind,
+    ANCHOR_WORDS, Captured, FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, FLAG_STACK_LOST,
+    FLAG_TRUNCATED, Freed, Header, REPLACED, ReplacedReturn, kind,
 };
 
 /// Names one allocation: an address is handed out again only after it was freed, at a later time.
@@ -58,9 +58,10 @@ pub enum Event {
 }
 
 impl Event {
-    /// The allocation that it tells of.
+    /// The allocation whose stack it carries.
     pub fn made(&self) -> Option<&Allocation> {
         match self {
+            Event::Allocated(made) if made.stack_lost => None,
             Event::Allocated(made)
             | Event::Mapped { region: made, .. }
             | Event::Remapped { region: made, .. }
@@ -91,6 +92,8 @@ pub struct Allocation {
     pub comm: [u8; 16],
     /// The kernel's map had no room for it.
     pub spilled: bool,
+    /// There was no room for its stack, which is empty.
+    pub stack_lost: bool,
     pub stack: RawStack,
 }
 
@@ -111,6 +114,8 @@ pub struct RawStack {
     pub anchor: Option<[u64; ANCHOR_WORDS]>,
     /// From `sp` upwards.
     pub bytes: Bytes,
+    /// Pages of them that could not be read, as bits from that of `sp` on.
+    pub missing: u16,
 }
 
 /// The end of an allocation.
@@ -139,6 +144,36 @@ pub fn copy_used(record: &[u8]) -> Bytes {
         _ => size_of::<Freed>(),
     };
     Bytes::copy_from_slice(&record[..used.min(record.len())])
+}
+
+/// Whether a record tells of something that userspace alone keeps.
+pub fn is_spilled(record: &[u8]) -> bool {
+    let header = read::<Header>(record);
+    header.is_some_and(|header| header.flags & FLAG_SPILLED != 0)
+}
+
+/// Whether a record is of a block, and carries its stack.
+pub fn has_stack(record: &[u8]) -> bool {
+    let is_block =
+        |header: Header| header.kind == kind::ALLOCATED && header.flags & FLAG_STACK_LOST == 0;
+    read::<Header>(record).is_some_and(is_block)
+}
+
+/// What is left of a record for which there is no more room than that; None where userspace needs nothing of it.
+pub fn without_stack(record: &[u8]) -> Option<Bytes> {
+    let Some(mut captured) = read::<Captured>(record) else {
+        return Some(copy_used(record));
+    };
+    match captured.header.kind {
+        // The kernel's map has it.
+        kind::ALLOCATED if captured.header.flags & FLAG_SPILLED == 0 => None,
+        kind::ALLOCATED => {
+            captured.header.flags |= FLAG_STACK_LOST;
+            (captured.pages, captured.missing) = (0, 0);
+            Some(Bytes::copy_from_slice(bytes_of(&captured)))
+        }
+        _ => Some(copy_used(record)),
+    }
 }
 
 /// Reads one record.
@@ -232,6 +267,7 @@ fn allocation(captured: &Captured, record: Bytes) -> Allocation {
         tid: header.tid,
         comm: captured.comm,
         spilled: header.flags & FLAG_SPILLED != 0,
+        stack_lost: header.flags & FLAG_STACK_LOST != 0,
         stack: RawStack {
             ip: captured.ip,
             sp: captured.sp,
@@ -242,6 +278,7 @@ fn allocation(captured: &Captured, record: Bytes) -> Allocation {
             replaced: captured.replaced,
             anchor: (captured.has_anchor == 1).then_some(captured.anchor),
             bytes: stack_bytes(captured, record),
+            missing: captured.missing,
         },
     }
 }
@@ -275,19 +312,19 @@ unsafe impl Record for Captured {}
 // SAFETY: integers only.
 unsafe impl Record for Freed {}
 
+fn bytes_of<T: Record>(value: &T) -> &[u8] {
+    let pointer = (value as *const T).cast::<u8>();
+    // SAFETY: the structs of the contract have no padding, so that every byte is initialised.
+    unsafe { std::slice::from_raw_parts(pointer, size_of::<T>()) }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn bytes_of<T: Copy>(value: &T) -> Vec<u8> {
-        let pointer = (value as *const T).cast::<u8>();
-        // SAFETY: the structs of the contract have no padding, so that every byte is initialised.
-        unsafe { std::slice::from_raw_parts(pointer, size_of::<T>()) }.to_vec()
-    }
-
-    fn captured(pages: u32, sp: u64) -> Vec<u8> {
+    fn captured(pages: u16, sp: u64) -> Vec<u8> {
         let header = Header {
             kind: kind::ALLOCATED,
             size: 97,
@@ -300,7 +337,8 @@ mod tests {
             sp,
             pages,
             ..Captured::default()
-        });
+        })
+        .to_vec();
         record.extend((0..2 * PAGE as usize).map(|i| i as u8));
         record
     }
@@ -334,6 +372,25 @@ mod tests {
         assert!(block.stack.bytes.is_empty());
     }
 
+    /// Without room for its stack a block is only kept where the kernel could not keep it: by its record, which says so.
+    #[test]
+    fn what_is_left_without_a_stack() {
+        let mut record = captured(2, 0x7000_0ff8);
+        assert_eq!(without_stack(&record), None, "the kernel has it");
+        let mut header = read::<Header>(&record).unwrap();
+        header.flags |= FLAG_SPILLED;
+        record[..size_of::<Header>()].copy_from_slice(bytes_of(&header));
+        let left = without_stack(&record).expect("nobody else has it");
+        assert_eq!(left.len(), size_of::<Captured>());
+        let Some(Event::Allocated(block)) = parse(left) else {
+            panic!("no event")
+        };
+        assert!(block.spilled && block.stack_lost && block.stack.bytes.is_empty());
+        header.kind = kind::FREED;
+        record[..size_of::<Header>()].copy_from_slice(bytes_of(&header));
+        assert_eq!(without_stack(&record).unwrap().len(), size_of::<Freed>());
+    }
+
     /// A freed block is named by its address and the time of its allocation.
     #[test]
     fn ends_name_their_allocation() {
@@ -348,7 +405,8 @@ mod tests {
             header,
             now: 13,
             comm: [0; 16],
-        });
+        })
+        .to_vec();
         let Some(Event::Freed(end)) = parse(copy_used(&record)) else {
             panic!("no event")
         };

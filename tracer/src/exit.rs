@@ -145,8 +145,16 @@ fn message(error: &anyhow::Error) -> String {
 /// # Errors
 /// When stdout can't be written, for example because the disk behind it is full.
 pub fn print(text: &(impl Display + ?Sized)) -> anyhow::Result<()> {
+    write(text.to_string().as_bytes())
+}
+
+/// Writes bytes to stdout. That nobody reads them any more is no error.
+///
+/// # Errors
+/// As [`print`].
+pub fn write(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::new(error).context("can't write to standard output"))
         }

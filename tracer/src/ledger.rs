@@ -3,7 +3,6 @@
 //! What is outstanding is the kernel's to say (its maps are the truth); the ledger knows the stack of each allocation,
 //! what was allocated and freed in all, and the few allocations that the kernel's maps had no room for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tracer_common::sampling;
@@ -16,11 +15,15 @@ use crate::fast_map::FastMap;
 use crate::functions::pairs::PairId;
 use crate::stack::Stack;
 
+mod fold;
+
+pub use fold::Moves;
+
 /// Index of a stack in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackId(pub u32);
 
-/// Index of a site in the ledger.
+/// Index of a site in the ledger, until room is made ([`Ledger::fold`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteId(pub u32);
 
@@ -143,14 +146,17 @@ pub struct Ledger {
     pub lifetimes: Vec<Option<Box<Histogram>>>,
     site_ids: FastMap<SiteKey, SiteId>,
     open: FastMap<AllocationKey, SiteId>,
-    pub spilled: HashMap<(Space, u64), Spilled>,
+    pub spilled: FastMap<(Space, u64), Spilled>,
+    room: fold::Room,
+    /// Sites that had to make room, and are kept as sums alone.
+    pub folded: u64,
 }
 
 impl Ledger {
     /// The site of `stack`; made when it is new.
     pub fn site(&mut self, kind: SiteKind, stack: Stack, thread: Option<ThreadId>) -> SiteId {
         let stack = self.intern(stack);
-        self.interned(SiteKey {
+        self.site_of_key(SiteKey {
             kind,
             pair: None,
             stack,
@@ -161,7 +167,7 @@ impl Ledger {
     /// The same for objects of a pair.
     pub fn site_of_pair(&mut self, pair: PairId, stack: Stack, thread: Option<ThreadId>) -> SiteId {
         let stack = self.intern(stack);
-        self.interned(SiteKey {
+        self.site_of_key(SiteKey {
             kind: SiteKind::Pair,
             pair: Some(pair),
             stack,
@@ -169,8 +175,9 @@ impl Ledger {
         })
     }
 
-    fn interned(&mut self, key: SiteKey) -> SiteId {
+    fn site_of_key(&mut self, key: SiteKey) -> SiteId {
         *self.site_ids.entry(key).or_insert_with(|| {
+            self.room.add(0);
             self.sites.push((key, Totals::default()));
             self.held.push(Held::default());
             self.lifetimes.push(None);
@@ -183,11 +190,20 @@ impl Ledger {
         if let Some(&known) = self.stack_ids.get(&stack) {
             return known;
         }
+        self.add_stack(Arc::new(stack))
+    }
+
+    fn add_stack(&mut self, stack: Arc<Stack>) -> StackId {
         let id = StackId(self.stacks.len() as u32);
-        let stack = Arc::new(stack);
+        self.room.add(stack.frames.len());
         self.stacks.push(Arc::clone(&stack));
         self.stack_ids.insert(stack, id);
         id
+    }
+
+    /// Outstanding allocations whose stack is known, and those that userspace keeps.
+    pub fn open_count(&self) -> usize {
+        self.open.len()
     }
 
     /// An allocation was made.

@@ -22,6 +22,7 @@ pub mod readings;
 pub mod regions;
 pub mod report;
 pub mod run;
+pub mod serve;
 pub mod settings;
 pub mod snapshot;
 pub mod stack;

@@ -6,6 +6,7 @@
 mod course;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::capture::{SiteKind, SiteSeries};
 use crate::fast_map::FastMap;
@@ -118,6 +119,24 @@ impl Readings {
             all.insert(*kind, series);
         }
         all
+    }
+
+    /// Sites have got other numbers, and several may have become one.
+    pub fn renumber(&mut self, to: impl Fn(SiteId) -> SiteId) {
+        for (id, line) in std::mem::take(&mut self.lines) {
+            match self.lines.entry(to(id)) {
+                Entry::Vacant(place) => {
+                    place.insert(line);
+                }
+                Entry::Occupied(mut place) => {
+                    let mut sum = Line::default();
+                    sum.add(place.get());
+                    sum.add(&line);
+                    // Both have a value at the newest moment, so that the sum has one.
+                    place.insert(sum);
+                }
+            }
+        }
     }
 
     /// Forgets every second moment.

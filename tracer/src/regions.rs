@@ -117,6 +117,10 @@ impl<T: Clone> Regions<T> {
         })
     }
 
+    pub fn origins_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.by_start.values_mut().map(|(_, origin)| origin)
+    }
+
     fn overlapping(&self, start: u64, end: u64) -> Vec<Region<T>> {
         let before = self
             .by_start

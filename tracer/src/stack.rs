@@ -71,6 +71,8 @@ pub enum Marker {
     Truncated,
     /// The event that carried the stack was lost.
     StackLost,
+    /// Stands for stacks that had to make room for others.
+    NotKept,
 }
 
 /// Where and why a walk ended.
@@ -88,12 +90,16 @@ pub enum StackEnd {
     ReturnProbe,
     /// The next frame would not have been nearer to the root.
     NoProgress,
+    /// The next frame lies in a page of the stack that was not in memory.
+    PageMissing,
     /// The bound on frames was reached.
     FrameLimit,
     /// Java code that was running, at a page fault: between two calls nothing describes its frame.
     InJava,
     /// The event that carried the stack was lost.
     Lost,
+    /// The stack had to make room for others.
+    NotKept,
 }
 
 /// [`StackEnd::InJava`] in reports.
@@ -109,9 +115,11 @@ impl StackEnd {
             StackEnd::BadCodeBlob => "bad-code-blob",
             StackEnd::ReturnProbe => "return-probe",
             StackEnd::NoProgress => "no-progress",
+            StackEnd::PageMissing => "page-missing",
             StackEnd::FrameLimit => "frame-limit",
             StackEnd::InJava => IN_JAVA,
             StackEnd::Lost => "lost",
+            StackEnd::NotKept => "not-kept",
         }
     }
 }

@@ -249,6 +249,12 @@ fn cfi() {
     check("cfi", 20_000);
 }
 
+/// Changed debug information gives names in bounds.
+#[test]
+fn dwarf() {
+    check("dwarf", 2_000);
+}
+
 /// Changed records of the ring are events or nothing.
 #[test]
 fn events() {

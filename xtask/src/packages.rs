@@ -86,6 +86,28 @@ pub const TEST_EXTRAS: [Need; 7] = [
         choices: &[&["musl-tools"]],
         met: || process::find_in_path("musl-gcc").is_some(),
     },
+    Need {
+        what: "go",
+        why: "the tests read profiles with `go tool pprof`",
+        choices: &[&["golang-go"]],
+        met: || process::find_in_path("go").is_some(),
+    },
+    Need {
+        what: "a browser (chromium)",
+        why: "the tests look at report.html",
+        choices: &[&["chromium"]],
+        met: || {
+            let names = [
+                "chromium",
+                "chromium-browser",
+                "google-chrome",
+                "google-chrome-stable",
+            ];
+            names
+                .iter()
+                .any(|name| process::find_in_path(name).is_some())
+        },
+    },
 ];
 
 /// A tool of the JDK: in JAVA_HOME, else in PATH.

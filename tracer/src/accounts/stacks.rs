@@ -1,6 +1,6 @@
 //! From what the kernel copied to stacks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Accounts, Scene};
 use crate::clock;
@@ -52,17 +52,21 @@ fn capture<'a>(
         },
         ip_is_return_address: raw.at_return,
         bytes: &raw.bytes,
+        missing: raw.missing,
         truncated: raw.truncated,
-        age: age(made.key.time),
+        taken: taken(made.key.time),
         tid: scene.inner_tids.get(&made.tid).copied().unwrap_or(made.tid),
         replaced,
         anchor: raw.anchor,
     }
 }
 
-/// How long ago `time` was, which is in nanoseconds of the monotonic clock.
-fn age(time: u64) -> Duration {
-    Duration::from_nanos(clock::monotonic().saturating_sub(time))
+/// When `time` was, which is in nanoseconds of the monotonic clock. We may be stopped between two looks at the clock: then
+/// it comes out earlier, never later, so that nothing is taken for older than the stack that is not.
+fn taken(time: u64) -> Instant {
+    let now = Instant::now();
+    let age = Duration::from_nanos(clock::monotonic().saturating_sub(time));
+    now.checked_sub(age).unwrap_or(now)
 }
 
 /// The original return addresses by where they were. A function that another has jumped to at its end shares its place
@@ -80,4 +84,16 @@ fn replaced_returns(raw: &RawStack) -> Vec<ReplacedReturn> {
         }
     }
     replaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stack is never taken for younger than it is.
+    #[test]
+    fn stacks_do_not_grow_younger() {
+        let (time, before) = (clock::monotonic(), Instant::now());
+        assert!(taken(time) <= before);
+    }
 }

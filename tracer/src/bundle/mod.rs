@@ -1,4 +1,4 @@
-//! Bundles: a folder with `report.txt`, `flame.svg`, `stacks.folded` and `capture.json`.
+//! Bundles: a folder with a capture in every form.
 //!
 //! See `docs/formats/bundle.md`. A bundle appears whole or not at all: a new folder is filled under a hidden name and
 //! renamed, a file in a folder that is there already is replaced by a rename. We often run as root in folders of
@@ -6,6 +6,7 @@
 
 mod folder;
 mod series;
+mod shelf;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
@@ -20,9 +21,17 @@ use crate::report::{Format, Options, render};
 use folder::Folder;
 
 pub use series::{Series, Written};
+pub use shelf::{Bundle, Shelf};
 
 /// The formats of a bundle; their file names are [`Format::file_name`].
-pub const FORMATS: [Format; 4] = [Format::Text, Format::Svg, Format::Folded, Format::Json];
+pub const FORMATS: [Format; 6] = [
+    Format::Text,
+    Format::Html,
+    Format::Svg,
+    Format::Folded,
+    Format::Pprof,
+    Format::Json,
+];
 
 /// Who bundles are given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,6 +247,19 @@ fn explain(error: io::Error, path: &Path) -> anyhow::Error {
         "cannot write {}: {}; {remedy}",
         path.display(),
         plain_words(&error)
+    )
+}
+
+/// The same for what is read.
+fn explain_reading(error: &io::Error, path: &Path) -> anyhow::Error {
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied => "run as the user whom it belongs to",
+        _ => "name the folder that `offheap watch -o` or `offheap capture -o` wrote",
+    };
+    anyhow::anyhow!(
+        "cannot read {}: {}; {remedy}",
+        path.display(),
+        plain_words(error)
     )
 }
 

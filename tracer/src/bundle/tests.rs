@@ -33,9 +33,16 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-const BUNDLE: [&str; 4] = ["capture.json", "flame.svg", "report.txt", "stacks.folded"];
+const BUNDLE: [&str; 6] = [
+    "capture.json",
+    "flame.svg",
+    "profile.pb.gz",
+    "report.html",
+    "report.txt",
+    "stacks.folded",
+];
 
-/// Proves that a bundle is four private files in a private folder, with nothing left beside it.
+/// Proves that a bundle is private files in a private folder, with nothing left beside it.
 #[test]
 fn a_bundle_is_whole_and_private() {
     let parent = folder();
@@ -87,6 +94,8 @@ fn a_present_folder_is_filled() {
             "capture.json",
             "flame.svg",
             "mine",
+            "profile.pb.gz",
+            "report.html",
             "report.txt",
             "stacks.folded"
         ]

@@ -114,7 +114,7 @@ fn bad_values_in_one_line() {
         ("offheap report", "<CAPTURE>"),
         (
             "offheap report x.json -f png",
-            "[possible values: text, folded, svg, json]",
+            "[possible values: text, folded, svg, json, html, pprof, speedscope]",
         ),
         ("offheap atach 42", "attach"),
         ("offheap", "offheap list"),

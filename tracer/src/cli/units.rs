@@ -1,5 +1,6 @@
 //! Durations and sizes as people type them. Strict: what can't be meant is refused and not guessed.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::budget::Budget;
@@ -119,6 +120,19 @@ fn split(text: &str) -> Result<(u64, &str), String> {
         .map_err(|_| "number too large".to_owned())
 }
 
+/// An address to listen on: a port alone is one of 127.0.0.1.
+///
+/// # Errors
+/// Says which forms are understood.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse().map_err(|_| {
+        "use a port, or an address and a port, as in 8080, 127.0.0.1:8080, [::1]:8080".to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -197,6 +211,22 @@ mod tests {
         #[test]
         fn durations_scale(seconds in 0u64..31_000_000) {
             prop_assert_eq!(duration(&format!("{seconds}s")), duration(&format!("{seconds}000ms")));
+        }
+    }
+
+    /// Proves that a port alone is one of the loopback address.
+    #[test]
+    fn ports_are_local() {
+        assert_eq!(
+            listen("8080"),
+            "127.0.0.1:8080".parse().map_err(|_| String::new())
+        );
+        assert_eq!(
+            listen("[::1]:0"),
+            "[::1]:0".parse().map_err(|_| String::new())
+        );
+        for wrong in ["", "65536", "localhost:80", "1.2.3.4"] {
+            assert!(listen(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -26,7 +26,8 @@ Examples:
   sudo offheap attach 4242 --older 2m --sort age     what stays";
 
 pub const CAPTURE: &str = "\
-The bundle: report.txt, flame.svg, stacks.folded, capture.json. The report goes to stdout as well.
+The bundle: report.txt, report.html, flame.svg, stacks.folded, profile.pb.gz (pprof), capture.json.
+The report goes to stdout as well.
 Sizes: 4096, 512k, 1m, 2g (powers of 1024). Times: 500ms, 30s, 5m, 1h; a plain number is seconds.
 When all probes are in place one line that begins with `probes live` goes to stderr.
 
@@ -35,7 +36,8 @@ Examples:
   sudo offheap capture 4242 -d 10s --sample-bytes exact --hooks malloc";
 
 pub const WATCH: &str = "\
-Each bundle holds report.txt, flame.svg, stacks.folded and capture.json, complete as soon as it is there.
+Each bundle holds report.txt, report.html, flame.svg, stacks.folded, profile.pb.gz (pprof) and capture.json,
+complete as soon as it is there; `offheap report --serve` shows them.
 Sizes: 4096, 512k, 1m, 2g (powers of 1024). Times: 500ms, 30s, 5m, 1h; a plain number is seconds.
 Ctrl-C or SIGTERM writes the last bundle and stops; SIGUSR1 writes one now.
 
@@ -46,7 +48,9 @@ pub const REPORT: &str = "\
 Examples:
   offheap report incident                                  the report again
   offheap report incident/capture.json -f svg > flame.svg
-  offheap report incident --include GzipHandler --top 3";
+  offheap report incident -f pprof > profile.pb.gz && go tool pprof -top profile.pb.gz
+  offheap report incident --include GzipHandler --top 3
+  offheap report --serve 8080 /var/tmp/offheap-4242         the bundles of a watch, in a browser";
 
 pub const DIFF: &str = "\
 Sites are matched by kind and stack; captures of one process also by line. Two bundles of one `watch`

@@ -22,7 +22,11 @@ pub fn events(data: &[u8]) {
             "{stack:?}"
         );
     }
-    assert_eq!(event.made().is_none(), is_end(&event));
+    let carries_none =
+        is_end(&event) || matches!(&event, Event::Allocated(made) if made.stack_lost);
+    assert_eq!(event.made().is_none(), carries_none);
+    let left = crate::events::without_stack(data);
+    assert!(left.is_none_or(|left| left.len() <= data.len()));
 }
 
 fn is_end(event: &Event) -> bool {

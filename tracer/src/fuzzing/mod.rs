@@ -5,6 +5,7 @@
 //! functions call production code; only the memory and the files that it reads are made of the input.
 
 mod cfi;
+mod dwarf;
 mod elf;
 mod events;
 mod input;
@@ -13,6 +14,7 @@ mod vm_structs;
 mod walk;
 
 pub use cfi::cfi;
+pub use dwarf::dwarf;
 pub use elf::elf;
 pub use events::events;
 pub use perf_map::perf_map;
@@ -28,7 +30,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target {
         name: "walk",
         run: walk,
@@ -44,6 +46,10 @@ pub const TARGETS: [Target; 6] = [
     Target {
         name: "cfi",
         run: cfi,
+    },
+    Target {
+        name: "dwarf",
+        run: dwarf,
     },
     Target {
         name: "events",

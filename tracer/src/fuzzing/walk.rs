@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::stack::{Frame, Marker, MethodTable, Stack, StackEnd, UnknownReason};
 use crate::target::modules::ModuleTable;
@@ -88,10 +88,13 @@ const TRUNCATED: u8 = 1;
 const AT_RETURN: u8 = 2;
 /// The stack is younger than anything that was read of the JVM: the unwinder looks at everything again.
 const YOUNG: u8 = 4;
-/// Older than any read.
-const OLD: Duration = Duration::from_secs(3600);
+/// Older than any read, and not so old that it is not believed for that.
+const OLD: Duration = Duration::from_millis(50);
 /// The stack is the rest of the input.
 const RAW: u8 = 8;
+/// Pages of the stack could not be read.
+const HOLES: u8 = 16;
+const EVERY_OTHER: u16 = 0b1010_1010_1010_1010;
 
 /// One capture and what is changed.
 pub struct Case {
@@ -202,13 +205,18 @@ impl Case {
     }
 
     fn capture(&self) -> StackCapture<'_> {
+        let now = Instant::now();
         StackCapture {
             registers: self.registers,
             ip_is_return_address: self.flags & AT_RETURN != 0,
             bytes: &self.bytes,
-            age: match self.flags & YOUNG {
-                0 => OLD,
-                _ => Duration::ZERO,
+            missing: match self.flags & HOLES {
+                0 => 0,
+                _ => EVERY_OTHER,
+            },
+            taken: match self.flags & YOUNG {
+                0 => now.checked_sub(OLD).unwrap_or(now),
+                _ => now,
             },
             truncated: self.flags & TRUNCATED != 0,
             tid: self.tid,

@@ -3,12 +3,12 @@
 //! The only module that knows aya; names of maps and programs stand nowhere else.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use bytes::Bytes;
 use tracer_common::config::{Config, Control, MAX_POINTS, Sampling};
 use tracer_common::inflight::{Allocating, Mapping, Opening, OpeningKey};
 use tracer_common::live::{LiveBlock, LiveObject, LiveStream, ObjectKey};
@@ -28,12 +28,14 @@ mod log;
 mod multi;
 pub mod placement;
 pub mod points;
+mod ring;
 mod run_time;
 mod sys;
 
 use attach::Attacher;
 use batch::HashMap;
 use load::take;
+use ring::Ring;
 use run_time::Statistics;
 use sys::Place;
 
@@ -43,6 +45,7 @@ pub use features::{Features, Support, features};
 pub use links::LinkKind;
 pub use load::Capacities;
 pub use points::{Point, Traps};
+pub use ring::Waiting;
 
 /// How long a detach waits for calls to return. Most last microseconds; one may be asleep in the kernel for long.
 const LAST_RETURNS: Duration = Duration::from_millis(20);
@@ -88,7 +91,7 @@ pub struct Probes {
     work: Work,
     pub points: Vec<Point>,
     capacities: Capacities,
-    events: RingBuf<MapData>,
+    events: Ring,
     counters: PerCpuArray<MapData, u64>,
     live: HashMap<u64, LiveBlock>,
     streams: HashMap<u64, LiveStream>,
@@ -116,7 +119,7 @@ impl Probes {
             work: setup.work,
             points: Vec::new(),
             capacities: setup.capacities,
-            events: take(ebpf, "EVENTS")?,
+            events: take::<RingBuf<MapData>>(ebpf, "EVENTS")?.into(),
             counters: take(ebpf, "COUNTERS")?,
             live: take(ebpf, "LIVE")?,
             streams: take(ebpf, "STREAMS")?,
@@ -194,16 +197,23 @@ impl Probes {
         self.attacher.kind()
     }
 
-    /// Hands waiting records to `each`, until none is left or `limit` bytes were handed out; returns how many bytes.
-    pub fn drain(&mut self, limit: u64, mut each: impl FnMut(&[u8])) -> u64 {
-        let mut bytes = 0;
-        while bytes < limit
-            && let Some(record) = self.events.next()
-        {
-            each(&record);
-            bytes += record.len() as u64;
-        }
-        bytes
+    /// Appends copies of the records that wait, oldest first, until none is left or `limit` bytes are taken; returns how many
+    /// bytes.
+    pub fn drain(&mut self, limit: u64, records: &mut Vec<Bytes>) -> u64 {
+        self.events.take(limit, records)
+    }
+
+    /// Records that were taken out of the ring so that it does not overflow.
+    pub fn waiting(&self) -> Waiting {
+        self.events.waiting()
+    }
+
+    /// From now on a thread of its own, which calls `prepare` first, keeps the ring from overflowing while nobody drains it.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no descriptor.
+    pub fn relieve_ring(&mut self, prepare: fn()) -> std::io::Result<()> {
+        self.events.relieve(prepare)
     }
 
     /// Becomes readable when the ring fills faster than it is drained.
@@ -211,8 +221,7 @@ impl Probes {
     /// # Errors
     /// When no descriptor is left.
     pub fn ring(&self) -> std::io::Result<std::os::fd::OwnedFd> {
-        // SAFETY: the ring is open for as long as `self` is.
-        unsafe { std::os::fd::BorrowedFd::borrow_raw(self.events.as_raw_fd()) }.try_clone_to_owned()
+        self.events.descriptor()
     }
 
     /// The counters of all attach points, summed over the CPUs.

@@ -119,3 +119,25 @@ fn the_grown_are_noticed() {
         .unwrap();
     assert_eq!(series.bytes, [0, big + 2, big + 3]);
 }
+
+/// Sites that become one have one line, the sum of theirs at every moment; the others keep theirs under their new numbers.
+#[test]
+fn lines_follow_their_sites() {
+    let mut readings = Readings::default();
+    for (at, bytes) in [[3, 0, 5], [7, 0, 11], [13, 17, 0]].into_iter().enumerate() {
+        readings.keep(&reading(at, bytes), &sites(3));
+    }
+    readings.renumber(|site| SiteId(u32::from(site.0 == 2)));
+    let last = reading(3, [19, 23]);
+    let bytes = |site| readings.of(SiteId(site), &last).map(|series| series.bytes);
+    assert_eq!(bytes(0), Some(vec![3, 7, 30, 19]));
+    assert_eq!(bytes(1), Some(vec![5, 11, 0, 23]));
+    assert!(
+        !readings.keep(&last, &sites(2)),
+        "and they go on from there"
+    );
+    assert_eq!(
+        readings.of(SiteId(0), &last).map(|series| series.bytes),
+        Some(vec![3, 7, 30, 19, 19])
+    );
+}

@@ -62,16 +62,21 @@ fn names_with(site: &Site, name: impl Fn(&Frame) -> String) -> Vec<String> {
         names.push(end_marker(site));
     }
     names.extend(site.frames.iter().rev().map(name));
-    match site.kind {
-        SiteKind::Deflate => names.push("deflate stream".to_owned()),
-        SiteKind::Inflate => names.push("inflate stream".to_owned()),
-        SiteKind::Pair => names.extend(site.pair.as_deref().map(|pair| segment(pair).into_owned())),
-        SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault => {}
-    }
+    names.extend(stream(site.kind).map(str::to_owned));
+    names.extend(site.pair.as_deref().map(|pair| segment(pair).into_owned()));
     if names.is_empty() {
         names.push("[no frames]".to_owned());
     }
     names
+}
+
+/// What the leaf of a stream is called, since its bytes are computed and not seen being allocated.
+pub fn stream(kind: SiteKind) -> Option<&'static str> {
+    match kind {
+        SiteKind::Deflate => Some("deflate stream"),
+        SiteKind::Inflate => Some("inflate stream"),
+        SiteKind::Malloc | SiteKind::Mmap | SiteKind::Fault | SiteKind::Pair => None,
+    }
 }
 
 /// What stands at the root of an incomplete stack: why it ended.

@@ -8,8 +8,11 @@ pub mod clean;
 pub mod diff;
 pub mod evolution;
 pub mod folded;
+pub mod html;
 pub mod json;
 pub mod listing;
+pub mod pprof;
+pub mod speedscope;
 pub mod svg;
 pub mod table;
 pub mod text;
@@ -32,6 +35,9 @@ pub enum Format {
     Folded,
     Svg,
     Json,
+    Html,
+    Pprof,
+    Speedscope,
 }
 
 impl Format {
@@ -42,6 +48,29 @@ impl Format {
             Format::Folded => "stacks.folded",
             Format::Svg => "flame.svg",
             Format::Json => "capture.json",
+            Format::Html => "report.html",
+            Format::Pprof => "profile.pb.gz",
+            Format::Speedscope => "stacks.speedscope.json",
+        }
+    }
+}
+
+impl Format {
+    /// What is not to be shown on a terminal.
+    pub fn is_binary(self) -> bool {
+        self == Format::Pprof
+    }
+
+    /// As it is asked for.
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Text => "text",
+            Format::Folded => "folded",
+            Format::Svg => "svg",
+            Format::Json => "json",
+            Format::Html => "html",
+            Format::Pprof => "pprof",
+            Format::Speedscope => "speedscope",
         }
     }
 }
@@ -50,8 +79,11 @@ impl std::str::FromStr for Format {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        clap::ValueEnum::from_str(word, true)
-            .map_err(|_| format!("unknown format `{word}`: use text, folded, svg or json"))
+        clap::ValueEnum::from_str(word, true).map_err(|_| {
+            format!(
+                "unknown format `{word}`: use text, folded, svg, html, pprof, speedscope or json"
+            )
+        })
     }
 }
 
@@ -149,5 +181,8 @@ pub fn render(
         Format::Folded => folded::write(capture, &options.filter, out),
         Format::Svg => svg::write(capture, &options.filter, out),
         Format::Json => json::write(capture, out),
+        Format::Html => html::write(capture, options, out),
+        Format::Pprof => pprof::write(capture, &options.filter, out),
+        Format::Speedscope => speedscope::write(capture, &options.filter, out),
     }
 }

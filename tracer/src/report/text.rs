@@ -14,6 +14,8 @@ use crate::report::units::{Bytes, Count, Seconds};
 use crate::report::verdict::{self, Finding, mark};
 use crate::report::{Options, accounting, clean, evolution};
 
+pub(super) use sites::{overlap, owner_text};
+
 /// Writes the whole report.
 ///
 /// # Errors
@@ -24,14 +26,11 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
     };
     let shown = options.filter.select(capture);
     for finding in verdict::findings(capture, &shown) {
-        let style = match finding {
-            Finding::OpenStreams { .. } | Finding::EndedByCleaner { .. } => Style::Alarm,
-            Finding::StacksIncomplete { .. }
-            | Finding::NoJavaFrames { .. }
-            | Finding::TargetEnded => Style::Warning,
-            _ => Style::Strong,
-        };
-        writeln!(out, "{}.", paint.apply(style, &finding.to_string()))?;
+        writeln!(
+            out,
+            "{}.",
+            paint.apply(style(&finding), &finding.to_string())
+        )?;
     }
     let (bytes, estimated) = accounting::total(capture, &shown);
     writeln!(
@@ -50,8 +49,27 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
     honesty::write(capture, paint, out)
 }
 
+/// How loud a finding is said.
+pub(super) fn style(finding: &Finding) -> Style {
+    match finding {
+        Finding::OpenStreams { .. } | Finding::EndedByCleaner { .. } => Style::Alarm,
+        Finding::StacksIncomplete { .. } | Finding::NoJavaFrames { .. } | Finding::TargetEnded => {
+            Style::Warning
+        }
+        _ => Style::Strong,
+    }
+}
+
+/// Writes the honesty block alone, without colours.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_honesty(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
+    honesty::write(capture, Paint { color: false }, out)
+}
+
 /// What the readings of the whole say.
-fn write_course(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_course(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
     let Some(series) = &capture.series else {
         return Ok(());
     };
@@ -70,7 +88,7 @@ fn write_course(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
 
 /// What a piece of text is, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Style {
+pub(super) enum Style {
     Alarm,
     Warning,
     Strong,

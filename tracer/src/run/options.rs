@@ -28,7 +28,7 @@ pub fn options(view: &View) -> Options {
 
 /// Renders the capture on stdout.
 pub fn print(capture: &Capture, format: Format, options: &Options) -> Result<()> {
-    let mut text = Vec::new();
-    report::render(capture, format, options, &mut text)?;
-    exit::print(&String::from_utf8_lossy(&text))
+    let mut bytes = Vec::new();
+    report::render(capture, format, options, &mut bytes)?;
+    exit::write(&bytes)
 }

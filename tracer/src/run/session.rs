@@ -49,13 +49,14 @@ pub enum Wake {
 
 impl Session {
     /// # Errors
-    /// When the ring can't be waited for.
-    pub fn new(trace: Trace, signals: Signals) -> Result<Session> {
+    /// When the ring can't be waited for, or looked after.
+    pub fn new(mut trace: Trace, signals: Signals) -> Result<Session> {
         // SAFETY: the descriptor is owned by the registration, so that it stays open and the same until it is dropped.
         let ring = unsafe { AsyncFd::register_with_interest(trace.ring()?, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
         // A tracer that may not is late on a busy machine, and says of which stacks it was too late.
         priority::raise();
+        trace.relieve_ring(priority::hurry)?;
         Ok(Session {
             ring,
             kept: None,

@@ -30,9 +30,6 @@ pub(super) fn add<A: Memory, M>(
     for (_, object) in spilled {
         add_object(object.site, object.time, Held::default(), sources, sums);
     }
-    for orphan in &accounts.orphan_objects {
-        add_object(orphan.site, orphan.time, Held::default(), sources, sums);
-    }
 }
 
 fn add_object<M>(site: SiteId, time: u64, held: Held, sources: &Sources<'_, M>, sums: &mut Sums) {

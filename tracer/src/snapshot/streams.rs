@@ -1,10 +1,9 @@
 //! Open streams, with what they hold.
 
-use std::collections::HashMap;
-
 use super::{Sources, Sums};
-use crate::accounts::{Accounts, Parameters, kind_of};
+use crate::accounts::{Accounts, Forgotten, Parameters, kind_of};
 use crate::events::AllocationKey;
+use crate::fast_map::FastMap;
 use crate::functions::Direction;
 use crate::ledger::{SiteId, Space};
 use crate::streams::{self, Held};
@@ -15,16 +14,19 @@ pub(super) fn add<A: Memory, M: Memory>(
     sources: &Sources<'_, M>,
     sums: &mut Sums,
 ) {
-    let sizes: HashMap<u64, u64> = match sources.malloc && accounts.rules.intervals.is_exact() {
+    let open = open_streams(accounts, sources);
+    // Ten million blocks take a second to arrange, which is only worth it where a stream may hold some of them.
+    let wanted = !open.is_empty() && sources.malloc && accounts.rules.intervals.is_exact();
+    let sizes: FastMap<u64, u64> = match wanted {
         true => sources
             .live
             .blocks
             .iter()
             .map(|(address, block)| (*address, block.size))
             .collect(),
-        false => HashMap::new(),
+        false => FastMap::default(),
     };
-    for (address, stream) in open_streams(accounts, sources) {
+    for (address, stream) in open {
         // An Init that failed has left no state behind.
         if sources
             .memory
@@ -40,7 +42,7 @@ pub(super) fn add<A: Memory, M: Memory>(
         });
         add_stream(&stream, found, sources, sums);
     }
-    for orphan in &accounts.orphans {
+    for orphan in &accounts.orphans.each {
         let stream = OpenStream {
             site: orphan.site,
             time: orphan.time,
@@ -48,6 +50,29 @@ pub(super) fn add<A: Memory, M: Memory>(
         };
         add_stream(&stream, None, sources, sums);
     }
+    for (&site, forgotten) in &accounts.orphans.older {
+        add_forgotten(site, forgotten, sources, sums);
+    }
+}
+
+/// As old as the youngest of them, where the report asks for what is older than something.
+fn add_forgotten<M>(site: SiteId, older: &Forgotten, sources: &Sources<'_, M>, sums: &mut Sums) {
+    if older.newest > sources.made_before {
+        return;
+    }
+    let sum = sums.entry(site).or_default();
+    sum.add(
+        older.oldest,
+        sources.now,
+        older.bytes as f64,
+        older.count as f64,
+    );
+    // What one of them is in a sample, they are all in the books.
+    sum.recorded_bytes += older.bytes - older.bytes / older.count.max(1);
+    sum.recorded_count += older.count.saturating_sub(1);
+    sum.newest = sum.newest.max(Some(older.newest));
+    sum.blocks += older.blocks;
+    sum.estimated |= older.estimated;
 }
 
 struct OpenStream {

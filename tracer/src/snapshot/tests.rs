@@ -206,6 +206,7 @@ fn made(address: u64, size: u64, time: u64, function: &str) -> Allocation {
         replaced: Default::default(),
         anchor: None,
         bytes: bytes::Bytes::new(),
+        missing: 0,
     };
     let key = AllocationKey { address, time };
     Allocation {
@@ -216,6 +217,7 @@ fn made(address: u64, size: u64, time: u64, function: &str) -> Allocation {
         tid: 1,
         comm: [0; 16],
         spilled: false,
+        stack_lost: false,
         stack,
     }
 }

@@ -4,7 +4,7 @@
 //! target has mapped, and everything becomes the frames of a capture. Nothing is dropped: what has no name has a reason.
 
 mod demangle;
-mod dwarf;
+pub(crate) mod dwarf;
 mod image;
 mod java;
 mod module_names;
@@ -21,7 +21,7 @@ use crate::stack::{self, JavaKind, Marker, MethodTable, Stack, UnknownReason};
 use crate::target::modules::ModuleTable;
 
 pub use java::MethodNames;
-pub use native::NativeNames;
+pub use native::{NativeNames, file_name};
 pub use owner::owner;
 pub use perf_map::PerfMap;
 
@@ -147,6 +147,7 @@ fn marker_frame(marker: Marker) -> capture::Frame {
         Marker::ResumedAtAnchor => ("[native frames missing]", "resumed at the last Java frame"),
         Marker::Truncated => ("[truncated]", stack::StackEnd::Truncated.as_str()),
         Marker::StackLost => ("[stack lost]", stack::StackEnd::Lost.as_str()),
+        Marker::NotKept => ("[stack not kept]", stack::StackEnd::NotKept.as_str()),
     };
     unknown(name, reason)
 }

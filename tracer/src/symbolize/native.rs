@@ -324,7 +324,8 @@ fn without_parameters(name: &str) -> &str {
     name
 }
 
-fn file_name(module: &Module) -> String {
+/// The name of a module in frames: its file, without the directory.
+pub fn file_name(module: &Module) -> String {
     // `Path::file_name` takes the path apart from its beginning on, and this is done for each frame.
     let path = module.path.as_os_str().as_bytes();
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);

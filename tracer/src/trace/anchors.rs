@@ -14,6 +14,9 @@ const MIN_LISTED: Duration = Duration::from_millis(50);
 /// such as those of the collector.
 const OTHER: Duration = Duration::from_millis(250);
 
+/// Threads that are no JVM's and are remembered. When full it starts anew.
+const MAX_OTHERS: usize = 1 << 16;
+
 /// What the programs have been told.
 #[derive(Debug, Default)]
 pub(super) struct Anchors {
@@ -39,8 +42,12 @@ impl Trace {
             return;
         }
         self.tell_anchors();
-        if !self.anchors.told.contains_key(&tid) {
-            self.anchors.others.insert(tid, Instant::now());
+        let Anchors { told, others, .. } = &mut self.anchors;
+        if !told.contains_key(&tid) {
+            if others.len() >= MAX_OTHERS {
+                others.clear();
+            }
+            others.insert(tid, Instant::now());
         }
     }
 

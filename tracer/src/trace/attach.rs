@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tracer_common::config::{Config, MAX_POINTS};
 
 use super::govern::Keeper;
+use super::tally::MANY;
 use super::{Cost, Start, Trace, mappings, open_memory};
 use crate::exit::TargetEnded;
 use crate::functions::Group;
@@ -83,6 +84,7 @@ impl Trace {
             threads: Default::default(),
             ends: Default::default(),
             high_water: Default::default(),
+            look_at: MANY,
             outstanding_before: Vec::new(),
             course: Default::default(),
             pages: None,

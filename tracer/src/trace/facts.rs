@@ -78,13 +78,16 @@ impl Trace {
             }
         };
         for (outcome, name) in LOSSES {
-            add(
-                name,
-                tally.counts.iter().map(|counts| counts.get(outcome)).sum(),
-            );
+            let counted: u64 = tally.counts.iter().map(|counts| counts.get(outcome)).sum();
+            let ours = match outcome {
+                Outcome::StackLost => self.probes.waiting().lost,
+                _ => 0,
+            };
+            add(name, counted + ours);
         }
         add("record without sense", self.accounts.malformed);
         add("page not kept: too many", self.accounts.forgotten_pages);
+        add("stack not kept: too many", self.accounts.ledger.folded);
         let refused = self
             .probes
             .points

@@ -4,71 +4,44 @@
 //! compiled, then inlined. The frames of the biggest part stand for all.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, Hash};
 
-use crate::capture::{Frame, Site, SiteKind};
+use crate::capture::{Frame, Site};
+use crate::fast_map::FastMap;
 use crate::readings;
-
-/// What a reader can tell sites apart by.
-#[derive(PartialEq, Eq, Hash)]
-struct Look {
-    kind: SiteKind,
-    pair: Option<String>,
-    thread: Option<String>,
-    stack_end: String,
-    frames: Vec<FrameLook>,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-struct FrameLook {
-    name: String,
-    module: Option<String>,
-    file: Option<String>,
-    line: Option<u32>,
-}
-
-impl From<&Frame> for FrameLook {
-    fn from(frame: &Frame) -> FrameLook {
-        let Frame {
-            name,
-            module,
-            file,
-            line,
-            ..
-        } = frame.clone();
-        FrameLook {
-            name,
-            module,
-            file,
-            line,
-        }
-    }
-}
 
 /// Adds up the sites that look the same; the biggest come first.
 pub fn merge(mut sites: Vec<Site>) -> Vec<Site> {
     sites.sort_by_key(|site| Reverse(site.outstanding_bytes));
     let mut merged: Vec<Site> = Vec::with_capacity(sites.len());
-    let mut places: HashMap<Look, usize> = HashMap::new();
+    // Names take more memory than anything else in here: none is copied to find its like.
+    let mut places: FastMap<u64, Vec<usize>> = FastMap::default();
+    let hasher = places.hasher().clone();
     for site in sites {
-        let look = Look {
-            kind: site.kind,
-            pair: site.pair.clone(),
-            thread: site.thread.clone(),
-            stack_end: site.stack_end.clone(),
-            frames: site.frames.iter().map(FrameLook::from).collect(),
-        };
-        match places.entry(look) {
-            Entry::Occupied(place) => add(&mut merged[*place.get()], &site),
-            Entry::Vacant(place) => {
-                place.insert(merged.len());
+        let place = places.entry(hasher.hash_one(look(&site))).or_default();
+        let mut same = place.iter().copied();
+        match same.find(|&index| look(&merged[index]) == look(&site)) {
+            Some(index) => add(&mut merged[index], &site),
+            None => {
+                place.push(merged.len());
                 merged.push(site);
             }
         }
     }
     merged.sort_by_key(|site| Reverse(site.outstanding_bytes));
     merged
+}
+
+/// What a reader can tell sites apart by.
+fn look(site: &Site) -> impl Hash + Eq + use<'_> {
+    let frames: Vec<_> = site.frames.iter().map(frame_look).collect();
+    let (pair, thread) = (site.pair.as_deref(), site.thread.as_deref());
+    (site.kind, pair, thread, &site.stack_end, frames)
+}
+
+fn frame_look(frame: &Frame) -> impl Hash + Eq + use<'_> {
+    let (module, file) = (frame.module.as_deref(), frame.file.as_deref());
+    (frame.name.as_str(), module, file, frame.line)
 }
 
 fn add(sum: &mut Site, site: &Site) {
@@ -113,7 +86,7 @@ fn add_over_time(sum: &mut Site, site: &Site) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::FrameKind;
+    use crate::capture::{FrameKind, SiteKind};
 
     fn site(kind: SiteKind, bytes: u64, ages: (f64, f64), frame: &str) -> Site {
         let text = format!(

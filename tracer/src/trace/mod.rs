@@ -1,6 +1,6 @@
 //! A running trace: the target, its probes, and the accounts of what they see.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::accounts::{Accounts, Maker, Rules, Scene, ThreadId};
 use crate::capture::{Capture, Fill, TrapCost};
 use crate::clock;
 use crate::events::{self, Allocation, Event};
-use crate::ledger::Intervals;
-use crate::probes::{Calibration, Probes};
+use crate::ledger::{Intervals, SiteId};
+use crate::probes::{Calibration, Probes, Waiting};
 use crate::settings::{Grouping, Settings};
 use crate::snapshot::Mapped;
 use crate::stack::{Frame, ModuleId, Stack, UnknownReason};
@@ -67,6 +67,8 @@ pub struct Trace {
     ends: ends::Ends,
     high_water: BTreeMap<&'static str, Fill>,
     rss: u64,
+    /// At so many open allocations the books are compared with the kernel's maps, where ends were lost.
+    look_at: usize,
     /// Outstanding bytes of each site at the snapshot before.
     outstanding_before: Vec<i64>,
     /// What the sites held at some moments.
@@ -115,25 +117,62 @@ pub enum Target {
 }
 
 impl Trace {
-    /// Takes what the ring holds now and books it. What comes in meanwhile is left for the next time, so that a target that
-    /// is faster than we are can't keep us here. Says whether anything came.
+    /// Takes what waits now and books it. What comes in meanwhile is left for the next time, so that a target that is faster
+    /// than we are can't keep us here. Says whether anything came.
     pub fn drain(&mut self) -> Result<bool> {
         let capacity = u64::from(self.probes.capacities().ring_bytes);
+        let before = self.probes.waiting();
         let mut drained = 0;
         self.extra_refreshes = 0;
-        while drained < capacity {
+        while drained < before.backlog + capacity {
             let mut records: Vec<Bytes> = Vec::new();
-            let bytes = self
-                .probes
-                .drain(BATCH, |record| records.push(events::copy_used(record)));
+            let bytes = self.probes.drain(BATCH, &mut records);
             self.book_all(records)?;
+            self.make_room();
             drained += bytes;
             if bytes < BATCH {
                 break;
             }
         }
-        self.note_fill("EVENTS", drained.min(capacity), capacity);
+        let Waiting { most, fullest, .. } = self.probes.waiting();
+        // What has waited behind the ring was not in it at once.
+        let in_ring = if most.used == before.most.used {
+            drained
+        } else {
+            0
+        };
+        self.note_fill("EVENTS", in_ring.max(fullest).min(capacity), capacity);
+        if most.used > 0 {
+            self.note_fill("BACKLOG", most.used, most.capacity);
+        }
         Ok(drained > 0)
+    }
+
+    /// Lets go of stacks that are of no use any more, where they are many.
+    fn make_room(&mut self) {
+        let Some(moves) = self.accounts.make_room() else {
+            return;
+        };
+        self.course.readings.renumber(|site| moves.to(site));
+        let sites = &self.accounts.ledger.sites;
+        let mut before = vec![0; sites.len()];
+        for (index, bytes) in (0..).zip(&self.outstanding_before) {
+            if let Some(sum) = before.get_mut(moves.to(SiteId(index)).0 as usize) {
+                *sum += bytes;
+            }
+        }
+        // Nothing was shown yet: nothing has grown since.
+        if !self.outstanding_before.is_empty() {
+            self.outstanding_before = before;
+        }
+        let used: HashSet<ThreadId> = sites.iter().filter_map(|(key, _)| key.thread).collect();
+        self.threads.retain(|thread| used.contains(&thread));
+    }
+
+    /// Has the ring looked after while nobody drains it, by a thread that calls `prepare` first.
+    pub fn relieve_ring(&mut self, prepare: fn()) -> Result<()> {
+        let relieved = self.probes.relieve_ring(prepare);
+        relieved.context("cannot look after the ring: no thread or descriptor is left")
     }
 
     /// Becomes readable when [`Trace::drain`] is urgent.
@@ -291,6 +330,7 @@ impl Trace {
         if self.accounts.cleaners.is_empty() {
             self.find_cleaners();
         }
+        self.forget_lost_ends()?;
         // Threads come and go, and their ids are used again.
         self.inner_tids.clear();
         self.tell_anchors();

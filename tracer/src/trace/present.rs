@@ -1,5 +1,8 @@
 //! From a tally to a capture: names for everything.
 
+use std::collections::{BTreeMap, HashSet};
+use std::os::unix::ffi::OsStrExt;
+
 use anyhow::Result;
 use jiff::Timestamp;
 
@@ -12,6 +15,7 @@ use crate::readings;
 use crate::report::accounting;
 use crate::snapshot::SiteSnapshot;
 use crate::symbolize::{self, MethodNames, PerfMap, Sources};
+use crate::target::modules::ModuleTable;
 use crate::target::text;
 
 impl Trace {
@@ -42,6 +46,7 @@ impl Trace {
             },
             settings,
             functions: self.functions(&tally),
+            modules: named_modules(&sites, &self.modules),
             memory: Memory {
                 rss_start: self.start.rss,
                 rss_end: self.rss,
@@ -184,6 +189,31 @@ fn capture_site(
         }),
         frames,
     }
+}
+
+/// The files that the frames name.
+fn named_modules(sites: &[capture::Site], modules: &ModuleTable) -> Vec<capture::Module> {
+    let frames = sites.iter().flat_map(|site| &site.frames);
+    let wanted: HashSet<&str> = frames.filter_map(|frame| frame.module.as_deref()).collect();
+    let mut named: BTreeMap<String, capture::Module> = BTreeMap::new();
+    for module in &modules.modules {
+        let name = symbolize::file_name(module);
+        if !wanted.contains(name.as_str()) {
+            continue;
+        }
+        let path = text::printable(module.path.as_os_str().as_bytes());
+        let known = named
+            .entry(name.clone())
+            .or_insert_with(|| capture::Module {
+                name,
+                path,
+                build_id: module.build_id.clone(),
+            });
+        if known.build_id != module.build_id {
+            known.build_id = None;
+        }
+    }
+    named.into_values().collect()
 }
 
 fn held_bytes(site: &SiteSnapshot) -> i64 {

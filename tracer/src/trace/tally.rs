@@ -1,17 +1,22 @@
 //! Reads the truth from the kernel's maps and the target, and adds it up.
 
-use std::collections::HashSet;
-
 use anyhow::Result;
 use tracer_common::outcome::Outcome;
 
 use super::{Trace, mappings};
 use crate::clock;
 use crate::events::AllocationKey;
+use crate::fast_map::FastMap;
 use crate::functions::Group;
 use crate::probes::Counts;
 use crate::readings::Reading;
 use crate::snapshot::{self, Live, Snapshot, Sources};
+
+/// Allocations that the books hold open before they are looked at between two snapshots; each takes some 40 bytes.
+pub(super) const MANY: usize = 1 << 20;
+
+/// Nanoseconds from when a program has read the clock until its map has the allocation, with room for one that is preempted.
+const ON_ITS_WAY: u64 = 1_000_000_000;
 
 /// One moment of a trace, before anything has a name.
 pub(super) struct Tally {
@@ -27,11 +32,12 @@ pub(super) struct Tally {
 impl Trace {
     /// The maps first, the ring after: whatever is in a map has its event in the ring by then.
     pub(super) fn tally(&mut self) -> Result<Tally> {
+        let begin = clock::monotonic();
         let live = self.read_live()?;
         self.drain()?;
         let counts = self.probes.counts()?;
         let in_flight = self.probes.in_flight()?;
-        self.forget_unheard(&live, &counts);
+        self.forget_unheard(&live, begin, &counts);
         let alive = !self.process.ended();
         let mappings = if alive { mappings(&self.process) } else { None };
         let now = clock::monotonic();
@@ -63,6 +69,20 @@ impl Trace {
         })
     }
 
+    /// Where ends were lost, looks at what is still there before the books of what is not have grown for long.
+    pub(super) fn forget_lost_ends(&mut self) -> Result<()> {
+        if self.accounts.ledger.open_count() < self.look_at {
+            return Ok(());
+        }
+        let counts = self.probes.counts()?;
+        let begin = clock::monotonic();
+        let live = self.read_live()?;
+        self.drain()?;
+        self.forget_unheard(&live, begin, &counts);
+        self.look_at = 2 * self.accounts.ledger.open_count() + MANY;
+        Ok(())
+    }
+
     pub(super) fn read_live(&mut self) -> Result<Live> {
         let mut live = Live::default();
         self.probes
@@ -85,8 +105,8 @@ impl Trace {
         Ok(live)
     }
 
-    /// Ends that were lost on the way leave allocations in the books that are long gone.
-    fn forget_unheard(&mut self, live: &Live, counts: &[Counts]) {
+    /// Ends that were lost on the way leave allocations in the books that are long gone. The maps were read from `begin` on.
+    fn forget_unheard(&mut self, live: &Live, begin: u64, counts: &[Counts]) {
         if counts
             .iter()
             .all(|counts| counts.get(Outcome::LifetimeLost) == 0)
@@ -105,10 +125,14 @@ impl Trace {
             address: name.object,
             time: object.time,
         });
-        let outstanding: HashSet<AllocationKey> = blocks.chain(streams).chain(objects).collect();
-        // What was made after the maps were read is not in them.
-        let newest = outstanding.iter().map(|key| key.time).max().unwrap_or(0);
-        let is_open = |key: &AllocationKey| key.time > newest || outstanding.contains(key);
+        let outstanding: FastMap<AllocationKey, ()> = blocks
+            .chain(streams)
+            .chain(objects)
+            .map(|key| (key, ()))
+            .collect();
+        // What was made while the maps were read may not be in them, or was on its way there.
+        let settled = begin.saturating_sub(ON_ITS_WAY);
+        let is_open = |key: &AllocationKey| key.time > settled || outstanding.contains_key(key);
         self.accounts.ledger.retain(is_open);
         self.accounts.parameters.retain(|key, _| is_open(key));
     }

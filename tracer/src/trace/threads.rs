@@ -24,10 +24,12 @@ const MAX_STAT: u64 = 4096;
 /// The kernel's name of a thread has at most so many bytes (TASK_COMM_LEN without its NUL).
 const COMM: usize = 15;
 
-/// Threads in the order in which they were first seen.
+/// Threads that sites are of, and those that may still be there.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
-    known: Vec<Thread>,
+    known: HashMap<ThreadId, Thread>,
+    /// Ids are not given twice.
+    next: u32,
     by_tid: HashMap<u32, ThreadId>,
 }
 
@@ -91,7 +93,7 @@ impl Threads {
             Some(id) => id,
             None => self.add(tid, stat.as_ref().map(|stat| stat.start), now),
         };
-        if let Some(thread) = self.known.get_mut(id.0 as usize) {
+        if let Some(thread) = self.known.get_mut(&id) {
             thread.looked = now;
             match stat {
                 Some(stat) => thread.learn(Name::of(&stat.comm, java())),
@@ -112,6 +114,10 @@ impl Threads {
         let tids: Vec<u32> = self.by_tid.keys().copied().collect();
         for tid in tids {
             self.look_at(process, tid, &[], now, || java(tid));
+            // The name that it has is its last; whoever gets the id is another.
+            if stat(process, tid).is_none() {
+                self.by_tid.remove(&tid);
+            }
         }
     }
 
@@ -129,20 +135,29 @@ impl Threads {
     }
 
     fn thread(&self, id: ThreadId) -> Option<&Thread> {
-        self.known.get(id.0 as usize)
+        self.known.get(&id)
     }
 
     fn add(&mut self, tid: u32, start: Option<u64>, now: Instant) -> ThreadId {
-        let id = ThreadId(self.known.len() as u32);
-        self.known.push(Thread {
+        let id = ThreadId(self.next);
+        self.next = self.next.wrapping_add(1);
+        let thread = Thread {
             tid,
             start,
             name: None,
             first: now,
             looked: now,
-        });
+        };
+        self.known.insert(id, thread);
         self.by_tid.insert(tid, id);
         id
+    }
+
+    /// Forgets the threads that no site is of.
+    pub fn retain(&mut self, is_used: impl Fn(ThreadId) -> bool) {
+        self.known.retain(|&id, _| is_used(id));
+        let known = &self.known;
+        self.by_tid.retain(|_, id| known.contains_key(id));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where a walk stands, and the copied stack that it reads.
 
+use tracer_common::config::PAGE;
+
 use crate::stack::StackEnd;
 
 use super::StackCapture;
@@ -49,6 +51,8 @@ pub struct CapturedStack<'a> {
     pub arch: Arch,
     start: u64,
     bytes: &'a [u8],
+    /// As in [`StackCapture`].
+    missing: u16,
     truncated: bool,
 }
 
@@ -58,6 +62,7 @@ impl<'a> CapturedStack<'a> {
             arch,
             start: capture.registers.sp,
             bytes: capture.bytes,
+            missing: capture.missing,
             truncated: capture.truncated,
         }
     }
@@ -65,7 +70,8 @@ impl<'a> CapturedStack<'a> {
     /// The word at `address`.
     ///
     /// # Errors
-    /// `Truncated` beyond the end of a copy that was cut off, `NoProgress` for any other place that no frame may have.
+    /// `Truncated` beyond the end of a copy that was cut off, `PageMissing` in a page that could not be read, `NoProgress`
+    /// for any other place that no frame may have.
     pub fn word(&self, address: u64) -> Result<u64, StackEnd> {
         let offset = address
             .checked_sub(self.start)
@@ -73,9 +79,17 @@ impl<'a> CapturedStack<'a> {
         let bytes = usize::try_from(offset)
             .ok()
             .and_then(|offset| self.bytes.get(offset..)?.first_chunk());
-        bytes
-            .map(|bytes| u64::from_le_bytes(*bytes))
-            .ok_or(self.beyond())
+        let word = bytes.map(|bytes| u64::from_le_bytes(*bytes));
+        if self.is_missing(offset) || self.is_missing(offset.saturating_add(7)) {
+            return Err(StackEnd::PageMissing);
+        }
+        word.ok_or(self.beyond())
+    }
+
+    /// Whether the byte at `offset` could not be read.
+    fn is_missing(&self, offset: u64) -> bool {
+        let page = (self.start % PAGE).saturating_add(offset) / PAGE;
+        page < u64::from(u16::BITS) && self.missing >> page & 1 != 0
     }
 
     /// The return address in the word at `address`, which may be signed.
@@ -113,5 +127,45 @@ impl<'a> CapturedStack<'a> {
         } else {
             Err(StackEnd::NoProgress)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::unwind::Registers;
+
+    /// No word is read of a page that is missing, also where only a part of the word lies in it; all others are there.
+    #[test]
+    fn missing_pages() {
+        let bytes: Vec<u8> = (0..3 * PAGE - 16).map(|byte| byte as u8).collect();
+        let capture = StackCapture {
+            registers: Registers {
+                sp: 0x7000_0010,
+                ..Registers::default()
+            },
+            ip_is_return_address: false,
+            bytes: &bytes,
+            missing: 0b10,
+            truncated: true,
+            taken: Instant::now(),
+            tid: 1,
+            replaced: &[],
+            anchor: None,
+        };
+        let stack = CapturedStack::new(&capture, Arch::HOST);
+        let word = |at: u64| stack.word(0x7000_0000 + at);
+        assert_eq!(word(0x10), Ok(0x0706_0504_0302_0100));
+        for readable in [0xff8, 0x2000, 0x2ff8] {
+            assert!(word(readable).is_ok(), "{readable:#x}");
+        }
+        for missing in [0xff9, 0x1000, 0x1800, 0x1fff] {
+            assert_eq!(word(missing), Err(StackEnd::PageMissing), "{missing:#x}");
+        }
+        assert_eq!(word(0x2ff9), Err(StackEnd::Truncated));
+        assert_eq!(word(8), Err(StackEnd::NoProgress));
+        assert_eq!(word(u64::MAX - 0x7000_0000), Err(StackEnd::Truncated));
     }
 }

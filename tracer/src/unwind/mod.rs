@@ -4,7 +4,7 @@
 //! from. Native frames are left by call frame information only (`cfi`), Java frames by what the JVM says about itself
 //! ([`hotspot`]); nothing is guessed, and every end has its reason.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracer_common::event::ANCHOR_WORDS;
 
@@ -56,8 +56,10 @@ pub struct StackCapture<'a> {
     pub ip_is_return_address: bool,
     /// Bytes from `registers.sp` upwards.
     pub bytes: &'a [u8],
-    /// How long ago it was copied: since then the target has gone on.
-    pub age: Duration,
+    /// Pages that could not be read, as bits from that of `registers.sp` on: what stands for them in `bytes` says nothing.
+    pub missing: u16,
+    /// When it was copied, or before: since then the target has gone on.
+    pub taken: Instant,
     /// The cap was reached before the end of the stack.
     pub truncated: bool,
     /// Thread id as the target sees it.
@@ -138,7 +140,7 @@ impl<M: Memory> Unwinder<M> {
     /// target. Where the last frame is [`UnknownReason::NotMapped`](crate::stack::UnknownReason::NotMapped), the table
     /// may be older than the capture: refresh it and walk again.
     pub fn unwind(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>) -> Stack {
-        let moment = Moment::of(capture.age, Instant::now());
+        let moment = Moment::of(capture.taken, Instant::now());
         for _ in 0..MAX_WALKS {
             let stack = self.walk(modules, capture, moment);
             if self.wrong(moment.now).is_empty() {
@@ -158,7 +160,7 @@ impl<M: Memory> Unwinder<M> {
         let now = Instant::now();
         let mut stacks = Vec::with_capacity(captures.len());
         for (stack, capture) in (0..).zip(captures) {
-            let moment = Moment::of(capture.age, now);
+            let moment = Moment::of(capture.taken, now);
             stacks.push(self.walk(modules, capture, Moment { stack, ..moment }));
         }
         for wrong in self.wrong(now) {
@@ -180,6 +182,10 @@ impl<M: Memory> Unwinder<M> {
     fn walk(&mut self, modules: &ModuleTable, capture: &StackCapture<'_>, moment: Moment) -> Stack {
         let (cursor, stack) = walk::first(capture, self.arch);
         self.frames.clear();
+        let moment = match &mut self.jvm {
+            Some(Ok(hotspot)) => hotspot.at(moment),
+            _ => moment,
+        };
         let java = hotspot::Walk {
             memory: &self.memory,
             methods: &mut self.methods,

@@ -144,7 +144,10 @@ impl<M: Memory> Walker<'_, M> {
     fn resume(&mut self, cursor: &Cursor, end: StackEnd) -> Result<Cursor, StackEnd> {
         let native = matches!(
             end,
-            StackEnd::NoUnwindInfo | StackEnd::ReturnProbe | StackEnd::NoProgress
+            StackEnd::NoUnwindInfo
+                | StackEnd::ReturnProbe
+                | StackEnd::NoProgress
+                | StackEnd::PageMissing
         );
         // After Java frames only a call from the JVM into Java says where the next ones are.
         if !native || (self.passed_java && self.call_wrapper.is_none()) {

@@ -83,3 +83,15 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     }
     Ok(ns / 1e9)
 }
+
+/// CPU seconds of a process in user mode and in the kernel, of all its threads, to the clock tick (proc_pid_stat(5)).
+pub fn usage(pid: u32) -> Result<(f64, f64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).context("a process has ended")?;
+    // The name, in parentheses, may hold spaces.
+    let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let mut times = fields.split_whitespace().skip(11).map(str::parse::<f64>);
+    // SAFETY: takes a number.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    let mut next = || -> Result<f64> { Ok(times.next().context("a field is missing")?? / ticks) };
+    Ok((next()?, next()?))
+}

@@ -3,11 +3,14 @@
 //! Nothing here passes or fails: a shared machine's speed is no fact to assert. The goals stand beside the numbers.
 
 mod attach;
+mod exact;
 mod floor;
 mod gzip;
 mod machine;
 mod pairs;
 mod peer;
+mod reports;
+mod scale;
 mod stacks;
 mod stats;
 mod table;
@@ -26,7 +29,7 @@ struct Bench {
     run: fn(usize) -> Result<()>,
 }
 
-const ALL: [Bench; 6] = [
+const ALL: [Bench; 9] = [
     Bench {
         name: "pairs",
         rounds: 9,
@@ -48,6 +51,16 @@ const ALL: [Bench; 6] = [
         run: tracer::run,
     },
     Bench {
+        name: "exact",
+        rounds: 3,
+        run: exact::run,
+    },
+    Bench {
+        name: "scale",
+        rounds: 1,
+        run: scale::run,
+    },
+    Bench {
         name: "unwind",
         rounds: 25,
         run: unwind::run,
@@ -56,6 +69,11 @@ const ALL: [Bench; 6] = [
         name: "attach",
         rounds: 15,
         run: attach::run,
+    },
+    Bench {
+        name: "reports",
+        rounds: 5,
+        run: reports::run,
     },
 ];
 

@@ -27,14 +27,21 @@ struct Row {
 
 const ROWS: [Row; 2] = [
     Row {
-        name: "C, 64 frames in 16 KiB of stack, --sample-bytes 0",
+        name: "C, 64 frames in 16 KiB of stack, --sample-bytes 0 --ring-bytes 16m",
         start: c_target,
-        flags: &["--hooks", "malloc", "--sample-bytes", "0"],
+        flags: &[
+            "--hooks",
+            "malloc",
+            "--sample-bytes",
+            "0",
+            "--ring-bytes",
+            "16m",
+        ],
     },
     Row {
         name: "JVM, 64 Java frames, Deflaters, --hooks zlib",
         start: java_target,
-        flags: &["--hooks", "zlib"],
+        flags: &["--hooks", "zlib", "--ring-bytes", "16m"],
     },
 ];
 

@@ -119,6 +119,22 @@ pub fn function(group: &str, name: &str, file: &str, offset: u64, instruction: &
     }
 }
 
+fn modules() -> Vec<Module> {
+    let module = |name: &str, build_id: Option<&str>| Module {
+        name: name.to_owned(),
+        path: format!("/usr/lib/x86_64-linux-gnu/{name}"),
+        build_id: build_id.map(str::to_owned),
+    };
+    vec![
+        module(
+            "libc.so.6",
+            Some("82ce4e6e4ef08fa58a3535f7437bd3e592db5ac0"),
+        ),
+        module("libjvm.so", None),
+        module("libz.so.1.2.13", Some("5a3f6d")),
+    ]
+}
+
 /// A capture with nothing in it.
 pub fn empty() -> Capture {
     Capture {
@@ -158,6 +174,7 @@ pub fn empty() -> Capture {
             ..Settings::default()
         },
         functions: Vec::new(),
+        modules: Vec::new(),
         sites: Vec::new(),
         losses: BTreeMap::new(),
         completeness: Completeness::default(),
@@ -185,6 +202,7 @@ pub fn server() -> Capture {
         lost(),
     ];
     capture.functions = functions();
+    capture.modules = modules();
     capture.losses = BTreeMap::from([
         ("ring-full".to_owned(), 12),
         ("in-flight-full".to_owned(), 0),

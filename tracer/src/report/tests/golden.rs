@@ -45,6 +45,46 @@ fn text_of_nothing() {
     );
 }
 
+/// Proves what speedscope gets of a busy server, and of hostile names.
+#[test]
+fn speedscope_of_captures() {
+    for (name, capture) in [
+        ("server", fixture::server()),
+        ("hostile", fixture::hostile()),
+    ] {
+        compare(
+            &format!("{name}.speedscope.json"),
+            &rendered(&capture, Format::Speedscope, &Options::default()),
+        );
+    }
+}
+
+/// Proves what stands in a page, with its drawings and its data, without its style and its script.
+#[test]
+fn page_of_a_server() {
+    for (name, capture) in [
+        ("course", fixture::course()),
+        ("hostile", fixture::hostile()),
+    ] {
+        let page = rendered(&capture, Format::Html, &Options::default());
+        let (markup, data) = super::page::parts(&page);
+        let data = serde_json::to_string_pretty(&data).expect("the data are JSON");
+        compare(&format!("{name}.html"), &format!("{markup}\n{data}\n"));
+    }
+}
+
+/// Proves what pprof gets of a busy server, as its samples read with their tables resolved.
+#[test]
+fn profile_of_a_server() {
+    compare("server.pprof", &super::profile::dump(&fixture::server()));
+}
+
+/// Proves that hostile names reach a profile without controls and within bounds.
+#[test]
+fn profile_of_hostile_names() {
+    compare("hostile.pprof", &super::profile::dump(&fixture::hostile()));
+}
+
 /// Proves that hostile names reach the text without controls and within bounds.
 #[test]
 fn text_of_hostile_names() {

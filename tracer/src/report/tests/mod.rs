@@ -1,5 +1,7 @@
 mod course;
 pub(crate) mod fixture;
 pub(crate) mod golden;
+mod page;
+mod profile;
 mod shape;
 mod verdicts;

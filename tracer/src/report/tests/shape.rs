@@ -234,7 +234,10 @@ fn formats_have_names() {
     assert_eq!("Folded".parse::<Format>(), Ok(Format::Folded));
     assert_eq!(
         "pdf".parse::<Format>(),
-        Err("unknown format `pdf`: use text, folded, svg or json".to_owned())
+        Err(
+            "unknown format `pdf`: use text, folded, svg, html, pprof, speedscope or json"
+                .to_owned()
+        )
     );
 }
 
@@ -305,6 +308,9 @@ mod any_capture {
                 capture.settings.hooks.pop();
             }
             rendered(&capture, Format::Text);
+            rendered(&capture, Format::Html);
+            rendered(&capture, Format::Speedscope);
+            super::super::profile::dump(&capture);
             let svg = rendered(&capture, Format::Svg);
             let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
             prop_assert!(roxmltree::Document::parse_with_options(&svg, options).is_ok());

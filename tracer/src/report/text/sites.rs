@@ -170,7 +170,7 @@ fn history(site: &Site) -> String {
     )
 }
 
-fn owner_text(owner: Owner, reserved: u64) -> String {
+pub(in crate::report) fn owner_text(owner: Owner, reserved: u64) -> String {
     let owner = match owner {
         Owner::Allocator => "the allocator's own arenas and big blocks",
         Owner::ThreadStack => "thread stacks",
@@ -185,7 +185,7 @@ fn owner_text(owner: Owner, reserved: u64) -> String {
 }
 
 /// Where the same bytes also stand at another site.
-fn overlap(capture: &Capture, site: &Site) -> Option<&'static str> {
+pub(in crate::report) fn overlap(capture: &Capture, site: &Site) -> Option<&'static str> {
     let counts = accounting::counts(site, &capture.settings.hooks);
     match site.kind {
         SiteKind::Mmap if !counts => {

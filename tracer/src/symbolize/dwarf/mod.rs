@@ -107,7 +107,8 @@ impl Dwarf {
         Dwarf::open_within(MAX_STEPS, file, shared)
     }
 
-    fn open_within(
+    /// As [`Dwarf::open`], with so many steps for the index and for each look-up.
+    pub(crate) fn open_within(
         steps: u64,
         file: &Arc<File>,
         shared: Option<Dwarf>,

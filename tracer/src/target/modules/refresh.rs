@@ -14,6 +14,8 @@ use super::maps::{self, Mapping};
 use super::{FileKey, MappedRange, Module, ModuleTable, Owner, Span, elf, open};
 
 const VDSO: &[u8] = b"[vdso]";
+/// Files of a whole run, each of which stays open. Full: code of further ones has no names.
+const MAX_MODULES: usize = 1 << 14;
 
 impl ModuleTable {
     /// Reads what `pid` has mapped now and returns the modules that are mapped anew; `generation` changes when anything else
@@ -114,6 +116,10 @@ impl ModuleTable {
                 file_offset: mapping.file_offset,
             };
         }
+        if self.modules.len() >= MAX_MODULES {
+            self.pass_over(mapping);
+            return Owner::Anonymous;
+        }
         let Some(file) = self.open(pid, mapping, all) else {
             return Owner::Anonymous;
         };
@@ -136,12 +142,21 @@ impl ModuleTable {
         match opened {
             Ok(file) if open::is_elf(&file) => Some(file),
             Ok(_) => {
-                self.not_elf.insert(key(mapping));
+                self.pass_over(mapping);
                 None
             }
             // The file is known by its name, but there is nothing to be read of it.
             Err(_) => File::open("/dev/null").ok(),
         }
+    }
+
+    /// The file is no module: it is not ELF, or there are too many.
+    fn pass_over(&mut self, mapping: &Mapping<'_>) {
+        // Most of so many have come and gone.
+        if self.not_elf.len() >= MAX_MODULES {
+            self.not_elf.clear();
+        }
+        self.not_elf.insert(key(mapping));
     }
 
     /// A module that was seen before. While a file is mapped its inode number stays its own, whatever it is renamed to;

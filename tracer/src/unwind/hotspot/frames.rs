@@ -126,8 +126,7 @@ impl HotSpot {
             address: now.pc,
             reason,
         });
-        let bytes = self.same_size(now.pc).ok_or(StackEnd::BadCodeBlob)?;
-        let cursor = self.fixed_size(walk, now, bytes)?;
+        let cursor = self.proven_caller(walk, now).ok_or(StackEnd::BadCodeBlob)?;
         Ok(JavaStep {
             cursor,
             call_wrapper: None,
@@ -142,7 +141,8 @@ impl HotSpot {
             Some(self.contains(pc))
         };
         let [code, before] = self.known.candidates(now.pc)?;
-        if !code.may_call_java || !before.may_call_java {
+        let is_all = self.known.are_all(walk.moment, now.pc);
+        if !is_all || !code.may_call_java || !before.may_call_java {
             return None;
         }
         match (leads(&code)?, leads(&before)?) {
@@ -150,13 +150,6 @@ impl HotSpot {
             (false, true) => Some(before),
             _ => None,
         }
-    }
-
-    /// The size of a frame, where that is the same whatever the code was.
-    fn same_size(&self, pc: u64) -> Option<u64> {
-        let [code, before] = self.known.candidates(pc)?;
-        let bytes = code.rule.bytes()?;
-        (code.may_call_java && before.rule.bytes() == Some(bytes)).then_some(bytes)
     }
 
     /// Adds the method that `now` interrupted, as at a page fault. Where its frame stands between two calls nothing tells,
@@ -345,7 +338,7 @@ fn by_frame_pointer(stack: &CapturedStack<'_>, now: &Cursor) -> Result<Cursor, S
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::Instant;
 
     use super::*;
     use crate::unwind::{Registers, StackCapture};
@@ -365,8 +358,9 @@ mod tests {
                 registers,
                 ip_is_return_address: true,
                 bytes: &bytes,
+                missing: 0,
                 truncated: false,
-                age: Duration::ZERO,
+                taken: Instant::now(),
                 tid: 1,
                 anchor: None,
                 replaced: &[],

@@ -209,6 +209,23 @@ impl KnownCode {
         last
     }
 
+    /// Whether there was hardly time for a third thing besides the [`KnownCode::candidates`].
+    pub fn are_all(&self, moment: Moment, pc: u64) -> bool {
+        let code = self.codes.get(&pc).map(|meaning| &meaning.code);
+        let known = code.and_then(|code| self.blobs.get(&code.blob.address));
+        known.is_some_and(|known| known.span.excludes_other(moment))
+    }
+
+    /// The sizes of the frames of all that `pc` has meant, as far as that is remembered.
+    pub fn sizes(&self, pc: u64) -> Vec<u64> {
+        let meaning = self.codes.get(&pc).into_iter();
+        let codes = meaning.flat_map(|meaning| [Some(&meaning.code), meaning.before.as_ref()]);
+        codes
+            .flatten()
+            .filter_map(|code| code.rule.bytes())
+            .collect()
+    }
+
     /// What `pc` may have meant, where it is not known for certain: both things, or nothing.
     pub fn candidates(&self, pc: u64) -> Option<[Arc<JavaCode>; 2]> {
         let meaning = self.codes.get(&pc)?;
@@ -238,10 +255,10 @@ impl HotSpot {
         let (known, methods) = (&mut self.known, &mut self.methods);
         let mut blobs = std::mem::take(&mut known.doubts);
         let mut doubted = std::mem::take(&mut methods.doubts);
-        if blobs.is_empty() && doubted.is_empty() {
+        if blobs.is_empty() && doubted.is_empty() && !self.unloads.is_believed() {
             return Vec::new();
         }
-        let mut wanted = Vec::new();
+        let mut wanted = Vec::from_iter(self.unloads.piece());
         for blob in blobs.addresses() {
             wanted.extend(known.pieces(layout, cache, blob));
         }
@@ -251,6 +268,7 @@ impl HotSpot {
         let batch = Batch::read(memory, wanted, std::mem::take(&mut self.room));
         let mut wrong = blobs.settle(|blob| known.holds(&batch, layout, cache, now, blob));
         wrong.extend(doubted.settle(|method| methods.holds(&batch, layout, method, now)));
+        wrong.extend(self.unloads.settle(&batch));
         self.room = batch.into_bytes();
         // Their room is used again.
         (known.doubts, methods.doubts) = (blobs, doubted);

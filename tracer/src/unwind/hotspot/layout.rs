@@ -4,6 +4,8 @@
 //! have no field and go by version all the same: the interpreter's frame (JDK 8), the encoding of UNSIGNED5 (20) and
 //! the name of the JVM.
 
+use crate::unwind::memory::Memory;
+
 mod detect;
 
 /// No structure of the JVM that is read here is larger; all offsets lie below.
@@ -58,6 +60,14 @@ pub enum Heaps {
     One(u64),
     /// Since 9: address of the `GrowableArray<CodeHeap*>*`, and the array's layout.
     Array { address: u64, len: u64, data: u64 },
+}
+
+impl Heaps {
+    /// Whether the JVM's own data is still there: it is as long as the process is.
+    pub fn is_readable(&self, memory: &impl Memory) -> bool {
+        let (Heaps::One(address) | Heaps::Array { address, .. }) = *self;
+        memory.read_u64(address).is_ok()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -77,9 +77,12 @@ impl Method {
 
     /// Whether this is what is at `address` now.
     fn is_still(&self, memory: &impl Memory, layout: &VmLayout, address: u64) -> bool {
-        // A stack that names the method is older than the memory's loss: what was known then is true for it.
-        Identity::read(memory, &layout.method, address)
-            .map_or(true, |identity| identity == self.identity)
+        match Identity::read(memory, &layout.method, address) {
+            Ok(identity) => identity == self.identity,
+            // Of a process that has ended what was known stays true. Else the JVM has given the memory back, or written
+            // something other than a method there.
+            Err(Unreadable) => !layout.code_cache.heaps.is_readable(memory),
+        }
     }
 
     /// The index of the bytecode at address `bcp`; None where it is not one of this method's.
@@ -105,8 +108,8 @@ struct Known {
     /// None where none makes sense.
     method: Option<Arc<Method>>,
     span: Span,
-    /// What was there before, until `span.other`.
-    before: Option<Arc<Method>>,
+    /// What was there before, until `span.other`, and since when it was seen there.
+    before: Option<(Arc<Method>, Instant)>,
     /// The last look has found something else.
     has_changed: bool,
 }
@@ -134,7 +137,8 @@ impl MethodCache {
         let known = self.methods.get(&address);
         let known = known.ok_or(UnknownReason::BadMetadata)?;
         let fitting = |method: &Option<Arc<Method>>| method.clone().filter(|method| fits(method));
-        let before = fitting(&known.before);
+        let earlier = known.before.as_ref();
+        let before = earlier.and_then(|(before, _)| Some(before.clone()).filter(|it| fits(it)));
         match fitting(&known.method) {
             Some(method) if self.changes.believes(&known.span, moment) => Ok(method),
             Some(method)
@@ -145,10 +149,18 @@ impl MethodCache {
                 Ok(method)
             }
             // Of two methods the frame itself tells which one it is of.
-            Some(method) if known.before.is_some() && before.is_none() => Ok(method),
+            Some(method)
+                if earlier.is_some() && before.is_none() && known.span.excludes_other(moment) =>
+            {
+                Ok(method)
+            }
             Some(_) => Err(UnknownReason::Replaced),
             None if known.method.is_some() => Err(UnknownReason::Replaced),
-            None if known.span.follows(moment) => before.ok_or(UnknownReason::BadMetadata),
+            None if known.span.follows(moment)
+                && earlier.is_some_and(|(_, since)| *since <= moment.taken) =>
+            {
+                before.ok_or(UnknownReason::BadMetadata)
+            }
             None => Err(UnknownReason::BadMetadata),
         }
     }
@@ -216,7 +228,14 @@ impl MethodCache {
         let known = Known {
             method,
             span: Span::new(moment, other),
-            before: before.and_then(|before| before.method.or(before.before)),
+            before: before.and_then(
+                |Known {
+                     method,
+                     span,
+                     before,
+                     ..
+                 }| { method.map(|method| (method, span.first)).or(before) },
+            ),
             has_changed: false,
         };
         self.methods.insert(address, known);

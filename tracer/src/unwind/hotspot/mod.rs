@@ -17,7 +17,7 @@
 //! | 16 | critical natives are called no more (their wrappers have no anchor) | seen on 8, 11, 17 |
 //! | 17 | `GrowableArrayBase`; `Symbol::_length` behind the hash | seen |
 //! | 18 | reflection by method handles instead of native and generated accessors (8271820) | seen on 21 |
-//! | 20 | UNSIGNED5 without zero bytes | seen on 21 |
+//! | 20 | UNSIGNED5 without zero bytes; no sweeper, so that only collections free code (8290025) | seen on 21; sources |
 //! | 21 | `ConstMethod::_flags._flags`; virtual threads (JEP 444): continuation stubs, whose return barrier hides parked frames; `Continuation.enterSpecial` | seen |
 //! | 22 | foreign functions (JEP 454, a preview in 21 with the same frames): `nep_invoker_blob`s, upcall stubs that keep a frame pointer | seen on 21, 25 |
 //! | 23 | `CompiledMethod` is gone (8329332); 16-bit fields in headers (8329433); debug information in a malloc'ed block (`nmethod::_immutable_data`, 8331087), which is freed with the code; offsets instead of pointers again; 16-bit `_metadata_offset` | sources; 25 shares all but the last |
@@ -59,6 +59,7 @@ pub mod oracle;
 mod resume;
 pub mod scopes;
 mod thread_name;
+mod unloads;
 pub mod unsigned5;
 pub mod vm_structs;
 
@@ -113,6 +114,7 @@ pub struct HotSpot {
     layout: VmLayout,
     code_cache: CodeCache,
     known: KnownCode,
+    unloads: unloads::Unloads,
     methods: MethodCache,
     threads: anchor::Threads,
     /// None where the JVM does not describe its heap well enough.
@@ -190,6 +192,7 @@ impl HotSpot {
         let version = version(&structs, &memory, layout.release);
         Ok(HotSpot {
             thread_names: thread_name::ThreadNames::detect(&structs),
+            unloads: unloads::Unloads::find(&structs, &memory),
             ..Self::new(version, layout, code_cache)
         })
     }
@@ -201,6 +204,7 @@ impl HotSpot {
             layout,
             code_cache,
             known: KnownCode::default(),
+            unloads: unloads::Unloads::default(),
             methods: MethodCache::default(),
             threads: anchor::Threads::default(),
             thread_names: None,
@@ -228,6 +232,11 @@ impl HotSpot {
         let thread = self.threads.thread(memory, threads, tid, now)?;
         let names = self.thread_names.as_mut()?;
         names.name(memory, &self.layout, thread, now)
+    }
+
+    /// The moment of a walk that begins now, with what the JVM says of it.
+    pub fn at(&mut self, moment: Moment) -> Moment {
+        self.unloads.at(moment)
     }
 
     /// What the return address `pc` meant when the stack was taken.
@@ -318,6 +327,11 @@ enum Found {
 }
 
 impl Found {
+    fn blob(&self) -> &Blob {
+        let (Found::Live(blob) | Found::Freed(blob) | Found::Bare(blob)) = self;
+        blob
+    }
+
     /// Whether a call in this code returns to exactly `pc`: the compiler notes each one that can meet a safepoint.
     fn returns_to(&self, memory: &impl Memory, layout: &VmLayout, pc: u64) -> bool {
         let (Found::Live(blob) | Found::Freed(blob)) = self else {

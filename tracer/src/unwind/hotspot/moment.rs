@@ -3,7 +3,9 @@
 //! A stack is walked some milliseconds after it was copied, and a JVM under load frees code and classes and puts others
 //! in their place all the time. What was there at two looks was there between them: a compiled method has an id that no
 //! other one gets. What is seen for the first time after the stack was taken is no proof. It is believed where there
-//! was hardly time for a change, and of a JVM in which nothing changes. Otherwise a frame stays unknown: a wrong one
+//! was hardly time for a change, and of a JVM in which nothing changes. A walk may come late (the machine is busy, or we
+//! were stopped), and then nothing has been seen to change for the only reason that nobody looked: so a JVM in which
+//! nothing changes has to say itself that it has unloaded no class meanwhile. Otherwise a frame stays unknown: a wrong one
 //! would be worse.
 
 use std::time::{Duration, Instant};
@@ -11,6 +13,11 @@ use std::time::{Duration, Instant};
 /// A stack that was walked so soon is rarely overtaken: for a change code has to be left, found unused by a collection,
 /// freed, and replaced by code that is compiled meanwhile.
 const PROMPT: Duration = Duration::from_millis(25);
+/// The same where the JVM says that it has unloaded classes meanwhile.
+const AT_ONCE: Duration = Duration::from_millis(8);
+/// Where the JVM does not count the classes that it unloads, what came before is no help for a stack that was walked later
+/// than this.
+const LATE: Duration = Duration::from_millis(100);
 /// Without a change for so long nothing changes.
 const QUIET: Duration = Duration::from_secs(10);
 /// Where one thing has replaced another, it was there before the stack if that had so many times more room for it.
@@ -27,6 +34,8 @@ pub struct Moment {
     pub look: Look,
     /// Which it is of the stacks that are walked together.
     pub stack: u32,
+    /// Since when the JVM has unloaded no class, where it tells.
+    pub classes: Option<Instant>,
 }
 
 /// When what is remembered, but not known for this moment, is looked at.
@@ -54,13 +63,14 @@ pub struct Changes {
 }
 
 impl Moment {
-    /// For a stack that was copied so long ago.
-    pub fn of(age: Duration, now: Instant) -> Self {
+    /// For a stack that was copied then.
+    pub fn of(taken: Instant, now: Instant) -> Self {
         Moment {
-            taken: now.checked_sub(age).unwrap_or(now),
+            taken,
             now,
             look: Look::Later,
             stack: 0,
+            classes: None,
         }
     }
 
@@ -70,6 +80,12 @@ impl Moment {
             taken: self.now,
             ..self
         }
+    }
+
+    /// Whether there was hardly time for a change between the stack and a look that was so much later.
+    fn is_prompt(self, delay: Duration) -> bool {
+        let has_unloaded = self.classes.is_some_and(|since| since > self.taken);
+        delay <= if has_unloaded { AT_ONCE } else { PROMPT }
     }
 
     fn since(self, before: Instant) -> Duration {
@@ -85,6 +101,20 @@ impl Span {
             last: moment.now,
             other,
         }
+    }
+
+    /// Whether what was read first in this span was read in time to be compared with what was there before.
+    pub fn is_in_time(&self, moment: Moment) -> bool {
+        let delay = self.first.saturating_duration_since(moment.taken);
+        match moment.classes {
+            Some(since) => since <= moment.taken || delay <= AT_ONCE,
+            None => delay <= LATE,
+        }
+    }
+
+    /// Whether a stack that can't be of what was there before is of this: there was hardly time for a third thing.
+    pub fn excludes_other(&self, moment: Moment) -> bool {
+        self.other.is_some_and(|other| other <= moment.taken) && self.is_in_time(moment)
     }
 
     /// Whether what is gone now was there when a stack was taken, if nothing has taken its place.
@@ -111,10 +141,13 @@ impl Changes {
         }
         let delay = span.first.duration_since(moment.taken);
         match span.other {
-            Some(other) => moment.since(other) >= delay.saturating_mul(LIKELIER),
+            Some(other) => {
+                let is_likelier = moment.since(other) >= delay.saturating_mul(LIKELIER);
+                is_likelier && span.is_in_time(moment)
+            }
             None => {
                 let quiet = |last| moment.since(last) >= QUIET;
-                delay <= PROMPT || self.last.is_none_or(quiet)
+                moment.is_prompt(delay) || self.last.is_none_or(quiet) && span.is_in_time(moment)
             }
         }
     }
@@ -140,14 +173,54 @@ mod tests {
     #[test]
     fn first_seen() {
         let begin = Instant::now();
-        let moment = |taken, now| Moment::of(ms(now - taken), begin + ms(now));
+        let moment = |taken, now| Moment::of(begin + ms(taken), begin + ms(now));
         let mut changes = Changes::default();
         let span = span(begin + ms(1000), None);
         assert!(changes.believes(&span, moment(1000, 9000)), "it was there");
-        assert!(changes.believes(&span, moment(1, 1000)), "nothing changes");
+        assert!(
+            changes.believes(&span, moment(910, 1000)),
+            "nothing changes"
+        );
         changes.note(begin + ms(500));
-        assert!(!changes.believes(&span, moment(800, 1000)));
+        assert!(!changes.believes(&span, moment(910, 1000)));
         assert!(changes.believes(&span, moment(980, 1000)), "it was soon");
+    }
+
+    /// That nobody has seen a change says nothing of a stack that was walked late, unless the JVM itself has unloaded no
+    /// class since before the stack.
+    #[test]
+    fn nobody_looked() {
+        let begin = Instant::now();
+        let late = Moment::of(begin + ms(400), begin + ms(1000));
+        let with = |classes| Moment {
+            classes: Some(begin + ms(classes)),
+            ..late
+        };
+        let changes = Changes::default();
+        for other in [None, begin.checked_sub(QUIET)] {
+            let span = span(begin + ms(1000), other);
+            assert!(!changes.believes(&span, late));
+            assert!(!span.is_in_time(late));
+            assert!(!changes.believes(&span, with(401)));
+            assert!(changes.believes(&span, with(400)));
+            assert!(span.is_in_time(with(400)));
+        }
+    }
+
+    /// A JVM that unloads classes meanwhile is believed for a shorter time.
+    #[test]
+    fn unloading() {
+        let begin = Instant::now();
+        let after = |delay: u64, classes| Moment {
+            classes: Some(begin + ms(classes)),
+            ..Moment::of(begin + ms(1000 - delay), begin + ms(1000))
+        };
+        let mut changes = Changes::default();
+        changes.note(begin + ms(900));
+        let span = span(begin + ms(1000), None);
+        assert!(changes.believes(&span, after(25, 500)));
+        assert!(!changes.believes(&span, after(25, 990)));
+        assert!(changes.believes(&span, after(8, 995)));
     }
 
     /// Of two things in one place the later one is believed only where it had much more time to come before the stack
@@ -155,7 +228,7 @@ mod tests {
     #[test]
     fn replaced() {
         let begin = Instant::now();
-        let moment = |taken, now| Moment::of(ms(now - taken), begin + ms(now));
+        let moment = |taken, now| Moment::of(begin + ms(taken), begin + ms(now));
         let changes = Changes::default();
         let after = span(begin + ms(1000), Some(begin));
         assert!(changes.believes(&after, moment(950, 1000)));

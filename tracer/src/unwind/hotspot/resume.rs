@@ -1,5 +1,5 @@
-//! Going on where frames are missing: behind parked frames of a virtual thread, and at a Java frame further up when
-//! native code can't be left.
+//! Going on where frames are missing: behind parked frames of a virtual thread, behind code that is not known any more, and
+//! at a Java frame further up when native code can't be left.
 
 use crate::stack::{Frame, StackEnd};
 use crate::unwind::cursor::Cursor;
@@ -7,10 +7,14 @@ use crate::unwind::memory::Memory;
 
 use super::HotSpot;
 use super::anchor::Anchor;
+use super::blob::BlobKind;
+use super::code::FrameRule;
 use super::frames::Walk;
 
 /// A `ContinuationEntry` has less than ten words; of parameters a method has 255 at most, and some take two words.
 const MAX_ENTRY_WORDS: u64 = 512 + 16;
+/// A return address and a frame pointer.
+const LEAST_FRAME: u64 = 16;
 
 impl HotSpot {
     /// Behind the return barrier the carrier's stack goes on in `Continuation.run`, which entered the virtual thread:
@@ -73,6 +77,67 @@ impl HotSpot {
             Some(code.ok()?.frames.clone())
         });
         frames.unwrap_or_default()
+    }
+
+    /// The caller of a frame whose code is not known for the moment of the stack. Code is often replaced by the same, and so
+    /// the frame may have the size of what was or is there. The stack itself has to prove that: so far up there has to be
+    /// a return address into code that is known, and by one of the sizes only.
+    pub fn proven_caller<M: Memory>(
+        &mut self,
+        walk: &mut Walk<'_, M>,
+        now: &Cursor,
+    ) -> Option<Cursor> {
+        let mut sizes = self.known.sizes(now.pc);
+        let there = super::find_blob(walk.memory, &self.layout, &self.code_cache, now.pc);
+        sizes.extend(there.ok().map(|found| found.blob().frame_bytes));
+        sizes.retain(|&bytes| bytes >= LEAST_FRAME);
+        sizes.sort_unstable();
+        sizes.dedup();
+        let callers = sizes.iter().filter_map(|&bytes| {
+            let sp = now.sp.checked_add(bytes)?;
+            let pc = walk.stack.return_address(sp.checked_sub(8)?).ok()?;
+            Some(Cursor::caller(
+                pc,
+                sp,
+                walk.stack.word(sp.checked_sub(16)?).ok()?,
+            ))
+        });
+        let callers: Vec<Cursor> = callers.collect();
+        let mut proven = callers
+            .into_iter()
+            .filter(|caller| self.is_proven(walk, caller));
+        let caller = proven.next()?;
+        proven.next().is_none().then_some(caller)
+    }
+
+    /// Whether a frame of known code is at `caller`: the compiler has noted a call there, or the interpreter's frame names a
+    /// method and a place in it.
+    fn is_proven<M: Memory>(&mut self, walk: &mut Walk<'_, M>, caller: &Cursor) -> bool {
+        if !self.contains(caller.pc) {
+            return false;
+        }
+        let code = self.code(walk.memory, walk.methods, walk.moment, caller.pc);
+        let Ok(code) = code else {
+            return false;
+        };
+        match code.rule {
+            FrameRule::FixedSize(_) => {
+                code.may_call_java && code.is_complete && code.blob.kind == BlobKind::Compiled
+            }
+            FrameRule::Interpreter => {
+                let known = walk.frames.len();
+                let left = self.step(walk, caller);
+                let innermost = walk.frames.get(known).cloned();
+                walk.frames.truncate(known);
+                left.is_ok() && matches!(innermost, Some(Frame::Java { .. }))
+            }
+            FrameRule::CallStub => {
+                caller.fp > caller.sp
+                    && caller.fp.is_multiple_of(8)
+                    && walk.stack.contains(caller.fp)
+            }
+            FrameRule::Deoptimized { .. } | FrameRule::FramePointer => false,
+        }
     }
 
     /// Where the walk may go on when native code can't be left: at the thread's last Java frame, or,

@@ -1,11 +1,13 @@
 //! Whatever the target has in its memory and on its stacks: a walk ends, in bounds, and does not panic.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 
 use crate::stack::{Frame, StackEnd, UnknownReason};
-use crate::unwind::Unwinder;
 use crate::unwind::memory::RecordedMemory;
 use crate::unwind::walk::MAX_FRAMES;
+use crate::unwind::{StackCapture, Unwinder};
 
 use super::describe;
 use super::fixture::fixtures;
@@ -175,6 +177,52 @@ fn freed_code() {
         checked += 1;
         assert_eq!(stack.end, StackEnd::BadCodeBlob);
         assert!(matches!(stack.frames.last(), Some(Frame::Unknown { .. })));
+    }
+    assert!(checked > 0);
+}
+
+/// Code that was replaced by other code is unknown in a stack that may be of either, and the stack goes on behind it with
+/// the frames that were there.
+#[test]
+fn callers_of_replaced_code() {
+    let mut checked = 0;
+    for fixture in fixtures() {
+        let (modules, mut unwinder) = fixture.replay();
+        let (recorded, bytes) = fixture.stacks.first().unwrap();
+        unwinder.unwind(modules, &recorded.capture(bytes));
+        let taken = Instant::now();
+        let Some(Ok(hotspot)) = &unwinder.jvm else {
+            continue;
+        };
+        let Some((blob, id)) = hotspot.first_compiled() else {
+            continue;
+        };
+        let at = blob + fixture.layout.nmethod.compile_id;
+        unwinder.memory.put(at, &(id + 1).to_le_bytes());
+        // Longer than anything is believed that has no proof.
+        std::thread::sleep(Duration::from_millis(120));
+        let capture = StackCapture {
+            taken,
+            ..recorded.capture(bytes)
+        };
+        let stack = unwinder.unwind(modules, &capture);
+        let reason = UnknownReason::Replaced;
+        let is_replaced = |frame: &Frame| matches!(frame, Frame::Unknown { reason: found, .. } if *found == reason);
+        let Some(last) = stack.frames.iter().rposition(is_replaced) else {
+            continue;
+        };
+        let frames = describe(&stack, unwinder.methods(), modules);
+        let behind = &frames[last + 1..stack.frames.len()];
+        if stack.end == StackEnd::Root {
+            checked += 1;
+            assert!(!behind.is_empty());
+            assert!(
+                recorded.frames.ends_with(&frames[last + 1..]),
+                "{frames:#?}"
+            );
+        } else {
+            assert_eq!((stack.end, behind.len()), (StackEnd::BadCodeBlob, 0));
+        }
     }
     assert!(checked > 0);
 }

@@ -70,8 +70,9 @@ fn open(
     target.say(&AT_ONCE.to_string());
     target.await_value("made ");
     let mut seen = 0;
-    probes.drain(u64::MAX, |record| {
-        let record = events::copy_used(record);
+    let mut drained = Vec::new();
+    probes.drain(u64::MAX, &mut drained);
+    for record in drained {
         let event = events::parse(record.clone());
         let stack = event.as_ref().and_then(Event::made).map(|made| &made.stack);
         if stack.is_some_and(|stack| stack.bytes.len() >= bytes && !stack.truncated) {
@@ -80,7 +81,7 @@ fn open(
                 records.push(record);
             }
         }
-    });
+    }
 }
 
 fn config(pid: u32) -> Config {

@@ -1,7 +1,7 @@
 //! From nothing to the first stack, to the tables of all modules, to all stacks.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use offheap::target::modules::ModuleTable;
@@ -124,7 +124,8 @@ fn at(ip: u64) -> StackCapture<'static> {
         },
         ip_is_return_address: false,
         bytes: &[],
-        age: Duration::ZERO,
+        missing: 0,
+        taken: Instant::now(),
         truncated: false,
         tid: 0,
         replaced: &[],
