@@ -125,9 +125,12 @@ fn site(callers: Vec<Frame>, dice: &mut Dice) -> Site {
     let ages = |dice: &mut Dice| (0..1 + dice.roll(20)).map(|_| dice.roll(30)).collect();
     Site {
         kind,
+        pair: None,
         estimated: kind == SiteKind::Malloc,
         outstanding_bytes: bytes,
         outstanding_count: count,
+        recorded_bytes: bytes,
+        recorded_count: count,
         allocated_bytes: bytes * 3,
         allocated_count: count * 3,
         oldest_seconds: dice.roll(600_000) as f64 / 1000.0,

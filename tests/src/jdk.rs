@@ -199,6 +199,16 @@ impl Jdk {
         java
     }
 
+    /// Runs the Java target `class` with JVM `flags` and no others.
+    pub fn plain_java(&self, classpath: &Path, flags: &[&str], class: &str) -> Command {
+        let mut java = self.command();
+        java.args(flags)
+            .arg("-cp")
+            .arg(classpath)
+            .arg(format!("targets.{class}"));
+        java
+    }
+
     /// Whether this build has `flags`.
     ///
     /// # Panics

@@ -10,6 +10,7 @@ pub mod checks;
 pub mod churn;
 pub mod code;
 pub mod debug_info;
+pub mod http;
 pub mod jdk;
 pub mod kernel;
 pub mod lines;

@@ -65,3 +65,16 @@ pub fn in_own_mounts(script: &str) -> Command {
     command.args(words);
     command
 }
+
+/// The one child of `pid`.
+///
+/// # Panics
+/// It has none, or several.
+pub fn only_child(pid: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .expect("proc of an own child");
+    children
+        .trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("one child of {pid}, not {children:?}"))
+}

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use offheap::capture::SiteKind;
-use offheap_tests::process::in_own_mounts;
+use offheap_tests::process::{in_own_mounts, only_child};
 use offheap_tests::session::lacks_program;
 use offheap_tests::{CFlags, Target, Tool, assert_exact, c_library, c_program, session};
 use tempfile::TempDir;
@@ -110,13 +110,4 @@ fn another_pid_namespace() {
     let truths = outer.work();
     let capture = tool.finish();
     assert_exact(&capture, SiteKind::Malloc, "work", &truths);
-}
-
-fn only_child(pid: u32) -> u32 {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
-        .expect("proc of an own child");
-    children
-        .trim()
-        .parse()
-        .unwrap_or_else(|_| panic!("one child of {pid}, not {children:?}"))
 }

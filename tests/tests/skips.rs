@@ -20,7 +20,21 @@ fn shell_finds(name: &str) -> bool {
 #[test]
 fn present_programs_do_not_skip() {
     for name in [
-        "cc", "javac", "java", "strip", "unshare", "mount", "umount", "sh", "go", "chromium",
+        "cc",
+        "javac",
+        "java",
+        "strip",
+        "unshare",
+        "mount",
+        "umount",
+        "sh",
+        "openssl",
+        "setpriv",
+        "prometheus",
+        "promtool",
+        "systemd-analyze",
+        "go",
+        "chromium",
     ] {
         assert_eq!(program(name).is_some(), shell_finds(name), "{name}");
     }

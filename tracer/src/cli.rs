@@ -1,5 +1,7 @@
 //! What can be typed. What it means is decided in [`settings`](crate::settings).
 
+mod export;
+pub mod paper;
 pub mod units;
 mod usage;
 
@@ -13,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::budget::Budget;
 use crate::target::Pid;
 
+pub use export::Export;
 pub use usage::one_line;
 
 /// Says which Java and native stacks hold the native memory of a live JVM
@@ -40,6 +43,9 @@ pub enum Command {
     /// Render a capture.json again
     #[command(after_help = usage::REPORT)]
     Report(Report),
+    /// Say where the memory is, by owner, and which of it grows; traces nothing and leaves the process alone
+    #[command(override_usage = "offheap triage [OPTIONS] <PID>", after_help = usage::TRIAGE)]
+    Triage(Triage),
     /// Say what grew between two captures
     #[command(after_help = usage::DIFF)]
     Diff(Diff),
@@ -48,6 +54,12 @@ pub enum Command {
     /// Say what this kernel, these privileges and the target allow, and what to do about the rest
     #[command(after_help = usage::DOCTOR)]
     Doctor(Doctor),
+    /// Print the script with which bash, zsh or fish complete this command
+    #[command(hide = true, after_help = usage::COMPLETIONS)]
+    Completions(paper::Completions),
+    /// Print the manual page, or write all of them
+    #[command(hide = true)]
+    Man(paper::Man),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -99,6 +111,8 @@ pub struct Watch {
     #[arg(short, long, value_name = "DIR", default_value = "offheap-%p")]
     pub output: String,
     #[command(flatten)]
+    pub export: Export,
+    #[command(flatten)]
     pub trace: Trace,
     #[command(flatten)]
     pub view: View,
@@ -149,6 +163,27 @@ pub struct Diff {
 pub struct Doctor {
     #[command(flatten)]
     pub target: TargetArg,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Triage {
+    #[command(flatten)]
+    pub target: TargetArg,
+    /// Look again until this time is over, and say what grew [default: one look]
+    #[arg(short, long, value_name = "TIME", value_parser = units::positive_duration)]
+    pub duration: Option<Duration>,
+    /// text or json
+    #[arg(short, long, value_enum, default_value_t = TriageFormat::Text, hide_possible_values = true)]
+    pub format: TriageFormat,
+    /// Ask the JVM itself as well (VM.native_memory, GC.heap_info), through its attach socket
+    #[arg(long)]
+    pub ask_jvm: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TriageFormat {
+    Text,
+    Json,
 }
 
 /// The process, as an argument or as a flag.

@@ -151,7 +151,7 @@ pub fn print(text: &(impl Display + ?Sized)) -> anyhow::Result<()> {
 /// Writes bytes to stdout. That nobody reads them any more is no error.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn write(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {

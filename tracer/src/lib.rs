@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod events;
 pub mod exit;
 mod fast_map;
+pub mod fleet;
 pub mod functions;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -31,4 +32,5 @@ pub mod symbolize;
 pub mod target;
 pub mod trace;
 pub mod trend;
+pub mod triage;
 pub mod unwind;

@@ -1,6 +1,7 @@
 //! What was typed, as what it means: one struct, made once at the edge and passed down.
 
 mod console;
+mod export;
 mod output;
 mod values;
 
@@ -17,6 +18,7 @@ use crate::functions::pairs::{DEFAULT, Pairs};
 use crate::target::Pid;
 
 pub use console::Console;
+pub use export::{Export, Push};
 pub use output::OutputPattern;
 pub use values::{Capacity, Grouping, Hooks, SampleInterval, SizeFilter, StackCap, Verbosity};
 
@@ -55,6 +57,7 @@ pub enum Mode {
         every: Duration,
         keep: u32,
         output: OutputPattern,
+        export: Export,
     },
 }
 
@@ -117,6 +120,7 @@ impl Settings {
             every: args.every,
             keep: args.keep,
             output,
+            export: (&args.export).into(),
         };
         Settings::new(
             "watch",

@@ -267,6 +267,30 @@ fn perf_map() {
     check("perf_map", 50_000);
 }
 
+/// Changed `smaps` give owners that add up.
+#[test]
+fn smaps() {
+    check("smaps", 5_000);
+}
+
+/// Changed files of cgroups give numbers or nothing.
+#[test]
+fn cgroup() {
+    check("cgroup", 20_000);
+}
+
+/// Changed perf data gives counters or a reason.
+#[test]
+fn perf_data() {
+    check("perf_data", 10_000);
+}
+
+/// Changed arenas of malloc are walked in bounds.
+#[test]
+fn glibc() {
+    check("glibc", 5_000);
+}
+
 /// Each target is tested here, and has a binary for coverage-guided fuzzing.
 #[test]
 fn every_target_is_there() {

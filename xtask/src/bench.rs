@@ -16,7 +16,7 @@ pub struct Args {
     /// How often each figure is taken, instead of as often as it needs
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Which figures: pairs, stacks, gzip, tracer, exact, scale, unwind, attach, reports; all of them without a name
+    /// Which figures: pairs, stacks, gzip, tracer, exact, scale, unwind, attach, reports, triage; all of them without a name
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }

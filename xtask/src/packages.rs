@@ -43,7 +43,7 @@ pub const JDK: Need = Need {
 };
 
 /// What only tests need: the tests of a missing one are skipped, and say so.
-pub const TEST_EXTRAS: [Need; 9] = [
+pub const TEST_EXTRAS: [Need; 10] = [
     Need {
         what: "C headers",
         why: "the tests compile C programs with known allocations",
@@ -106,6 +106,16 @@ pub const TEST_EXTRAS: [Need; 9] = [
             names
                 .iter()
                 .any(|name| process::find_in_path(name).is_some())
+        },
+    },
+    Need {
+        what: "Prometheus (prometheus, promtool)",
+        why: "the tests let it scrape the metrics of `offheap watch`",
+        choices: &[&["prometheus"]],
+        met: || {
+            ["prometheus", "promtool"]
+                .iter()
+                .all(|program| process::find_in_path(program).is_some())
         },
     },
 ];

@@ -12,21 +12,22 @@ use tempfile::TempDir;
 use super::Owner;
 
 /// Writes the content of a file.
-pub(super) type Content<'a> = &'a mut dyn FnMut(&mut dyn Write) -> io::Result<()>;
+pub(crate) type Content<'a> = &'a mut dyn FnMut(&mut dyn Write) -> io::Result<()>;
 
-pub(super) struct Folder {
+#[derive(Debug)]
+pub(crate) struct Folder {
     handle: File,
     path: PathBuf,
 }
 
 impl Folder {
     /// Opens a folder, but not through a symbolic link.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Self::open_with(path, libc::O_NOFOLLOW)
     }
 
     /// Opens the folder that a bundle's folder is in; the user's way there may have links.
-    pub(super) fn open_parent(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open_parent(path: &Path) -> io::Result<Self> {
         Self::open_with(path, 0)
     }
 
@@ -42,32 +43,44 @@ impl Folder {
     }
 
     /// As the user named it, for messages.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// A path to an entry that goes through the open handle and not through the folder's name.
-    pub(super) fn entry(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn entry(&self, name: impl AsRef<Path>) -> PathBuf {
         self.through_handle().join(name)
     }
 
-    pub(super) fn through_handle(&self) -> PathBuf {
+    pub(crate) fn through_handle(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.handle.as_raw_fd()))
     }
 
+    /// Locks the folder as long as it is open here, and says whether it did: nobody else holds it.
+    pub(crate) fn try_lock(&self) -> io::Result<bool> {
+        // SAFETY: a descriptor that is open.
+        if unsafe { libc::flock(self.handle.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            return Ok(true);
+        }
+        match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            error => Err(error),
+        }
+    }
+
     /// Makes renames and removals last.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
 
     /// Creates something and removes it again.
-    pub(super) fn try_out(&self) -> io::Result<()> {
+    pub(crate) fn try_out(&self) -> io::Result<()> {
         self.temporary_folder(OsStr::new(".offheap-check-"))
             .map(drop)
     }
 
     /// Writes a file that must not be there yet.
-    pub(super) fn new_file(
+    pub(crate) fn new_file(
         &self,
         name: &str,
         owner: Option<Owner>,
@@ -83,7 +96,7 @@ impl Folder {
     }
 
     /// Writes a file under a temporary name and then puts it in the place of an older one.
-    pub(super) fn replace_file(
+    pub(crate) fn replace_file(
         &self,
         name: &str,
         owner: Option<Owner>,
@@ -100,7 +113,7 @@ impl Folder {
     }
 
     /// A new hidden folder in this one, which is removed with all that is in it unless it is kept.
-    pub(super) fn temporary_folder(&self, prefix: &OsStr) -> io::Result<Partial> {
+    pub(crate) fn temporary_folder(&self, prefix: &OsStr) -> io::Result<Partial> {
         let temporary = tempfile::Builder::new()
             .prefix(prefix)
             .permissions(std::fs::Permissions::from_mode(0o700))
@@ -111,18 +124,18 @@ impl Folder {
 }
 
 /// A folder that is being filled.
-pub(super) struct Partial {
+pub(crate) struct Partial {
     folder: Folder,
     temporary: TempDir,
 }
 
 impl Partial {
-    pub(super) fn folder(&self) -> &Folder {
+    pub(crate) fn folder(&self) -> &Folder {
         &self.folder
     }
 
     /// Gives the folder its owner and its name. Fails where something with content has that name.
-    pub(super) fn keep_as(
+    pub(crate) fn keep_as(
         self,
         parent: &Folder,
         name: &OsStr,
@@ -138,7 +151,7 @@ impl Partial {
 }
 
 /// Creates a folder that later bundles go into.
-pub(super) fn create(parent: &Folder, name: &OsStr, owner: Option<Owner>) -> io::Result<()> {
+pub(crate) fn create(parent: &Folder, name: &OsStr, owner: Option<Owner>) -> io::Result<()> {
     let prefix = super::prefixed(".", name, ".partial-");
     parent
         .temporary_folder(&prefix)?

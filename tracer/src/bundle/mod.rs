@@ -4,7 +4,7 @@
 //! renamed, a file in a folder that is there already is replaced by a rename. We often run as root in folders of
 //! others, so that no symbolic link is followed at the name we were given or below it.
 
-mod folder;
+pub(crate) mod folder;
 mod series;
 mod shelf;
 

@@ -52,7 +52,7 @@ fn definitions_are_sound() {
 /// The pid can be an argument or a flag of every command that takes one, but not both.
 #[test]
 fn pid_both_ways() {
-    for command in ["attach", "capture", "watch", "doctor"] {
+    for command in ["attach", "capture", "watch", "triage", "doctor"] {
         for line in [
             format!("offheap {command} 42"),
             format!("offheap {command} -p 42"),
@@ -62,6 +62,7 @@ fn pid_both_ways() {
                 Command::Attach(args) => args.target,
                 Command::Capture(args) => args.target,
                 Command::Watch(args) => args.target,
+                Command::Triage(args) => args.target,
                 Command::Doctor(args) => args.target,
                 other => panic!("{other:?}"),
             };
@@ -107,6 +108,8 @@ fn bad_values_in_one_line() {
         ("offheap attach 42 --max-overhead inf", "above 0"),
         ("offheap attach 42 --max-overhead 5pct", "`none`"),
         ("offheap attach 42 --top 0", "'0'"),
+        ("offheap triage 42 -d 0", "longer than zero"),
+        ("offheap triage 42 -f svg", "[possible values: text, json]"),
         ("offheap attach java", "offheap list"),
         ("offheap attach 0", "not a process id"),
         ("offheap watch 42 --keep 0", "'0'"),
@@ -127,4 +130,38 @@ fn bad_values_in_one_line() {
         );
         assert!(!message.starts_with("error"), "{line}: {message}");
     }
+}
+
+/// Each shell gets a script that knows the commands and their flags, and no other shell is promised.
+#[test]
+fn completions_of_three_shells() {
+    for (shell, expected) in [
+        ("bash", ["complete -F _offheap", "--max-overhead", "watch"]),
+        ("zsh", ["#compdef offheap", "--max-overhead", "watch"]),
+        ("fish", ["complete -c offheap", "max-overhead", "watch"]),
+    ] {
+        let Command::Completions(args) = typed(&format!("offheap completions {shell}"))
+            .unwrap()
+            .command
+        else {
+            panic!("not completions")
+        };
+        let script = String::from_utf8(paper::completions(args.shell)).unwrap();
+        for words in expected {
+            assert!(script.contains(words), "{shell}: {words}");
+        }
+    }
+    assert!(refused("offheap completions tcsh").contains("bash, zsh and fish"));
+}
+
+/// There is a manual page for the tool and one for each command that is no tool for packagers, with their flags.
+#[test]
+fn manual_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    paper::write_man(folder.path()).unwrap();
+    let page = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(page("offheap.1").contains("offheap\\-capture(1)"));
+    assert!(page("offheap-watch.1").contains("\\-\\-listen"));
+    assert!(!folder.path().join("offheap-man.1").exists());
+    assert_eq!(paper::man().unwrap(), page("offheap.1").into_bytes());
 }

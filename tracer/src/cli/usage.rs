@@ -8,6 +8,7 @@ the target is only read. Tracing takes root.
 
 Start here:
   offheap list                     which JVMs are there
+  sudo offheap triage 4242         where is its memory
   sudo offheap doctor 4242         can this one be traced
   sudo offheap capture 4242        what holds its native memory
 
@@ -42,7 +43,25 @@ Sizes: 4096, 512k, 1m, 2g (powers of 1024). Times: 500ms, 30s, 5m, 1h; a plain n
 Ctrl-C or SIGTERM writes the last bundle and stops; SIGUSR1 writes one now.
 
 Examples:
-  sudo offheap watch 4242 --every 5m --keep 48 -o /var/tmp/offheap-%p";
+  sudo offheap watch 4242 --every 5m --keep 48 -o /var/tmp/offheap-%p
+  sudo offheap watch 4242 --listen 9400                    metrics at http://127.0.0.1:9400/metrics
+  sudo offheap watch 4242 --push http://pyroscope:4040 --label env=prod";
+
+pub const COMPLETIONS: &str = "\
+Examples:
+  offheap completions bash > /usr/share/bash-completion/completions/offheap
+  offheap completions zsh > /usr/local/share/zsh/site-functions/_offheap
+  offheap completions fish > ~/.config/fish/completions/offheap.fish";
+
+pub const TRIAGE: &str = "\
+The verdict comes first, with what speaks for it and what to do next. Owners add up to RSS.
+It reads /proc, the cgroup, and the memory of the JVM and of malloc; nothing is stopped or signalled.
+With --ask-jvm the JVM gets the signal and the request that jcmd sends, and the report says so.
+With -d: Ctrl-C ends early, SIGUSR1 looks now.
+
+Examples:
+  sudo offheap triage 4242             where is the memory
+  sudo offheap triage 4242 -d 30s      and what grows";
 
 pub const REPORT: &str = "\
 Examples:

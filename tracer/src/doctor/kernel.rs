@@ -1,9 +1,10 @@
 //! Judges the kernel and its settings.
 
-use super::check::Check;
+use super::check::{Check, Level};
 use super::facts::Facts;
 use super::feature::{self, Errno, Failed, Tried};
 use super::privileges::{BPF, PERFMON, REMEDY, SYS_ADMIN};
+use crate::probes::LinkKind;
 
 /// The oldest kernel that is supported, for what a trial can't tell.
 const OLDEST: (u32, u32) = (5, 15);
@@ -98,7 +99,20 @@ fn trial(name: &'static str, tried: &Tried, facts: &Facts) -> Check {
     }
 }
 
-/// Tries the real thing on ourselves, where anything can come of it.
+/// Whether a uprobe can be attached, by the kind of link that will be used. A kernel may give perf links to CAP_SYS_ADMIN
+/// alone, and uprobe_multi links to CAP_PERFMON (6.18, tried).
+pub fn attaching(facts: &Facts, links: LinkKind) -> Check {
+    let trial = try_uprobe(facts);
+    match links {
+        LinkKind::Multi | LinkKind::Session if trial.level == Level::Fail => Check::ok(
+            UPROBE_TRIAL,
+            "perf links are not allowed; uprobe_multi links, which are used, are",
+        ),
+        _ => trial,
+    }
+}
+
+/// Tries a perf link on ourselves, where anything can come of it.
 pub fn try_uprobe(facts: &Facts) -> Check {
     match facts.uprobe_pmu {
         None => Check::warn(UPROBE_TRIAL, "not tried: there is no uprobe PMU", ""),

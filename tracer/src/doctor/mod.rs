@@ -25,7 +25,7 @@ use crate::target::process::Process;
 pub fn run(pid: Option<Pid>) -> anyhow::Result<Exit> {
     let facts = Facts::read();
     let mut checks = [kernel::checks(&facts), privileges::checks(&facts)].concat();
-    checks.push(kernel::try_uprobe(&facts));
+    checks.push(kernel::attaching(&facts, LinkKind::best()));
     if let Some(pid) = pid {
         match Process::open(pid) {
             Ok(process) => checks.extend(process::checks(&process)),

@@ -324,6 +324,26 @@ fn this_machine() {
     }
 }
 
+/// A kernel that gives the better kind of link, and refuses the other, is no obstacle.
+#[test]
+fn one_kind_of_link_is_enough() {
+    let facts = Facts {
+        privileges: Privileges {
+            effective: 1 << 38 | 1 << 39,
+            ..good().privileges
+        },
+        // No PMU has this number.
+        uprobe_pmu: Some(u32::MAX),
+        ..good()
+    };
+    let perf = kernel::attaching(&facts, LinkKind::Perf);
+    assert_eq!(perf.level, Level::Fail, "{perf:?}");
+    for links in [LinkKind::Multi, LinkKind::Session] {
+        let check = kernel::attaching(&facts, links);
+        assert_eq!(check.level, Level::Ok, "{check:?}");
+    }
+}
+
 /// The libraries of a real process are recognized in its mappings.
 #[test]
 fn own_libraries() {

@@ -10,6 +10,7 @@ mod elf;
 mod events;
 mod input;
 mod perf_map;
+mod triage;
 mod vm_structs;
 mod walk;
 
@@ -18,6 +19,7 @@ pub use dwarf::dwarf;
 pub use elf::elf;
 pub use events::events;
 pub use perf_map::perf_map;
+pub use triage::{cgroup, glibc, perf_data, smaps};
 pub use vm_structs::vm_structs;
 pub use walk::walk;
 
@@ -30,7 +32,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 11] = [
     Target {
         name: "walk",
         run: walk,
@@ -58,5 +60,21 @@ pub const TARGETS: [Target; 7] = [
     Target {
         name: "perf_map",
         run: perf_map,
+    },
+    Target {
+        name: "smaps",
+        run: smaps,
+    },
+    Target {
+        name: "cgroup",
+        run: cgroup,
+    },
+    Target {
+        name: "perf_data",
+        run: perf_data,
+    },
+    Target {
+        name: "glibc",
+        run: glibc,
     },
 ];

@@ -9,7 +9,7 @@
 //! * `mmap` sites count, but for those of the allocator, which count only where neither malloc nor zlib is hooked;
 //! * where growth is watched, `fault` sites say what of all mappings is resident, and `mmap` sites do not count.
 
-use crate::capture::{Capture, Frame, FrameKind, Owner, Site, SiteKind};
+use crate::capture::{Capture, Frame, FrameKind, Function, Owner, Site, SiteKind, TrapCost};
 
 /// Whether the site's outstanding bytes belong to the total, with these hooks (`zlib`, `mmap`, `malloc`).
 pub fn counts(site: &Site, hooks: &[String]) -> bool {
@@ -50,6 +50,37 @@ pub fn total(capture: &Capture, sites: &[&Site]) -> (u64, bool) {
                 estimated || site.estimated,
             )
         })
+}
+
+/// Traps taken by the target: how many, of which sort, and nanoseconds each.
+pub fn traps(capture: &Capture, cost: TrapCost) -> [(u64, &'static str, f64); 3] {
+    let sum = |traps: &dyn Fn(&Function) -> u64| {
+        capture
+            .functions
+            .iter()
+            .fold(0u64, |sum, f| sum.saturating_add(traps(f)))
+    };
+    let entries = |f: &Function| f.seen.saturating_add(f.counted);
+    [
+        (
+            sum(&|f| u64::from(f.emulated) * entries(f)),
+            "emulated",
+            cost.emulated,
+        ),
+        (
+            sum(&|f| u64::from(!f.emulated) * entries(f)),
+            "single-stepped",
+            cost.single_step,
+        ),
+        (sum(&|f| f.returns), "at returns", cost.at_return),
+    ]
+}
+
+/// CPU seconds that tracing took from the target; none where the cost of a trap was not measured.
+pub fn tracing_seconds(capture: &Capture) -> Option<f64> {
+    let traps = traps(capture, capture.tracer.trap_ns?);
+    let traps = traps.iter().map(|(count, _, cost)| *count as f64 * cost);
+    Some(traps.sum::<f64>() / 1e9 + capture.tracer.budget.program_seconds)
 }
 
 /// Whether the memory was allocated by zlib for one of its streams.

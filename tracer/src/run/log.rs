@@ -14,7 +14,12 @@ impl log::Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         let ours =
             record.target().starts_with("offheap") || record.target().starts_with("offheap_bpf");
-        if self.enabled(record.metadata()) && (ours || record.level() <= log::Level::Warn) {
+        // What goes wrong with a connection is told by who asked for it, once.
+        let told = ["rustls", "ureq"]
+            .iter()
+            .any(|network| record.target().starts_with(network));
+        let important = record.level() <= log::Level::Warn && !told;
+        if self.enabled(record.metadata()) && (ours || important) {
             crate::exit::hint(&format!(
                 "{}: {}",
                 record.level().as_str().to_lowercase(),

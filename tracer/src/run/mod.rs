@@ -1,18 +1,19 @@
 //! The straight line of each command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use crate::bundle;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, paper};
 use crate::exit::{self, Exit};
+use crate::fleet::export;
 use crate::live::Screen;
 use crate::settings::{Mode, OutputPattern, Settings, View};
 use crate::trace::Trace;
-use crate::{doctor, list};
+use crate::{doctor, list, triage};
 
 mod attach;
 mod capture;
@@ -21,10 +22,10 @@ mod limits;
 mod live;
 mod log;
 mod options;
-mod priority;
+pub(crate) mod priority;
 mod render;
 mod session;
-mod signals;
+pub(crate) mod signals;
 mod watch;
 
 use session::Session;
@@ -42,9 +43,15 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Capture(args) => trace(Settings::capture(&args, cli.verbose)?, begin),
         Command::Watch(args) => trace(Settings::watch(&args, cli.verbose)?, begin),
         Command::Report(args) => render::run(&args, &View::new(&args.view)?),
+        Command::Triage(args) => triage::run(&args),
         Command::Diff(args) => compare::run(&args),
         Command::List => list::run(),
         Command::Doctor(args) => doctor::run(args.target.given()),
+        Command::Completions(args) => show(&paper::completions(args.shell)),
+        Command::Man(args) => match args.folder {
+            Some(folder) => man_pages(&folder),
+            None => show(&paper::man()?),
+        },
     }
 }
 
@@ -81,7 +88,7 @@ async fn attach_and_work(settings: &Settings, begin: Instant) -> Result<Exit> {
         Plan::Capture { duration, dir } => {
             capture::run(session, &settings.view, duration, &dir).await
         }
-        Plan::Watch { every, keep, dir } => watch::run(session, settings, every, keep, &dir).await,
+        Plan::Watch(plan) => watch::run(session, settings, plan).await,
     }
 }
 
@@ -96,11 +103,7 @@ enum Plan {
         duration: Duration,
         dir: PathBuf,
     },
-    Watch {
-        every: Duration,
-        keep: u32,
-        dir: PathBuf,
-    },
+    Watch(watch::Plan),
 }
 
 impl Plan {
@@ -124,13 +127,31 @@ impl Plan {
                 every,
                 keep,
                 output,
-            } => Plan::Watch {
+                export,
+            } => Plan::Watch(watch::Plan {
                 every: *every,
                 keep: *keep,
                 dir: writable(settings, output)?,
-            },
+                listener: export::bind(export)?,
+                push: export.push.clone(),
+            }),
         })
     }
+}
+
+fn show(bytes: &[u8]) -> Result<Exit> {
+    exit::write(bytes)?;
+    Ok(Exit::Done)
+}
+
+fn man_pages(folder: &Path) -> Result<Exit> {
+    paper::write_man(folder).with_context(|| {
+        format!(
+            "cannot write manual pages to {}: name a folder that is there",
+            folder.display()
+        )
+    })?;
+    Ok(Exit::Done)
 }
 
 fn writable(settings: &Settings, output: &OutputPattern) -> Result<PathBuf> {

@@ -17,6 +17,16 @@ pub fn raise() {
     }
 }
 
+/// Gives this thread the usual priority again: what it does is not urgent.
+pub fn usual() {
+    // SAFETY: both take numbers alone; 0 is the calling thread. Nobody needs a right to be less urgent.
+    unsafe {
+        if libc::getpriority(libc::PRIO_PROCESS, 0) < 0 {
+            libc::setpriority(libc::PRIO_PROCESS, 0, 0);
+        }
+    }
+}
+
 /// Has this thread run as soon as it is woken, before others of its priority: it asks for little at a time, and so is due
 /// early (`sched_runtime` of `SCHED_OTHER`, Linux 6.12). The ring's thread does that: what it copies fits into some
 /// milliseconds of a busy target. Older kernels take no notice.

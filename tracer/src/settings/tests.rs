@@ -55,17 +55,25 @@ fn defaults() {
 fn all_flags() {
     let line = "offheap watch 42 --every 1m --keep 3 -o out-%p --hooks zlib --sample-bytes exact --stack-bytes 8k \
                 -z 1k -Z 1m --threads --ring-bytes 1m --max-outstanding 5000 --older 2m --top 3 --sort age \
-                --include Gzip --exclude ^Foo -vv";
+                --include Gzip --exclude ^Foo --listen 9400 --push http://h --label a=b=c --spool-bytes 2m -vv";
     let watch = settings(line).unwrap();
     let Mode::Watch {
         every,
         keep,
         output,
+        export,
     } = watch.mode
     else {
         panic!("not watch")
     };
     assert_eq!((every, keep), (Duration::from_secs(60), 3));
+    assert_eq!(export.listen.unwrap().to_string(), "127.0.0.1:9400");
+    let push = export.push.unwrap();
+    assert_eq!(push.endpoint.url, "http://h/ingest");
+    assert_eq!(
+        (push.labels["a"].as_str(), push.spool_bytes),
+        ("b=c", 2 << 20)
+    );
     assert_eq!(output.expand(Pid(42), "now"), PathBuf::from("out-42"));
     assert_eq!(watch.hooks.names(), ["zlib"]);
     assert_eq!(watch.sampling, SampleInterval::Exact);

@@ -34,11 +34,50 @@ pub fn open(process: &procfs::process::Process, path: &Path) -> io::Result<File>
 /// # Errors
 /// Of the kernel; `EINVAL` for anything but a regular file.
 pub fn open_in(root: &File, path: &Path) -> io::Result<File> {
+    open_resolved(
+        root,
+        path,
+        libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS,
+    )
+}
+
+/// The same for a path that has no business being a symbolic link, nor leading through one: it is refused (`ELOOP`).
+///
+/// # Errors
+/// Those of [`open_in`].
+pub fn open_plain_in(root: &File, path: &Path) -> io::Result<File> {
+    open_resolved(
+        root,
+        path,
+        libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS,
+    )
+}
+
+/// Opens a folder under a root folder, not through symbolic links.
+///
+/// # Errors
+/// Of the kernel; `ENOTDIR` for anything but a folder, `ELOOP` for links.
+pub fn open_folder_in(root: &File, path: &Path) -> io::Result<File> {
+    let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS;
+    open_with(root, path, libc::O_DIRECTORY | libc::O_CLOEXEC, resolve)
+}
+
+fn open_resolved(root: &File, path: &Path, resolve: u64) -> io::Result<File> {
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = open_with(root, path, flags, resolve)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EINVAL))
+    }
+}
+
+fn open_with(root: &File, path: &Path, flags: i32, resolve: u64) -> io::Result<File> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: open_how is plain data; its documentation asks for unused fields to be zero.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+    how.flags = flags as u64;
+    how.resolve = resolve;
     let size = size_of::<libc::open_how>();
     // SAFETY: `path` is a terminated string and `how` has the size that is passed; both outlive the call.
     let fd = unsafe {
@@ -54,12 +93,7 @@ pub fn open_in(root: &File, path: &Path) -> io::Result<File> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just given us this descriptor, and nobody else knows it. It fits, as all descriptors do.
-    let file = unsafe { File::from_raw_fd(fd as i32) };
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::from_raw_os_error(libc::EINVAL))
-    }
+    Ok(unsafe { File::from_raw_fd(fd as i32) })
 }
 
 #[cfg(test)]
@@ -90,6 +124,11 @@ mod tests {
             .read_to_string(&mut text)
             .unwrap();
         assert_eq!(text, "text");
+        let top = of(&us).unwrap();
+        assert!(open_plain_in(&top, &folder.path().join("file")).is_ok());
+        assert!(open_plain_in(&top, &folder.path().join("link")).is_err());
+        assert!(open_folder_in(&top, folder.path()).is_ok());
+        assert!(open_folder_in(&top, &folder.path().join("file")).is_err());
         for refused in [
             folder.path(),
             &folder.path().join("device"),

@@ -375,6 +375,19 @@ impl Trace {
         self.present(state)
     }
 
+    /// The same for a look in between: growth is still told since the capture before.
+    pub fn look(&mut self) -> Result<Capture> {
+        let before = self.outstanding_before.clone();
+        let capture = self.capture();
+        self.outstanding_before = before;
+        capture
+    }
+
+    /// Mean sampling interval of malloc now, in bytes; 0 is exact.
+    pub fn sample_bytes(&self) -> u64 {
+        self.accounts.rules.intervals.last()
+    }
+
     /// Detaches: what is counted from here on is final, no call is under way in it.
     pub fn stop(&mut self) -> Result<()> {
         self.refresh()?;

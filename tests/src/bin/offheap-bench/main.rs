@@ -15,6 +15,7 @@ mod stacks;
 mod stats;
 mod table;
 mod tracer;
+mod triage;
 mod unwind;
 
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ struct Bench {
     run: fn(usize) -> Result<()>,
 }
 
-const ALL: [Bench; 9] = [
+const ALL: [Bench; 10] = [
     Bench {
         name: "pairs",
         rounds: 9,
@@ -74,6 +75,11 @@ const ALL: [Bench; 9] = [
         name: "reports",
         rounds: 5,
         run: reports::run,
+    },
+    Bench {
+        name: "triage",
+        rounds: 15,
+        run: triage::run,
     },
 ];
 

@@ -63,7 +63,7 @@ fn speedscope_of_captures() {
 #[test]
 fn page_of_a_server() {
     for (name, capture) in [
-        ("course", fixture::course()),
+        ("course", course::course()),
         ("hostile", fixture::hostile()),
     ] {
         let page = rendered(&capture, Format::Html, &Options::default());

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::fixture;
+use super::{course, fixture};
 use crate::capture::{Ages, Capture, Series, SiteSeries};
 use crate::report::html::data;
 use crate::report::{Format, Options, accounting, render};
@@ -51,7 +51,7 @@ fn names_do_not_become_markup() {
         "polygon", "text", "h3",
     ];
     let handler = regex::Regex::new(r"\son\w+\s*=").expect("a regex");
-    for capture in [fixture::hostile(), fixture::course()] {
+    for capture in [fixture::hostile(), course::course()] {
         let page = page(&capture);
         assert_eq!(page.matches("<script").count(), 2);
         assert_eq!(page.matches("</script").count(), 2);
@@ -72,7 +72,7 @@ fn names_do_not_become_markup() {
 /// Proves that the page asks for nothing: no address stands in it but the name of SVG.
 #[test]
 fn nothing_is_loaded() {
-    let page = page(&fixture::course()).replace("http://www.w3.org/2000/svg", "");
+    let page = page(&course::course()).replace("http://www.w3.org/2000/svg", "");
     for word in [
         "http:",
         "https:",
@@ -124,7 +124,7 @@ fn the_smallest_sites_are_summed_up() {
 /// Proves that all columns are of one length and lead to stacks that are there.
 #[test]
 fn the_data_are_whole() {
-    for capture in [fixture::course(), fixture::hostile(), fixture::empty()] {
+    for capture in [course::course(), fixture::hostile(), fixture::empty()] {
         let (_, data) = parts(&page(&capture));
         let sites = data["sites"].as_object().expect("columns");
         for (name, column) in sites {

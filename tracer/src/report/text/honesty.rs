@@ -249,37 +249,16 @@ fn estimated(capture: &Capture) -> bool {
 fn cost(capture: &Capture) -> String {
     let tracer = &capture.tracer;
     let hits = counted(tracer.probe_hits, "probe hit");
-    let Some(trap) = tracer.trap_ns else {
+    let Some((trap, seconds)) = tracer.trap_ns.zip(accounting::tracing_seconds(capture)) else {
         return format!("{hits}; the cost of a hit was not measured");
     };
-    let sum = |traps: &dyn Fn(&Function) -> u64| {
-        capture
-            .functions
-            .iter()
-            .fold(0u64, |sum, f| sum.saturating_add(traps(f)))
-    };
-    let entries = |f: &Function| f.seen.saturating_add(f.counted);
-    let parts = [
-        (
-            sum(&|f| u64::from(f.emulated) * entries(f)),
-            "emulated",
-            trap.emulated,
-        ),
-        (
-            sum(&|f| u64::from(!f.emulated) * entries(f)),
-            "single-stepped",
-            trap.single_step,
-        ),
-        (sum(&|f| f.returns), "at returns", trap.at_return),
-    ];
+    let parts = accounting::traps(capture, trap);
     let texts: Vec<String> = parts
         .iter()
         .filter(|(count, ..)| *count > 0)
         .map(|(count, what, cost)| format!("{} {what} × {cost:.0} ns", Count(*count)))
         .collect();
     let programs = tracer.budget.program_seconds;
-    let traps = parts.iter().map(|(count, _, cost)| *count as f64 * cost);
-    let seconds = traps.sum::<f64>() / 1e9 + programs;
     let mut text = format!("{hits}: {}", texts.join(" + "));
     if programs > 0.0 {
         text += &format!(" + {} in programs", Seconds(programs));

@@ -51,7 +51,7 @@ pub fn parse(text: &[u8]) -> impl Iterator<Item = Mapping<'_>> {
     text.split(|&byte| byte == b'\n').filter_map(parse_line)
 }
 
-fn parse_line(line: &[u8]) -> Option<Mapping<'_>> {
+pub(crate) fn parse_line(line: &[u8]) -> Option<Mapping<'_>> {
     let mut rest = line;
     let (start, end) = split_pair(field(&mut rest)?, b'-')?;
     let permissions = field(&mut rest)?;

@@ -58,6 +58,7 @@ pub mod names;
 pub mod oracle;
 mod resume;
 pub mod scopes;
+pub mod statics;
 mod thread_name;
 mod unloads;
 pub mod unsigned5;
