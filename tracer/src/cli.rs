@@ -219,7 +219,7 @@ pub struct Trace {
         hide_possible_values = true
     )]
     pub hooks: Vec<Hook>,
-    /// Count what a pair of functions opens and closes: NAME=OPEN(ret|argN)/CLOSE(argN)[@library regex], as in
+    /// Count what a pair of functions opens and closes: `NAME=OPEN(ret|argN)/CLOSE(argN)[@library regex]`, as in
     /// 'conn=conn_open(ret)/conn_close(arg0)@libconn'; may be repeated
     #[arg(long, value_name = "DECL")]
     pub pair: Vec<String>,

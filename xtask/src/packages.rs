@@ -43,7 +43,7 @@ pub const JDK: Need = Need {
 };
 
 /// What only tests need: the tests of a missing one are skipped, and say so.
-pub const TEST_EXTRAS: [Need; 9] = [
+pub const TEST_EXTRAS: &[Need] = &[
     Need {
         what: "C headers",
         why: "the tests compile C programs with known allocations",

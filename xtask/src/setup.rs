@@ -47,7 +47,7 @@ impl Scope {
 
     fn extras(self) -> &'static [Need] {
         if self == Self::Tests {
-            &TEST_EXTRAS
+            TEST_EXTRAS
         } else {
             &[]
         }

@@ -2,7 +2,7 @@
 //!
 //! It answers GET, reads nothing but the files of bundles ([`Shelf`]), and holds no state. Whoever can reach the address
 //! can read the bundles: so it is a loopback address by default, and then a page of another site that got itself this
-//! address as its own name is refused ([`answer`]).
+//! address as its own name is refused (`answer`).
 
 mod answer;
 mod body;

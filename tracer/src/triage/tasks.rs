@@ -9,7 +9,7 @@ use crate::target::Tid;
 use crate::target::process::Process;
 use crate::target::text;
 
-/// Patterns that are kept; the rest is counted under [`OTHERS`].
+/// Patterns that are kept; the rest is counted under `OTHERS`.
 pub const MAX_PATTERNS: usize = 64;
 const OTHERS: &str = "(others)";
 /// Threads whose names and stacks are looked at.

@@ -8,7 +8,7 @@ use crate::{bpf_core, host::Refused, linker, packages::TEST_EXTRAS};
 /// `--check`: one line per need, and 3 if one that is required is missing.
 pub fn print() -> Result<()> {
     let required = Scope::Tests.required();
-    for need in required.iter().copied().chain(&TEST_EXTRAS) {
+    for need in required.iter().copied().chain(TEST_EXTRAS) {
         println!(
             "{} {}: {}",
             if (need.met)() { "ok     " } else { "missing" },

@@ -1,7 +1,7 @@
 //! One page with everything, for a browser: `report.html`.
 //!
 //! See `docs/formats/html.md`. The page loads nothing. What needs no script is in it as text and drawings; the flame graph
-//! and the table are drawn by `page.js` from the data that [`data`] makes. The script makes text nodes of the target's
+//! and the table are drawn by `page.js` from the data that `data` makes. The script makes text nodes of the target's
 //! names, and the page's policy lets no other script run.
 
 mod ages;

@@ -183,7 +183,9 @@ fn check(
     let mut stops = Stops::seize(pid).unwrap();
     let visited = stops.all(|stop| {
         let stack = unwinder.unwind(&modules, &stop.capture(&[]));
-        assert_eq!(stack.end, StackEnd::Root, "{stack:?}");
+        // Some thread may not have gone to sleep yet.
+        let interrupted = stack.end == StackEnd::InJava && stack.frames.len() == 1;
+        assert!(interrupted || stack.end == StackEnd::Root, "{stack:?}");
     });
     visited.unwrap();
     if !stops.break_at(malloc(&modules)).unwrap() {
