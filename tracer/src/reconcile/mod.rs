@@ -81,7 +81,10 @@ fn is_native(site: &Site) -> bool {
 }
 
 fn is_jvm_leaf(site: &Site) -> bool {
-    let module = site.frames.first().and_then(|frame| frame.module.as_deref());
+    let module = site
+        .frames
+        .first()
+        .and_then(|frame| frame.module.as_deref());
     module.is_none_or(|module| module == "libjvm.so")
 }
 

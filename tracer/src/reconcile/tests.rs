@@ -139,7 +139,8 @@ fn tracked_is_native() {
         ..fixture::site(SiteKind::Mmap, bytes, 1, frame(Some("libc.so.6")))
     };
     let fault = |module, bytes| fixture::site(SiteKind::Fault, bytes, 1, frame(module));
-    let hooks = |names: &[&str]| -> Vec<String> { names.iter().map(|name| name.to_string()).collect() };
+    let hooks =
+        |names: &[&str]| -> Vec<String> { names.iter().map(|name| name.to_string()).collect() };
     let mut sites = vec![
         fixture::site(SiteKind::Malloc, 1, 1, frame(Some("libacme.so"))),
         mapped(Owner::Other, 2),
@@ -167,7 +168,10 @@ fn tracked_is_native() {
 fn owners_by_name() {
     let kept = at(&look(&[(Kind::MallocArenas, 7)], Some(3)), 1.5);
     assert_eq!(kept.resident.get("malloc-arenas"), Some(&7));
-    assert_eq!((kept.rss, kept.malloc_free, kept.took_ms), (7, Some(3), 1.5));
+    assert_eq!(
+        (kept.rss, kept.malloc_free, kept.took_ms),
+        (7, Some(3), 1.5)
+    );
 }
 
 const KINDS: [Kind; 8] = [

@@ -41,8 +41,7 @@ pub(super) fn look(process: &Process) -> Look {
 /// Looks while `work` is done; both come to their end.
 pub(super) fn look_meanwhile<T>(process: &Process, work: impl FnOnce() -> T) -> (Look, T) {
     std::thread::scope(|scope| {
-        let looking =
-            std::thread::Builder::new().spawn_scoped(scope, || look(process));
+        let looking = std::thread::Builder::new().spawn_scoped(scope, || look(process));
         let done = work();
         let look = match looking {
             Ok(looking) => looking

@@ -45,6 +45,18 @@ fn text_of_nothing() {
     );
 }
 
+/// Proves that growth that was not tracked comes first, that what malloc keeps is no leak, and how both add up.
+#[test]
+fn text_of_growth() {
+    for (name, capture) in [
+        ("elsewhere", fixture::grew_elsewhere()),
+        ("kept", fixture::kept_by_malloc()),
+    ] {
+        let text = rendered(&capture, Format::Text, &Options::default());
+        compare(&format!("{name}.txt"), &text);
+    }
+}
+
 /// Proves what speedscope gets of a busy server, and of hostile names.
 #[test]
 fn speedscope_of_captures() {

@@ -1,6 +1,8 @@
 //! The sentences of a verdict, each from the smallest capture that causes it.
 
-use super::fixture::{deflater_stack, empty, frame, server, site};
+use super::fixture::{
+    deflater_stack, empty, frame, grew_elsewhere, kept_by_malloc, reconciled, server, site,
+};
 use crate::capture::*;
 use crate::report::{Filter, verdict};
 
@@ -363,4 +365,53 @@ fn objects_left_to_a_cleaner() {
         lines[3],
         "10 xs more opened from 2 other places and not closed"
     );
+}
+
+/// Proves that growth comes first where less than half of it was tracked, and is no news where it was, or is small.
+#[test]
+fn growth_elsewhere_comes_first() {
+    let first = |capture: &Capture| sentences(capture).swap_remove(0);
+    let elsewhere = grew_elsewhere();
+    assert_eq!(
+        first(&elsewhere),
+        "RSS grew by 2 GiB, and what this capture tracked accounts for ~20 MiB of it (~1 %): the rest is Java heap \
+         (+1.46 GiB), untracked (+510 MiB)"
+    );
+    let with = |change: fn(&mut Reconciliation)| {
+        let mut capture = elsewhere.clone();
+        capture.memory.reconciliation.as_mut().map(change);
+        first(&capture)
+    };
+    assert!(!with(|sum| sum.tracked = 1024 << 20).starts_with("RSS grew"));
+    assert!(with(|sum| sum.tracked = (1024 << 20) - 1).starts_with("RSS grew"));
+    // A fiftieth of what there was is 20.48 MiB.
+    let small = |sum: &mut Reconciliation| (sum.rss_delta, sum.tracked) = (20 << 20, 0);
+    assert!(!with(small).starts_with("RSS grew"));
+    let mut unhooked = reconciled(
+        Reconciliation {
+            rss_delta: 64 << 20,
+            untracked: 64 << 20,
+            ..Reconciliation::default()
+        },
+        [0, 0],
+    );
+    unhooked.settings.hooks = vec!["zlib".to_owned()];
+    assert!(first(&unhooked).ends_with("malloc is not hooked (--hooks zlib,mmap,malloc)"));
+}
+
+/// Proves that freed memory that malloc keeps is told from a leak, and not where much is outstanding.
+#[test]
+fn kept_memory_is_no_leak() {
+    let is_told = |capture: &Capture| {
+        let lines = sentences(capture);
+        lines.iter().any(|line| line.contains("retention"))
+    };
+    let mut capture = kept_by_malloc();
+    assert!(is_told(&capture));
+    capture
+        .memory
+        .reconciliation
+        .as_mut()
+        .map(|sum| sum.tracked = 60 << 20);
+    assert!(!is_told(&capture));
 }

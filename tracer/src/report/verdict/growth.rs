@@ -31,8 +31,8 @@ pub struct Kept {
     pub end: u64,
     pub outstanding: u64,
     pub estimated: bool,
-    /// The command that gives it back, for a JVM.
-    pub java: bool,
+    /// The process, where it is a JVM, which can be asked to give it back.
+    pub jvm: Option<u32>,
 }
 
 pub(super) fn findings(capture: &Capture) -> Vec<Finding> {
@@ -58,7 +58,7 @@ pub(super) fn findings(capture: &Capture) -> Vec<Finding> {
             end,
             outstanding: u64::try_from(sum.tracked).unwrap_or(0),
             estimated: sum.tracked_estimated,
-            java: capture.target.jvm.is_some(),
+            jvm: capture.target.jvm.as_ref().map(|_| capture.target.pid),
         }));
     }
     findings
@@ -66,7 +66,8 @@ pub(super) fn findings(capture: &Capture) -> Vec<Finding> {
 
 pub(super) fn elsewhere(out: &mut fmt::Formatter<'_>, found: &Elsewhere) -> fmt::Result {
     let sum = &found.sum;
-    let [tracked, grown] = [sum.tracked, sum.rss_delta].map(|bytes| u64::try_from(bytes).unwrap_or(0));
+    let [tracked, grown] =
+        [sum.tracked, sum.rss_delta].map(|bytes| u64::try_from(bytes).unwrap_or(0));
     let mark = mark(sum.tracked_estimated);
     write!(
         out,
@@ -103,8 +104,11 @@ pub(super) fn kept(out: &mut fmt::Formatter<'_>, found: &Kept) -> fmt::Result {
         mark(found.estimated),
         Bytes(found.outstanding)
     )?;
-    out.write_str(match found.java {
-        true => "jcmd PID System.trim_native_heap gives whole pages back, MALLOC_ARENA_MAX or another allocator keeps less",
-        false => "malloc_trim(0) gives whole pages back, MALLOC_ARENA_MAX or another allocator keeps less",
-    })
+    match found.jvm {
+        Some(pid) => write!(
+            out,
+            "`jcmd {pid} System.trim_native_heap` (JDK 17.0.9 and later) gives back whole pages"
+        ),
+        None => out.write_str("malloc_trim(0) gives back whole pages"),
+    }
 }
