@@ -66,6 +66,19 @@ pub struct Target {
     /// Clock ticks from boot to the start of the process: with the pid it names a process of this boot. 0: not known.
     #[serde(default)]
     pub start_ticks: u64,
+    /// The kernel's OOM killer was at work in its cgroup, and it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kill: Option<OomKill>,
+}
+
+/// By the cgroup's own events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OomKill {
+    pub cgroup: String,
+    /// Processes of the cgroup that were killed since the attach.
+    pub kills: u64,
+    /// The lowest limit of the cgroup and those above it, in bytes.
+    pub limit: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

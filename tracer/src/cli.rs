@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::budget::Budget;
 use crate::target::Pid;
+use crate::threshold::Level;
 
 pub use export::Export;
 pub use usage::one_line;
@@ -107,6 +108,10 @@ pub struct Watch {
     /// Bundles to keep; the oldest is removed
     #[arg(long, value_name = "N", default_value = "48", value_parser = clap::value_parser!(u32).range(1..))]
     pub keep: u32,
+    /// Write a bundle at once when memory passes one of these, and at each new high-water mark behind it: 80%,95% of
+    /// the limit of the target's cgroup, or resident sizes as in 2g
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = units::level)]
+    pub snapshot_at: Vec<Level>,
     /// Directory of the bundles; %p stands for the pid, %t for the time of the start
     #[arg(short, long, value_name = "DIR", default_value = "offheap-%p")]
     pub output: String,

@@ -31,6 +31,7 @@ pub mod stack;
 pub mod streams;
 pub mod symbolize;
 pub mod target;
+pub mod threshold;
 pub mod trace;
 pub mod trend;
 pub mod triage;

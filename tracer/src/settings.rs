@@ -16,6 +16,7 @@ use crate::cli::{self, Hook, Sort};
 use crate::exit::Usage;
 use crate::functions::pairs::{DEFAULT, Pairs};
 use crate::target::Pid;
+use crate::threshold::Level;
 
 pub use console::Console;
 pub use export::{Export, Push};
@@ -56,6 +57,8 @@ pub enum Mode {
     Watch {
         every: Duration,
         keep: u32,
+        /// Memory that makes a bundle due at once.
+        snapshot_at: Vec<Level>,
         output: OutputPattern,
         export: Export,
     },
@@ -119,6 +122,7 @@ impl Settings {
         let mode = Mode::Watch {
             every: args.every,
             keep: args.keep,
+            snapshot_at: args.snapshot_at.clone(),
             output,
             export: (&args.export).into(),
         };

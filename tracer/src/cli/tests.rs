@@ -165,3 +165,14 @@ fn manual_pages() {
     assert!(!folder.path().join("offheap-man.1").exists());
     assert_eq!(paper::man().unwrap(), page("offheap.1").into_bytes());
 }
+
+/// Levels are percentages from 1 to 100 or sizes, and nothing else.
+#[test]
+fn levels() {
+    use crate::threshold::Level;
+    assert_eq!(units::level("95%"), Ok(Level::Percent(95)));
+    assert_eq!(units::level("512m"), Ok(Level::Bytes(512 << 20)));
+    for wrong in ["0%", "101%", "80.5%", "%", "0", "many", "-1%", "", "8 %"] {
+        assert!(units::level(wrong).is_err(), "{wrong}");
+    }
+}

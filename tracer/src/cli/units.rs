@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::budget::Budget;
+use crate::threshold::Level;
 
 /// Longest duration that is accepted; keeps every later sum of times away from overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -98,6 +99,24 @@ pub fn sample_bytes(text: &str) -> Result<u64, String> {
     } else {
         size(text).map_err(|why| format!("{why}; 0 or exact records everything"))
     }
+}
+
+/// `80%` of the limit of the target's cgroup, or a size.
+///
+/// # Errors
+/// A sentence for the user, in lower case.
+pub fn level(text: &str) -> Result<Level, String> {
+    let Some(percent) = text.strip_suffix('%') else {
+        return match size(text)? {
+            0 => Err("must be more than zero".to_owned()),
+            bytes => Ok(Level::Bytes(bytes)),
+        };
+    };
+    let percent = percent.parse().ok();
+    percent
+        .filter(|percent| (1..=100).contains(percent))
+        .map(Level::Percent)
+        .ok_or_else(|| "a percentage from 1% to 100%, or a size as in 2g".to_owned())
 }
 
 /// Digits and the rest.

@@ -52,7 +52,9 @@ pub fn write(capture: &Capture, options: &Options, out: &mut dyn Write) -> io::R
 /// How loud a finding is said.
 pub(super) fn style(finding: &Finding) -> Style {
     match finding {
-        Finding::OpenStreams { .. } | Finding::EndedByCleaner { .. } => Style::Alarm,
+        Finding::OpenStreams { .. } | Finding::EndedByCleaner { .. } | Finding::OomKilled(_) => {
+            Style::Alarm
+        }
         Finding::StacksIncomplete { .. }
         | Finding::NoJavaFrames { .. }
         | Finding::TargetEnded

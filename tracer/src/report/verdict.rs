@@ -9,7 +9,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
-use crate::capture::{Capture, Owner, Site, SiteKind, Trend, TrendClass};
+use crate::capture::{Capture, OomKill, Owner, Site, SiteKind, Trend, TrendClass};
 use crate::report::caller::{self, Caller};
 use crate::report::units::Share;
 use crate::report::{accounting, clean};
@@ -65,6 +65,8 @@ pub enum Finding {
     GrewElsewhere(Elsewhere),
     /// Freed memory that malloc keeps is what grew, and not what is outstanding.
     KeptByMalloc(Kept),
+    /// The target ended, and the kernel's OOM killer was at work in its cgroup.
+    OomKilled(OomKill),
     /// The target ended before the window did.
     TargetEnded,
     /// Calls of a group were not recorded, or not to the end, because that would have cost more than the budget.
@@ -134,6 +136,8 @@ pub fn findings(capture: &Capture, sites: &[&Site]) -> Vec<Finding> {
     // What was not looked at is no sign of anything, and comes first.
     findings.splice(0..0, not_recorded(capture));
     findings.splice(0..0, growth::findings(capture));
+    let killed = capture.target.oom_kill.clone();
+    findings.splice(0..0, killed.map(Finding::OomKilled));
     findings
 }
 
@@ -351,7 +355,7 @@ fn limits(capture: &Capture) -> Vec<Finding> {
             reason: clean::name(reason).into_owned(),
         });
     }
-    if capture.target.ended {
+    if capture.target.ended && capture.target.oom_kill.is_none() {
         findings.push(Finding::TargetEnded);
     }
     findings

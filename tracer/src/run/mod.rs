@@ -12,6 +12,7 @@ use crate::exit::{self, Exit};
 use crate::fleet::export;
 use crate::live::Screen;
 use crate::settings::{Mode, OutputPattern, Settings, View};
+use crate::threshold::Thresholds;
 use crate::trace::Trace;
 use crate::{doctor, list, triage};
 
@@ -126,11 +127,13 @@ impl Plan {
             Mode::Watch {
                 every,
                 keep,
+                snapshot_at,
                 output,
                 export,
             } => Plan::Watch(watch::Plan {
                 every: *every,
                 keep: *keep,
+                thresholds: Thresholds::new(snapshot_at),
                 dir: writable(settings, output)?,
                 listener: export::bind(export)?,
                 push: export.push.clone(),

@@ -142,7 +142,8 @@ impl Session {
     }
 }
 
-fn every(period: Duration) -> Interval {
+/// A clock that is not hurried by what it missed.
+pub fn every(period: Duration) -> Interval {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval

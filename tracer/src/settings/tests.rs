@@ -53,13 +53,14 @@ fn defaults() {
 /// Everything that is typed arrives.
 #[test]
 fn all_flags() {
-    let line = "offheap watch 42 --every 1m --keep 3 -o out-%p --hooks zlib --sample-bytes exact --stack-bytes 8k \
+    let line = "offheap watch 42 --every 1m --keep 3 --snapshot-at 80%,2g -o out-%p --hooks zlib --sample-bytes exact --stack-bytes 8k \
                 -z 1k -Z 1m --threads --ring-bytes 1m --max-outstanding 5000 --older 2m --top 3 --sort age \
                 --include Gzip --exclude ^Foo --listen 9400 --push http://h --label a=b=c --spool-bytes 2m -vv";
     let watch = settings(line).unwrap();
     let Mode::Watch {
         every,
         keep,
+        snapshot_at,
         output,
         export,
     } = watch.mode
@@ -67,6 +68,7 @@ fn all_flags() {
         panic!("not watch")
     };
     assert_eq!((every, keep), (Duration::from_secs(60), 3));
+    assert_eq!(snapshot_at, [Level::Percent(80), Level::Bytes(2 << 30)]);
     assert_eq!(export.listen.unwrap().to_string(), "127.0.0.1:9400");
     let push = export.push.unwrap();
     assert_eq!(push.endpoint.url, "http://h/ingest");

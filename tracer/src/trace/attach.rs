@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tracer_common::config::{Config, MAX_POINTS};
 
 use super::govern::Keeper;
+use super::kill::Group as MemoryGroup;
 use super::owners::{Looks, look_meanwhile};
 use super::tally::MANY;
 use super::{Cost, Start, Trace, mappings, open_memory};
@@ -76,6 +77,7 @@ impl Trace {
         let start = Start::of(&process, begin);
         let mut trace = Trace {
             rss: start.rss,
+            group: MemoryGroup::of(&process),
             looks: Looks {
                 start: look,
                 end: None,

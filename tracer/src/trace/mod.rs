@@ -33,6 +33,7 @@ mod ends;
 mod facts;
 mod govern;
 mod growth;
+mod kill;
 mod merge;
 mod owners;
 mod pairs;
@@ -70,6 +71,7 @@ pub struct Trace {
     rss: u64,
     /// Whose the target's memory is.
     looks: owners::Looks,
+    group: kill::Group,
     /// At so many open allocations the books are compared with the kernel's maps, where ends were lost.
     look_at: usize,
     /// Outstanding bytes of each site at the snapshot before.

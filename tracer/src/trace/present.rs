@@ -91,6 +91,7 @@ impl Trace {
             jvm: self.jvm(),
             ended: self.process.ended(),
             start_ticks: self.process.start_ticks,
+            oom_kill: self.oom_kill(),
         }
     }
 

@@ -47,17 +47,46 @@ pub fn names(version: u8) -> &'static [&'static str] {
 
 /// The cgroup that limits the target's memory; None where none can be read.
 pub fn read(process: &Process) -> Option<Cgroup> {
+    find(process)?.read(process)
+}
+
+/// Where a cgroup is read, so that it can be read again and, on our own mounts, when the process is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spot {
+    version: u8,
+    path: String,
+    /// None: only the process's own view shows it.
+    mount: Option<Mount>,
+}
+
+impl Spot {
+    pub fn read(&self, process: &Process) -> Option<Cgroup> {
+        match &self.mount {
+            Some(mount) => from_host(mount, &self.path, self.version),
+            None => from_inside(process, &self.path, self.version),
+        }
+    }
+}
+
+/// Where the memory cgroup of the process can be read.
+pub fn find(process: &Process) -> Option<Spot> {
     let membership = bounded(process.open_file("cgroup").ok()?, MAX_FILE)?;
     let mounts = bounded(File::open("/proc/self/mountinfo").ok()?, MAX_MOUNTS)?;
     for version in [2, 1] {
         let Some(path) = path_of(&membership, version) else {
             continue;
         };
-        let ours = mounts_of(&mounts, version)
-            .into_iter()
-            .find_map(|mount| from_host(&mount, path, version));
-        if let Some(found) = ours.or_else(|| from_inside(process, path, version)) {
-            return Some(found);
+        let ours = mounts_of(&mounts, version).into_iter().map(Some);
+        let found = ours.chain([None]).find_map(|mount| {
+            let spot = Spot {
+                version,
+                path: path.to_owned(),
+                mount,
+            };
+            spot.read(process).map(|_| spot)
+        });
+        if found.is_some() {
+            return found;
         }
     }
     None

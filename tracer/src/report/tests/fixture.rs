@@ -161,6 +161,7 @@ pub fn empty() -> Capture {
             }),
             ended: false,
             start_ticks: 0,
+            oom_kill: None,
         },
         window: Window {
             start: "2026-01-02T03:04:05Z".to_owned(),

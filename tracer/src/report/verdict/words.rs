@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::{Finding, Growing, Largest, Streams, growth, objects};
-use crate::capture::SiteKind;
+use crate::capture::{OomKill, SiteKind};
 use crate::report::caller::Caller;
+use crate::report::clean;
 use crate::report::evolution;
 use crate::report::listing::kind_word;
 use crate::report::units::{Bytes, Count, Seconds, Share};
@@ -102,11 +103,30 @@ impl fmt::Display for Finding {
             ),
             Finding::GrewElsewhere(found) => growth::elsewhere(out, found),
             Finding::KeptByMalloc(found) => growth::kept(out, found),
+            Finding::OomKilled(kill) => oom_killed(out, kill),
             Finding::TargetEnded => {
                 out.write_str("The target ended in the window: this is what was outstanding then")
             }
         }
     }
+}
+
+fn oom_killed(out: &mut fmt::Formatter<'_>, kill: &OomKill) -> fmt::Result {
+    write!(
+        out,
+        "The target ended, and the kernel's OOM killer took {} {} of its cgroup {} in the window",
+        Count(kill.kills),
+        if kill.kills == 1 {
+            "process"
+        } else {
+            "processes"
+        },
+        clean::name(&kill.cgroup)
+    )?;
+    if let Some(limit) = kill.limit {
+        write!(out, " (limit {})", Bytes(limit))?;
+    }
+    out.write_str(": this is what was outstanding then")
 }
 
 fn was(group: &str) -> &'static str {

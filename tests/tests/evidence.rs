@@ -1,0 +1,168 @@
+//! Evidence before the kill: bundles as memory passes thresholds, and what the kernel's OOM killer left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use offheap::capture::{Capture, SiteKind};
+use offheap_tests::tool::{RING_BYTES, binary, read_capture};
+use offheap_tests::{CFlags, Target, Tool, c_program, session, sites_through, sum};
+use tempfile::TempDir;
+
+const BLOCK: u64 = 1_048_583;
+
+/// Watches with these thresholds and no bundle by the clock.
+fn watch(pid: u32, levels: &str) -> (Tool, PathBuf) {
+    let folder = TempDir::new().expect("a temporary directory");
+    let out = folder.path().join("bundles");
+    let mut command = Command::new(binary().expect("a session was begun"));
+    let pid = pid.to_string();
+    command.args(["watch", &pid, "--every", "1h", "--sample-bytes", "0"]);
+    command.args(["--ring-bytes", RING_BYTES, "--snapshot-at", levels, "-o"]);
+    let tool = Tool::spawn(command.arg(&out), folder);
+    tool.await_live();
+    (tool, out)
+}
+
+/// The captures of all bundles, oldest first.
+fn captures(out: &Path) -> Vec<Capture> {
+    let entries = fs::read_dir(out).expect("bundles");
+    let mut bundles: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    bundles.retain(|bundle| {
+        !bundle
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'))
+    });
+    bundles.sort();
+    let read = |bundle: &PathBuf| read_capture(bundle).unwrap_or_else(|error| panic!("{error}"));
+    let mut captures: Vec<Capture> = bundles.iter().map(read).collect();
+    captures.sort_by(|a, b| a.window.seconds.total_cmp(&b.window.seconds));
+    captures
+}
+
+fn pace() -> Target {
+    Target::start(&mut Command::new(c_program("pace", CFlags::default())))
+}
+
+fn touch(target: &mut Target, blocks: u32) {
+    target.say(&format!("touch {blocks}"));
+    target.await_value("count ");
+}
+
+fn touched(capture: &Capture) -> u64 {
+    sum(&sites_through(capture, SiteKind::Malloc, "at_touched")).outstanding_bytes
+}
+
+/// The notes that say why a bundle was due.
+fn reasons(captures: &[Capture]) -> Vec<&str> {
+    let notes = captures.iter().flat_map(|capture| &capture.notes);
+    let notes = notes.map(String::as_str);
+    notes
+        .filter(|note| note.contains("passed") || note.contains("high-water"))
+        .collect()
+}
+
+/// A bundle is written when RSS passes a size, once, and others at new high-water marks; each says why, as it is on disk.
+#[test]
+fn thresholds_make_bundles() {
+    let Some(_session) = session() else { return };
+    let mut target = pace();
+    let (tool, out) = watch(target.pid(), "60m");
+    touch(&mut target, 30);
+    touch(&mut target, 40);
+    tool.await_stderr("a bundle", |line| line.contains("written: "));
+    // The mark may be seen on the way there: what is between is not asserted.
+    touch(&mut target, 20);
+    tool.await_stderr("a mark", |line| line.contains("high-water mark of 9"));
+    touch(&mut target, 30);
+    tool.await_stderr("a further mark", |line| {
+        line.contains("high-water mark of 12")
+    });
+    let captures = captures(&out);
+    let reasons = reasons(&captures);
+    assert!(
+        reasons[0].starts_with("RSS has passed 60 MiB: "),
+        "{reasons:?}"
+    );
+    let marks = |reason: &&&str| reason.starts_with("RSS is at a new high-water mark of 9");
+    assert_ne!(reasons.iter().filter(marks).count(), 0, "{reasons:?}");
+    assert_eq!(reasons.len(), captures.len(), "one reason each");
+    assert!(touched(&captures[0]) > 50 * BLOCK);
+    assert!(captures[0].memory.reconciliation.is_some());
+    assert_eq!(tool.interrupted().code, Some(0));
+}
+
+/// A memory cgroup of version 1 of our own; None where none can be made.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(limit: u64) -> Option<Group> {
+        let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = membership
+            .lines()
+            .find_map(|line| line.split_once(":memory:"))?
+            .1;
+        let name = format!("offheap-test-{}", std::process::id());
+        let places = [own, "/"].map(|own| Path::new("/sys/fs/cgroup/memory").join(&own[1..]));
+        let group = places.iter().map(|place| place.join(&name));
+        let group = group
+            .into_iter()
+            .find(|group| fs::create_dir(group).is_ok())?;
+        let group = Group(group);
+        group.set("memory.limit_in_bytes", limit)?;
+        Some(group)
+    }
+
+    fn set(&self, file: &str, value: u64) -> Option<()> {
+        fs::write(self.0.join(file), value.to_string()).ok()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Before the kernel kills a process at its cgroup's limit a whole bundle is on disk; the last one says who killed it, and
+/// both have what was outstanding.
+#[test]
+fn oom_kill() {
+    let Some(_session) = session() else { return };
+    let Some(group) = Group::new(128 << 20) else {
+        offheap_tests::session::skip("no memory cgroup of version 1 can be made here");
+        return;
+    };
+    let mut target = pace();
+    group
+        .set("cgroup.procs", target.pid().into())
+        .expect("the target joins the group");
+    let (tool, out) = watch(target.pid(), "50%,80%");
+    touch(&mut target, 80);
+    tool.await_stderr("a bundle", |line| line.contains("written: "));
+    target.say("touch 100");
+    target.wait_end();
+    let finished = tool.ended();
+    assert_eq!(finished.code, Some(0), "{:#?}", finished.stderr);
+    assert!(
+        finished.stdout[0].starts_with(
+            "The target ended, and the kernel's OOM killer took 1 process of its cgroup"
+        ),
+        "{:#?}",
+        finished.stdout
+    );
+    let captures = captures(&out);
+    let (first, last) = (&captures[0], captures.last().expect("bundles"));
+    assert!(
+        first
+            .notes
+            .iter()
+            .any(|note| note.contains("has passed 50 % of its limit")),
+        "{:?}",
+        first.notes
+    );
+    assert!(touched(first) > 50 * BLOCK, "{}", touched(first));
+    assert!(touched(last) > 100 * BLOCK, "{}", touched(last));
+    let kill = last.target.oom_kill.as_ref().expect("the kill is told");
+    assert_eq!((kill.kills, kill.limit), (1, Some(128 << 20)));
+}
