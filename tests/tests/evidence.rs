@@ -92,6 +92,28 @@ fn thresholds_make_bundles() {
     assert_eq!(tool.interrupted().code, Some(0));
 }
 
+/// `attach` goes on with its tables, and puts a bundle where it was started.
+#[test]
+fn attach_writes_a_bundle() {
+    let Some(_session) = session() else { return };
+    let mut target = pace();
+    let folder = TempDir::new().expect("a temporary directory");
+    let out = folder.path().to_owned();
+    let mut command = Command::new(binary().expect("a session was begun"));
+    command.args(["attach", &target.pid().to_string(), "--plain"]);
+    command.args(["--ring-bytes", RING_BYTES, "--snapshot-at", "60m"]);
+    let tool = Tool::spawn(command.current_dir(&out), folder);
+    tool.await_live();
+    touch(&mut target, 70);
+    tool.await_stderr("a bundle", |line| line.contains("written: "));
+    // A mark of the same second takes the place of the bundle before.
+    let finished = tool.interrupted();
+    assert_eq!(finished.code, Some(0), "{:#?}", finished.stderr);
+    let captures = captures(&out);
+    assert!(reasons(&captures)[0].starts_with("RSS "));
+    assert!(touched(&captures[0]) > 50 * BLOCK);
+}
+
 /// A memory cgroup of version 1 of our own; None where none can be made.
 struct Group(PathBuf);
 

@@ -76,6 +76,10 @@ pub struct Attach {
     /// Print tables also on a terminal, instead of the view with keys
     #[arg(long)]
     pub plain: bool,
+    /// Write a bundle here at once when memory passes one of these, and at each new high-water mark behind it: 80%,95% of
+    /// the limit of the target's cgroup, or resident sizes as in 2g
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = units::level)]
+    pub snapshot_at: Vec<Level>,
     #[command(flatten)]
     pub trace: Trace,
     #[command(flatten)]

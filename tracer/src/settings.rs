@@ -49,6 +49,8 @@ pub enum Mode {
         duration: Option<Duration>,
         /// Tables, whatever the terminal can do.
         plain: bool,
+        /// Memory that makes a bundle due at once.
+        snapshot_at: Vec<Level>,
     },
     Capture {
         duration: Duration,
@@ -62,6 +64,16 @@ pub enum Mode {
         output: OutputPattern,
         export: Export,
     },
+}
+
+impl Mode {
+    /// Memory that makes a bundle due at once.
+    pub fn snapshot_at(&self) -> &[Level] {
+        match self {
+            Mode::Attach { snapshot_at, .. } | Mode::Watch { snapshot_at, .. } => snapshot_at,
+            Mode::Capture { .. } => &[],
+        }
+    }
 }
 
 /// What of a snapshot is shown.
@@ -86,6 +98,7 @@ impl Settings {
             duration: args.duration,
             // What the log says on stderr would run through the view.
             plain: args.plain || verbose > 0,
+            snapshot_at: args.snapshot_at.clone(),
         };
         Settings::new(
             "attach",

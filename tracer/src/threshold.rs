@@ -41,12 +41,6 @@ impl Thresholds {
         }
     }
 
-    /// Whether some level is a part of the cgroup's limit.
-    pub fn wants_limit(&self) -> bool {
-        let mut levels = self.ahead.iter();
-        levels.any(|level| matches!(level, Level::Percent(_)))
-    }
-
     /// Nothing is to be watched: no level was asked for.
     pub fn is_idle(&self) -> bool {
         self.ahead.is_empty() && (self.high.is_none() || self.marks >= MOST_MARKS)

@@ -1,12 +1,16 @@
 //! `offheap attach`: a table every few seconds, the report at the end.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::live::BUNDLE;
 use super::options::{options, print};
 use super::session::{Session, Wake};
+use crate::bundle::{self, Owner};
 use crate::capture::Capture;
 use crate::exit::{self, Exit};
 use crate::report::{Format, Options, table};
@@ -29,6 +33,7 @@ pub async fn run(
         let next = end.map_or(due, |end| end.min(due));
         match session.next(Some(next)).await? {
             Wake::Due if end.is_some_and(|end| Instant::now() >= end) => break,
+            Wake::Snapshot if session.has_passed() => save(&session.capture()?, &options),
             Wake::Due | Wake::Snapshot => show(&session.trace.view()?, &options)?,
             Wake::Finish | Wake::TargetEnded => break,
         }
@@ -39,6 +44,15 @@ pub async fn run(
     let capture = session.finish()?;
     print(&capture, Format::Text, &options)?;
     Ok(Exit::Done)
+}
+
+/// Writes a bundle here; one that can't be written is no reason to stop.
+fn save(capture: &Capture, options: &Options) {
+    let dir = bundle::expand(Path::new(BUNDLE), capture.target.pid, Timestamp::now());
+    match bundle::write(&dir, capture, options, Owner::of_invoker()) {
+        Ok(()) => exit::hint(&format!("written: {}", dir.display())),
+        Err(error) => exit::hint(&format!("{error:#}; the trace goes on")),
+    }
 }
 
 fn show(capture: &Capture, options: &Options) -> Result<()> {

@@ -18,8 +18,8 @@ use crate::live::{Live, Request, Screen};
 use crate::report::{Format, Options};
 use crate::settings::{Console, View};
 
-/// Where the bundles of the key `s` go.
-const BUNDLE: &str = "offheap-%p-%t";
+/// Where the bundles of the key `s` and of thresholds go.
+pub const BUNDLE: &str = "offheap-%p-%t";
 
 pub async fn run(
     mut session: Session,
@@ -102,7 +102,7 @@ impl Watch<'_> {
                 Request::Quit => return Ok(Last::Asked),
                 Request::Refresh => live.update(session.trace.view()?),
                 Request::Snapshot => {
-                    let capture = session.trace.capture()?;
+                    let capture = session.capture()?;
                     live.tell(self.save(&capture));
                 }
                 Request::Clear => screen.clear()?,

@@ -12,7 +12,7 @@ use crate::exit::{self, Exit};
 use crate::fleet::export;
 use crate::live::Screen;
 use crate::settings::{Mode, OutputPattern, Settings, View};
-use crate::threshold::Thresholds;
+use crate::threshold::Level;
 use crate::trace::Trace;
 use crate::{doctor, list, triage};
 
@@ -74,7 +74,16 @@ async fn attach_and_work(settings: &Settings, begin: Instant) -> Result<Exit> {
     let mut trace = Trace::attach(target, settings, begin)?;
     trace.news().iter().for_each(|line| exit::say(line));
     exit::say(&trace.live_line());
-    let session = Session::new(trace, signals)?;
+    let levels = settings.mode.snapshot_at();
+    let wants_limit = levels
+        .iter()
+        .any(|level| matches!(level, Level::Percent(_)));
+    if wants_limit && trace.usage().cgroup.is_none() {
+        exit::hint(
+            "--snapshot-at: no limit of the target's cgroup can be read: percentages wait for one",
+        );
+    }
+    let session = Session::new(trace, signals, levels)?;
     match plan {
         Plan::Attach {
             interval,
@@ -115,6 +124,7 @@ impl Plan {
                 interval,
                 duration,
                 plain,
+                ..
             } => Plan::Attach {
                 interval: *interval,
                 end: *duration,
@@ -127,13 +137,12 @@ impl Plan {
             Mode::Watch {
                 every,
                 keep,
-                snapshot_at,
                 output,
                 export,
+                ..
             } => Plan::Watch(watch::Plan {
                 every: *every,
                 keep: *keep,
-                thresholds: Thresholds::new(snapshot_at),
                 dir: writable(settings, output)?,
                 listener: export::bind(export)?,
                 push: export.push.clone(),

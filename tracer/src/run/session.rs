@@ -12,6 +12,7 @@ use super::priority;
 use super::signals::{Request, Signals};
 use crate::capture::Capture;
 use crate::exit;
+use crate::threshold::{Level, Thresholds};
 use crate::trace::{Target, Trace};
 
 /// Records wait in the ring for so long. Waking us from inside a probe would cost the target more than the probe.
@@ -22,6 +23,8 @@ const BUSY_DRAIN: Duration = Duration::from_millis(3);
 const REFRESH: Duration = Duration::from_millis(500);
 /// The cost is looked at so often; two readings above the budget have something done about it.
 const GOVERN: Duration = Duration::from_millis(250);
+/// Memory is compared with the thresholds so often; a look takes some 0.1 ms.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A trace with its clock.
 pub struct Session {
@@ -30,6 +33,10 @@ pub struct Session {
     drain: Interval,
     refresh: Interval,
     govern: Interval,
+    looks: Interval,
+    thresholds: Thresholds,
+    /// Why a snapshot is due, where nobody has asked for it.
+    passed: Option<String>,
     ring: AsyncFd<OwnedFd>,
     /// News that wait to be shown, where stderr is not the place for them.
     kept: Option<Vec<String>>,
@@ -40,7 +47,7 @@ pub struct Session {
 pub enum Wake {
     /// The moment that was waited for has come.
     Due,
-    /// The user wants a report now, and to go on.
+    /// The user wants a report now, and to go on; or a threshold was passed.
     Snapshot,
     /// The user wants the final report.
     Finish,
@@ -50,7 +57,7 @@ pub enum Wake {
 impl Session {
     /// # Errors
     /// When the ring can't be waited for, or looked after.
-    pub fn new(mut trace: Trace, signals: Signals) -> Result<Session> {
+    pub fn new(mut trace: Trace, signals: Signals, levels: &[Level]) -> Result<Session> {
         // SAFETY: the descriptor is owned by the registration, so that it stays open and the same until it is dropped.
         let ring = unsafe { AsyncFd::register_with_interest(trace.ring()?, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
@@ -65,6 +72,9 @@ impl Session {
             drain: every(DRAIN),
             refresh: every(REFRESH),
             govern: every(GOVERN),
+            looks: every(LOOK),
+            thresholds: Thresholds::new(levels),
+            passed: None,
         })
     }
 
@@ -92,7 +102,15 @@ impl Session {
                 _ = sleep_until(Instant::from_std(self.trace.reading_due())) => self.trace.read()?,
                 _ = self.govern.tick() => {
                     self.trace.govern()?;
-                    self.tell();
+                    let news = self.trace.news();
+                    self.tell(news);
+                }
+                _ = self.looks.tick(), if !self.thresholds.is_idle() => {
+                    self.passed = self.thresholds.passed(self.trace.usage());
+                    if self.passed.is_some() {
+                        self.tell(self.passed.clone().into_iter().collect());
+                        return Ok(Wake::Snapshot);
+                    }
                 }
                 urgent = self.ring.readable() => {
                     urgent?.clear_ready();
@@ -109,6 +127,18 @@ impl Session {
         }
     }
 
+    /// A threshold was passed, and no snapshot was taken for it yet.
+    pub fn has_passed(&self) -> bool {
+        self.passed.is_some()
+    }
+
+    /// Everything that is outstanding now, with why it was asked for, where a threshold was.
+    pub fn capture(&mut self) -> Result<Capture> {
+        let mut capture = self.trace.capture()?;
+        capture.notes.extend(self.passed.take());
+        Ok(capture)
+    }
+
     /// From now on news are kept until they are asked for.
     pub fn keep_news(&mut self) {
         self.kept.get_or_insert_default();
@@ -119,8 +149,7 @@ impl Session {
         self.kept.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    fn tell(&mut self) {
-        let news = self.trace.news();
+    fn tell(&mut self, news: Vec<String>) {
         match &mut self.kept {
             Some(kept) => kept.extend(news),
             None => news.iter().for_each(|line| exit::say(line)),
@@ -142,8 +171,7 @@ impl Session {
     }
 }
 
-/// A clock that is not hurried by what it missed.
-pub fn every(period: Duration) -> Interval {
+fn every(period: Duration) -> Interval {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use tokio::time::{Instant, Interval};
+use tokio::time::Instant;
 
 use super::options::{options, print};
-use super::session::{Session, Wake, every};
+use super::session::{Session, Wake};
 use crate::bundle::{Owner, Series};
 use crate::capture::Capture;
 use crate::exit::{self, Exit};
@@ -19,16 +19,11 @@ use crate::fleet::export::Taken;
 use crate::fleet::push::Push;
 use crate::report::{Format, Options};
 use crate::settings::{self, Settings};
-use crate::threshold::Thresholds;
-
-/// Memory is compared with the thresholds so often; a look takes some 0.1 ms.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What to do, with all that could be tried out before the attach.
 pub struct Plan {
     pub every: Duration,
     pub keep: u32,
-    pub thresholds: Thresholds,
     pub dir: PathBuf,
     /// Where metrics are asked for.
     pub listener: Option<TcpListener>,
@@ -41,17 +36,7 @@ pub async fn run(mut session: Session, settings: &Settings, plan: Plan) -> Resul
     let owner = Owner::of_invoker();
     let series = Series::open(&plan.dir, settings.pid.0, keep, owner)?;
     let mut export = export(plan.listener, plan.push, &plan.dir, owner, options.top)?;
-    if plan.thresholds.wants_limit() && session.trace.usage().cgroup.is_none() {
-        exit::hint(
-            "--snapshot-at: the target's cgroup has no limit yet that could be read: percentages wait for one",
-        );
-    }
-    let clock = Clock {
-        every: plan.every,
-        thresholds: plan.thresholds,
-        looks: every(LOOK),
-    };
-    watch(&mut session, clock, &series, &options, &mut export).await?;
+    watch(&mut session, plan.every, &series, &options, &mut export).await?;
     let taking = Taking::begin(&session);
     let capture = session.finish()?;
     let printed = print(&capture, Format::Text, &options);
@@ -62,25 +47,16 @@ pub async fn run(mut session: Session, settings: &Settings, plan: Plan) -> Resul
     Ok(Exit::Done)
 }
 
-/// When bundles are due.
-struct Clock {
-    every: Duration,
-    thresholds: Thresholds,
-    /// At the memory that the thresholds are of.
-    looks: Interval,
-}
-
 /// Until it is stopped or the target ends.
 async fn watch(
     session: &mut Session,
-    mut clock: Clock,
+    every: Duration,
     series: &Series,
     options: &Options,
     export: &mut Export,
 ) -> Result<()> {
-    let mut due = Instant::now() + clock.every;
+    let mut due = Instant::now() + every;
     loop {
-        let mut reason = None;
         let wake = tokio::select! {
             biased;
             wake = session.next(Some(due)) => wake?,
@@ -90,20 +66,11 @@ async fn watch(
                 export.show(taking.end(&capture));
                 continue;
             }
-            _ = clock.looks.tick(), if !clock.thresholds.is_idle() => {
-                reason = clock.thresholds.passed(session.trace.usage());
-                match &reason {
-                    Some(reason) => exit::say(reason),
-                    None => continue,
-                }
-                Wake::Snapshot
-            }
         };
         match wake {
             Wake::Due | Wake::Snapshot => {
                 let taking = Taking::begin(session);
-                let mut capture = session.trace.capture()?;
-                capture.notes.extend(reason);
+                let capture = session.capture()?;
                 let taken = taking.end(&capture);
                 // A bundle that can't be written now is no reason to stop watching.
                 if let Err(error) = write(series, taken, options, export) {
@@ -113,7 +80,7 @@ async fn watch(
             Wake::Finish | Wake::TargetEnded => return Ok(()),
         }
         while due <= Instant::now() {
-            due += clock.every;
+            due += every;
         }
     }
 }

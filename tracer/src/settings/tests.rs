@@ -25,7 +25,8 @@ fn defaults() {
         Mode::Attach {
             plain: false,
             interval: Duration::from_secs(5),
-            duration: None
+            duration: None,
+            snapshot_at: Vec::new(),
         }
     );
     assert_eq!(attach.hooks.names(), ["zlib", "mmap", "malloc", "pairs"]);

@@ -415,3 +415,23 @@ fn kept_memory_is_no_leak() {
         .map(|sum| sum.tracked = 60 << 20);
     assert!(!is_told(&capture));
 }
+
+/// Proves that a target that the kernel killed for its memory is told first, in place of its plain end.
+#[test]
+fn oom_kill_comes_first() {
+    let mut capture = grew_elsewhere();
+    capture.target.ended = true;
+    capture.target.oom_kill = Some(OomKill {
+        cgroup: "/kubepods/pod\u{1b}7".to_owned(),
+        kills: 2,
+        limit: Some(3 << 30),
+    });
+    let lines = sentences(&capture);
+    assert_eq!(
+        lines[0],
+        "The target ended, and the kernel's OOM killer took 2 processes of its cgroup /kubepods/pod_7 in the window \
+         (limit 3 GiB): this is what was outstanding then"
+    );
+    let ended = lines.iter().filter(|line| line.contains("target ended"));
+    assert_eq!(ended.count(), 1, "{lines:?}");
+}
