@@ -1,6 +1,7 @@
 //! From a process to live probes.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -59,7 +60,11 @@ impl Trace {
             false => error,
         };
         let mut modules = ModuleTable::default();
-        modules.refresh(pid).map_err(|error| ended(error.into()))?;
+        modules.refresh(pid).map_err(|error| match error.kind() {
+            // It has given its memory back, and is not quite gone yet.
+            ErrorKind::NotFound => TargetEnded::before_first_probe(process.pid).into(),
+            _ => ended(error.into()),
+        })?;
         let accounts = Trace::new_accounts(&process, settings).map_err(ended)?;
         let memory = open_memory(&process).map_err(ended)?;
         let setup = Setup {
