@@ -129,6 +129,7 @@ fn every_source_compiles() {
         "nocfi",
         "wrongcfi",
         "objects_jni",
+        "objects_lib",
     ];
     for entry in fs::read_dir(folder)
         .expect("the folder of the C targets")
@@ -149,7 +150,7 @@ fn every_source_compiles() {
             );
         }
     }
-    for name in ["plugin", "forward", "chosen", "wrongcfi"] {
+    for name in ["plugin", "forward", "chosen", "wrongcfi", "objects_lib"] {
         sources::c_library(
             name,
             CFlags {
