@@ -128,6 +128,7 @@ fn every_source_compiles() {
         "inlined",
         "nocfi",
         "wrongcfi",
+        "finder",
         "objects_jni",
         "objects_lib",
     ];
