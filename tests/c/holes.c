@@ -51,8 +51,8 @@ ABOVE(9)
 
 // All but the last of these lie below the page that `locked` takes away.
 SITE static void below(int depth, char *locked) {
-    volatile char room[PAGE / 2];
-    room[0] = 1;
+    char room[PAGE / 2];
+    SINK(room);
     if (depth > 0) {
         below(depth - 1, locked);
     } else {
@@ -60,7 +60,7 @@ SITE static void below(int depth, char *locked) {
         take(&above_locked_site);
         mprotect(locked, PAGE, PROT_READ | PROT_WRITE);
     }
-    room[1] = 1;
+    SINK(room);
 }
 
 SITE static void *above_locked(void *unused) {

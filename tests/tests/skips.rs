@@ -119,8 +119,18 @@ fn every_source_compiles() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("c");
     // Libraries, and what is linked with one of them.
     let others = [
-        "plugin", "forward", "blocks", "witness", "chosen", "chooses", "inlined", "nocfi",
+        "plugin",
+        "forward",
+        "blocks",
+        "witness",
+        "chosen",
+        "chooses",
+        "inlined",
+        "nocfi",
         "wrongcfi",
+        "finder",
+        "objects_jni",
+        "objects_lib",
     ];
     for entry in fs::read_dir(folder)
         .expect("the folder of the C targets")
@@ -141,7 +151,7 @@ fn every_source_compiles() {
             );
         }
     }
-    for name in ["plugin", "forward", "chosen", "wrongcfi"] {
+    for name in ["plugin", "forward", "chosen", "wrongcfi", "objects_lib"] {
         sources::c_library(
             name,
             CFlags {

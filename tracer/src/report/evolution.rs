@@ -80,14 +80,20 @@ pub fn figures(trend: &Trend, estimated: bool) -> String {
 /// `half of the outstanding are younger than 4.1 s, 9 in 10 than 16.4 s; 9 in 10 of the freed lived less than 8 ms`: to the
 /// next power of two. None where nothing is known of ages.
 pub fn ages(site: &Site) -> Option<String> {
-    let Ages { outstanding, freed } = site.ages.as_ref()?;
-    let sign = mark(count_estimated(site));
-    let parts = [
-        quantiles(outstanding, "of the outstanding are younger", sign),
-        quantiles(freed, "of the freed lived less", sign),
-    ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let parts: Vec<String> = age_parts(site).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// The same as the sentences that there are: of the outstanding, and of the freed.
+pub fn age_parts(site: &Site) -> impl Iterator<Item = String> {
+    let sign = mark(count_estimated(site));
+    let parts = site.ages.as_ref().map(|Ages { outstanding, freed }| {
+        [
+            quantiles(outstanding, "of the outstanding are younger", sign),
+            quantiles(freed, "of the freed lived less", sign),
+        ]
+    });
+    parts.into_iter().flatten().flatten()
 }
 
 fn quantiles(counts: &[u64], verb: &str, sign: &str) -> Option<String> {

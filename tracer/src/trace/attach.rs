@@ -1,6 +1,7 @@
 //! From a process to live probes.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -61,7 +62,11 @@ impl Trace {
             false => error,
         };
         let mut modules = ModuleTable::default();
-        modules.refresh(pid).map_err(|error| ended(error.into()))?;
+        modules.refresh(pid).map_err(|error| match error.kind() {
+            // It has given its memory back, and is not quite gone yet.
+            ErrorKind::NotFound => TargetEnded::before_first_probe(process.pid).into(),
+            _ => ended(error.into()),
+        })?;
         let accounts = Trace::new_accounts(&process, settings).map_err(ended)?;
         let memory = open_memory(&process).map_err(ended)?;
         let setup = Setup {
@@ -129,7 +134,14 @@ impl Trace {
             .map(|module| module.id)
             .collect();
         let hooked = self.keeper.active();
-        self.hook(&all, &hooked);
+        // Stacks come as soon as the first probe is live, and those that are walked late may meet code that is not theirs.
+        self.accounts.unwinder.modules_changed(&self.modules);
+        self.tell_anchors();
+        self.find_cleaners();
+        for module in self.smallest_first(&all) {
+            self.hook(&[module], &hooked);
+            self.drain()?;
+        }
         if hooked.contains(&Group::Growth) {
             self.watch_faults();
         }
@@ -140,11 +152,11 @@ impl Trace {
         self.start.all_probes_ms = milliseconds(self.start.instant);
         self.tell_missing_pairs();
         self.read_nothing();
-        // What takes time and can wait: events wait in the ring meanwhile.
-        self.names.freeze(&all, &self.modules);
-        self.accounts.unwinder.modules_changed(&self.modules);
-        self.tell_anchors();
-        self.find_cleaners();
+        // What takes time and can wait.
+        for module in all {
+            self.names.freeze(&[module], &self.modules);
+            self.drain()?;
+        }
         Ok(())
     }
 
@@ -192,20 +204,23 @@ impl Trace {
         }
     }
 
+    /// The biggest, libjvm, has no function of the table in most cases.
+    fn smallest_first(&self, modules: &[ModuleId]) -> Vec<ModuleId> {
+        let size = |id: &ModuleId| {
+            let ranges = self.modules.get(*id).map(|module| &module.ranges);
+            let ranges = ranges.into_iter().flatten();
+            ranges.map(|range| range.end - range.start).sum::<u64>()
+        };
+        let mut modules = modules.to_vec();
+        modules.sort_by_key(size);
+        modules
+    }
+
     pub(super) fn hook(&mut self, modules: &[ModuleId], groups: &[Group]) {
-        let mut modules: Vec<&Module> = modules
-            .iter()
-            .filter_map(|id| self.modules.get(*id))
-            .collect();
-        // Small files first: the biggest, libjvm, has no function of the table in most cases.
-        modules.sort_by_key(|module| {
-            module
-                .ranges
-                .iter()
-                .map(|range| range.end - range.start)
-                .sum::<u64>()
-        });
-        for module in modules {
+        for module in self.smallest_first(modules) {
+            let Some(module) = self.modules.get(module) else {
+                continue;
+            };
             let points = points_of(module, groups, &self.settings.pairs);
             if points.is_empty() {
                 continue;

@@ -15,6 +15,8 @@ use crate::target::CpuClock;
 
 /// How long calls are only counted before some are recorded.
 const PREFLIGHT: Duration = Duration::from_millis(50);
+/// Time between two looks at the ring before the event loop runs.
+const STEP: Duration = Duration::from_millis(3);
 /// The least time that a cost is measured over.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// For the calibration, which runs beside the attach: it is waited for only where there is a budget to be kept.
@@ -137,9 +139,12 @@ impl Trace {
         let Some(governor) = self.keeper.governor else {
             return Ok(());
         };
-        self.measure_traps(PATIENCE);
+        self.drain_for(PATIENCE, |trace| {
+            trace.measure_traps(Duration::ZERO);
+            trace.cost.trap.is_some()
+        })?;
         self.read_cost()?;
-        std::thread::sleep(PREFLIGHT);
+        self.drain_for(PREFLIGHT, |_| false)?;
         let counted = self.read_cost()?;
         let active = self.keeper.active();
         self.keeper
@@ -161,6 +166,16 @@ impl Trace {
         self.probes.record(&self.keeper.active())?;
         let now = self.seconds();
         self.keeper.held_back_until(now);
+        Ok(())
+    }
+
+    /// Keeps the books for so long, or until `done` says so.
+    fn drain_for(&mut self, time: Duration, done: impl Fn(&mut Trace) -> bool) -> Result<()> {
+        let until = Instant::now() + time;
+        while !done(self) && Instant::now() < until {
+            std::thread::sleep(STEP);
+            self.drain()?;
+        }
         Ok(())
     }
 

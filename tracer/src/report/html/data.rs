@@ -55,7 +55,8 @@ struct Columns {
     caller: Vec<i32>,
     trend: Vec<i32>,
     evidence: Vec<i32>,
-    note: Vec<i32>,
+    /// Sentences, of which many sites have the same.
+    notes: Vec<Vec<i32>>,
 }
 
 /// The kinds that the capture has, as `capture.json` calls them.
@@ -214,9 +215,10 @@ impl<'a> Builder<'a> {
         columns.evidence.push(trend.map_or(-1, |trend| {
             names.text(&evolution::sentence(trend, site.estimated))
         }));
+        let notes = notes(self.capture, site);
         columns
-            .note
-            .push(note(self.capture, site).map_or(-1, |note| names.text(&note)));
+            .notes
+            .push(notes.map(|note| names.text(&note)).collect());
     }
 
     /// What did not fit, a line per kind.
@@ -287,16 +289,12 @@ fn short(seconds: f64) -> f64 {
 }
 
 /// How old its allocations are, what a mapping serves, and where the same bytes also stand.
-fn note(capture: &Capture, site: &Site) -> Option<String> {
+fn notes(capture: &Capture, site: &Site) -> impl Iterator<Item = String> {
     let owner = site
         .owner
         .map(|owner| text::owner_text(owner, site.reserved_bytes));
     let blocks = (site.blocks > 0).then(|| format!("{} malloc blocks", Count(site.blocks)));
     let overlap = text::overlap(capture, site).map(str::to_owned);
-    let ages = evolution::ages(site);
-    let parts: Vec<String> = [ages, owner, blocks, overlap]
-        .into_iter()
-        .flatten()
-        .collect();
-    (!parts.is_empty()).then(|| parts.join("; "))
+    let others = [owner, blocks, overlap].into_iter().flatten();
+    evolution::age_parts(site).chain(others)
 }

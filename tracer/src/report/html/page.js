@@ -311,7 +311,7 @@
     ];
     if (sites.cleaner[s] > 0) facts.push(`${count(sites.cleaner[s])} ended on the cleaner thread`);
     if (sites.evidence[s] >= 0) facts.push(nameAt(sites.evidence[s]));
-    if (sites.note[s] >= 0) facts.push(nameAt(sites.note[s]));
+    facts.push(...sites.notes[s].map(nameAt));
     if (sites.thread[s] >= 0) facts.push('thread ' + nameAt(sites.thread[s]));
     for (const fact of facts) cell.append(element('p', 'fact', fact));
     const stack = element('ol', 'stack');
