@@ -408,11 +408,8 @@ fn kept_memory_is_no_leak() {
     };
     let mut capture = kept_by_malloc();
     assert!(is_told(&capture));
-    capture
-        .memory
-        .reconciliation
-        .as_mut()
-        .map(|sum| sum.tracked = 60 << 20);
+    let sum = capture.memory.reconciliation.as_mut();
+    sum.expect("a sum").tracked = 60 << 20;
     assert!(!is_told(&capture));
 }
 

@@ -44,10 +44,7 @@ fn lines(capture: &Capture) -> Vec<(&'static str, String)> {
         ("stacks", stacks(capture)),
     ];
     lines.extend(completeness::lines(&capture.completeness));
-    lines.extend([
-        ("frames", frames(capture)),
-        ("memory", memory(capture)),
-    ]);
+    lines.extend([("frames", frames(capture)), ("memory", memory(capture))]);
     lines.extend(growth(capture).into_iter().map(|line| ("", line)));
     lines.extend([
         ("cost", cost(capture)),
