@@ -35,14 +35,19 @@ impl Screen {
         let opened = execute!(io::stdout(), EnterAlternateScreen)
             .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
         match opened {
-            Ok(terminal) => Ok(Screen {
-                terminal,
-                events: EventStream::new(),
-                look: Look {
-                    colour,
-                    glyphs: glyphs(),
-                },
-            }),
+            Ok(terminal) => {
+                let mut screen = Screen {
+                    terminal,
+                    events: EventStream::new(),
+                    look: Look {
+                        colour,
+                        glyphs: glyphs(),
+                    },
+                };
+                // Not every terminal has a second screen.
+                screen.clear()?;
+                Ok(screen)
+            }
             Err(error) => {
                 give_back();
                 Err(error)

@@ -2,7 +2,7 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::Color;
+use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
@@ -83,15 +83,15 @@ fn trend(site: &Site) -> Option<Line<'static>> {
 }
 
 fn line(frame: &capture::Frame, look: Look) -> Line<'static> {
-    let colour = match frame.kind {
-        FrameKind::Native | FrameKind::Stub => Color::Blue,
-        FrameKind::C1 | FrameKind::C2 | FrameKind::Inlined => Color::Green,
-        FrameKind::Interpreted => Color::Cyan,
-        FrameKind::Unknown => Color::Yellow,
+    let style = match frame.kind {
+        FrameKind::Native | FrameKind::Stub => Style::new(),
+        FrameKind::C1 | FrameKind::C2 | FrameKind::Inlined => look.colour(Color::Green),
+        FrameKind::Interpreted => look.colour(Color::Cyan),
+        FrameKind::Unknown => look.colour(Color::Yellow),
     };
     let mut spans = vec![
         Span::raw("  "),
-        Span::styled(clean::name(&frame.name).into_owned(), look.colour(colour)),
+        Span::styled(clean::name(&frame.name).into_owned(), style),
     ];
     let place = match (&frame.file, frame.line) {
         (Some(file), Some(line)) => format!("  {}:{line}", clean::name(file)),

@@ -57,8 +57,8 @@ pub struct Live {
     capture: Option<Capture>,
     /// Sites that pass the filters, as places in the capture, in the order shown.
     rows: Vec<usize>,
-    /// The selected site's identity; it stays selected wherever it moves to.
-    selected: Option<u64>,
+    /// The identity of the site that was chosen; it stays selected wherever it moves to. Before, the first is.
+    chosen: Option<u64>,
     /// Place of the selection in `rows`.
     cursor: usize,
     pub(super) page: Page,
@@ -81,7 +81,7 @@ impl Live {
             options,
             capture: None,
             rows: Vec::new(),
-            selected: None,
+            chosen: None,
             cursor: 0,
             page: Page::Sites,
             figures: Figures::Estimated,
@@ -194,13 +194,16 @@ impl Live {
 
     fn key_in_sites(&mut self, code: KeyCode) -> Request {
         match code {
-            KeyCode::Up | KeyCode::Char('k') => self.select(self.cursor.saturating_sub(1)),
-            KeyCode::Down | KeyCode::Char('j') => self.select(self.cursor + 1),
-            KeyCode::PageUp => self.select(self.cursor.saturating_sub(self.height)),
-            KeyCode::PageDown => self.select(self.cursor + self.height),
-            KeyCode::Home => self.select(0),
-            KeyCode::End => self.select(usize::MAX),
-            KeyCode::Enter if self.selected().is_some() => self.page = Page::Stack(0),
+            KeyCode::Up | KeyCode::Char('k') => self.choose(self.cursor.saturating_sub(1)),
+            KeyCode::Down | KeyCode::Char('j') => self.choose(self.cursor + 1),
+            KeyCode::PageUp => self.choose(self.cursor.saturating_sub(self.height)),
+            KeyCode::PageDown => self.choose(self.cursor + self.height),
+            KeyCode::Home => self.choose(0),
+            KeyCode::End => self.choose(usize::MAX),
+            KeyCode::Enter if self.selected().is_some() => {
+                self.choose(self.cursor);
+                self.page = Page::Stack(0);
+            }
             KeyCode::Char('/') => self.typing = true,
             KeyCode::Esc => {
                 self.filter.clear();
@@ -265,9 +268,9 @@ impl Live {
         Request::Redraw
     }
 
-    fn select(&mut self, row: usize) {
+    fn choose(&mut self, row: usize) {
         self.cursor = row.min(self.rows.len().saturating_sub(1));
-        self.selected = self.selected().map(identity);
+        self.chosen = self.selected().map(identity);
     }
 
     /// The next of the kinds that there are, and then all of them.
@@ -293,10 +296,11 @@ impl Live {
         let listing = Listing::new(capture, &shown, self.options.sort);
         let place = |site: &&Site| places.get(&std::ptr::from_ref(*site)).copied();
         self.rows = listing.sites.iter().filter_map(place).collect();
-        let kept = self
-            .selected
+        let place = self
+            .chosen
             .and_then(|wanted| self.sites().position(|site| identity(site) == wanted));
-        self.select(kept.unwrap_or(self.cursor));
+        let last = self.rows.len().saturating_sub(1);
+        self.cursor = place.unwrap_or(self.cursor.min(last));
     }
 }
 

@@ -163,6 +163,18 @@ fn the_selection_follows_its_site() {
     assert_eq!(live.selected().unwrap().frames, chosen);
 }
 
+/// As long as nobody has chosen one, the first site is selected, whichever it is by then.
+#[test]
+fn the_first_is_selected_at_first() {
+    let mut live = live();
+    let mut next = fixture::server();
+    let last = next.sites.len() - 1;
+    next.sites[last].outstanding_bytes = 1 << 50;
+    live.update(next);
+    assert_eq!(live.cursor(), 0);
+    assert_eq!(live.selected().unwrap().outstanding_bytes, 1 << 50);
+}
+
 /// A sampled site shows on demand what its samples were.
 #[test]
 fn samples_can_be_seen() {
