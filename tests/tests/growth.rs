@@ -65,7 +65,8 @@ fn huge_pages_are_huge() {
     let huge = sum(&sites_through(&capture, SiteKind::Fault, "at_huge"));
     let small = PERIOD * 4096;
     let whole = PERIOD * 2 * MIB;
-    let is_huge = huge.outstanding_bytes.is_multiple_of(whole);
+    // Before the first and behind the last huge page there is room for small ones.
+    let is_huge = huge.outstanding_bytes % whole <= 4 * MIB + 4 * small;
     // Where the kernel has no huge pages to give, these are small ones, and all of them are seen.
     let is_small = huge.outstanding_bytes.abs_diff(64 * MIB) <= 4 * small;
     assert!(is_huge || is_small, "{huge:?}");
