@@ -82,7 +82,8 @@ fn our_own_function_is_found() {
                 .is_some_and(|file| file.ends_with("symbolize/tests.rs")),
             "{frame:?}"
         );
-        assert_eq!(frame.line, Some(12), "the line of the function's opening");
+        // Its opening, or, optimised, its only statement.
+        assert!(matches!(frame.line, Some(12 | 13)), "{frame:?}");
         assert_eq!((stack.symbolized, stack.total), (1, 1));
     }
 }
@@ -94,7 +95,7 @@ fn an_inlined_function() -> u64 {
     // SAFETY: the instruction only reads the program counter.
     unsafe {
         #[cfg(target_arch = "x86_64")]
-        std::arch::asm!("lea {}, [rip]", out(reg) address, options(nomem, nostack, preserves_flags));
+        std::arch::asm!("lea {}, [rip]; nop", out(reg) address, options(nomem, nostack, preserves_flags));
         #[cfg(target_arch = "aarch64")]
         std::arch::asm!("adr {}, .", out(reg) address, options(nomem, nostack, preserves_flags));
     }
