@@ -22,6 +22,7 @@ pub mod sources;
 pub mod target;
 pub mod terminal;
 pub mod tool;
+pub mod triage;
 pub mod truth;
 pub mod witness;
 

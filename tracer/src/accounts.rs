@@ -1,11 +1,12 @@
 //! Events in, accounts out: unwinds each captured stack and books it.
 
+mod opened;
+mod room;
 mod stacks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tracer_common::config::FAULT_PERIOD;
-use tracer_common::cookie::{NO_ARGUMENT, pair};
 
 use crate::capture::SiteKind;
 use crate::events::{Allocation, AllocationKey, End, Event};
@@ -20,8 +21,7 @@ use crate::target::modules::ModuleTable;
 use crate::unwind::Unwinder;
 use crate::unwind::memory::Memory;
 
-mod room;
-
+use opened::{direction, object_of};
 pub use room::{Forgotten, Orphans};
 
 /// libc's `PROT_NONE`.
@@ -29,8 +29,6 @@ const PROT_NONE: u32 = 0;
 
 /// Threads of the JVM that end what the program forgot: JDK 9 and later, JDK 8 and `finalize` methods.
 pub const CLEANERS: [&str; 2] = ["Common-Cleaner", "Finalizer"];
-/// What libraries make with `java.lang.ref.Cleaner.create()` is called so, with a number.
-const CLEANER_OF_A_LIBRARY: &[u8] = b"Cleaner-";
 
 /// Who mapped a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -360,87 +358,6 @@ impl<M: Memory> Accounts<M> {
         }
     }
 
-    fn opened(
-        &mut self,
-        stream: &Allocation,
-        parameters: Parameters,
-        replaced: Option<u64>,
-        maker: Maker,
-    ) {
-        if let Some(time) = replaced {
-            self.orphan(AllocationKey {
-                address: stream.key.address,
-                time,
-            });
-        }
-        let site = self.site(kind_of(parameters.direction), maker);
-        if stream.spilled {
-            self.ledger
-                .begin_spilled(Space::Streams, stream.key, 0, site, Weight::ONE);
-        } else {
-            self.ledger.begin(stream.key, 0, site, Weight::ONE);
-        }
-        self.ledger.hold(site, parameters.bytes(), 0.0);
-        self.parameters.insert(stream.key, parameters);
-    }
-
-    /// The stream was set up again without having been ended.
-    fn orphan(&mut self, key: AllocationKey) {
-        if let (Some(site), Some(parameters)) =
-            (self.ledger.site_of(key), self.parameters.remove(&key))
-        {
-            self.orphans.push(Orphan {
-                time: key.time,
-                site,
-                parameters: Some(parameters),
-            });
-            self.ledger.forget(key);
-        }
-    }
-
-    fn object_opened(
-        &mut self,
-        object: &Allocation,
-        (pair, naming): (PairId, Naming),
-        replaced: Option<u64>,
-        maker: Maker,
-    ) {
-        if let Some(time) = replaced {
-            *self.reopened.entry(pair).or_default() += 1;
-            let older = AllocationKey { time, ..object.key };
-            match naming {
-                // It was given out anew: the older one is gone, in a way that was not declared.
-                Naming::ByFunction => {
-                    let ended = Ended {
-                        size: 0,
-                        weight: Weight::ONE,
-                        by: Freed::ByProgram,
-                        now: object.key.time,
-                    };
-                    self.ledger.end(older, ended);
-                }
-                Naming::ByCaller => {
-                    if let Some(site) = self.ledger.site_of(older) {
-                        self.orphans.push(Orphan {
-                            time,
-                            site,
-                            parameters: None,
-                        });
-                    }
-                    self.ledger.forget(older);
-                }
-            }
-        }
-        let site = self.ledger.site_of_pair(pair, maker.stack, maker.thread);
-        if object.spilled {
-            let space = Space::Objects(pair);
-            self.ledger
-                .begin_spilled(space, object.key, 0, site, Weight::ONE);
-        } else {
-            self.ledger.begin(object.key, 0, site, Weight::ONE);
-        }
-    }
-
     fn freed(&mut self, end: End) {
         let by = self.freed_by(end.tid);
         let weight = self.rules.intervals.weight(end.size, end.level);
@@ -451,33 +368,6 @@ impl<M: Memory> Accounts<M> {
             now: end.now,
         };
         self.ledger.end(end.key, ended);
-    }
-
-    fn closed(&mut self, end: End, space: Space, comm: &[u8; 16]) {
-        let by = match is_cleaner(comm) {
-            true => Freed::ByCleaner,
-            false => Freed::ByProgram,
-        };
-        let (address, now) = (end.key.address, end.now);
-        let (site, key) = if end.key.time == 0 {
-            let spilled = self.ledger.end_unknown(space, address, now, by);
-            let time = spilled.map_or(0, |spilled| spilled.time);
-            (
-                spilled.map(|spilled| spilled.site),
-                AllocationKey { address, time },
-            )
-        } else {
-            let ended = Ended {
-                size: 0,
-                weight: Weight::ONE,
-                by,
-                now,
-            };
-            (self.ledger.end(end.key, ended), end.key)
-        };
-        if let (Some(parameters), Some(site)) = (self.parameters.remove(&key), site) {
-            self.ledger.hold(site, -parameters.bytes(), 0.0);
-        }
     }
 
     fn freed_by(&self, tid: u32) -> Freed {
@@ -519,39 +409,4 @@ pub fn kind_of(direction: Direction) -> SiteKind {
         Direction::Deflate => SiteKind::Deflate,
         Direction::Inflate | Direction::InflateBack => SiteKind::Inflate,
     }
-}
-
-/// Who decides what an object is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Naming {
-    /// The opening function returns or stores it.
-    ByFunction,
-    /// The object is in memory that the caller passes.
-    ByCaller,
-}
-
-/// The pair that a point's function belongs to.
-fn object_of(scene: Scene<'_>, point: u32) -> Option<(PairId, Naming)> {
-    let function = &scene.points.get(point as usize)?.function;
-    let membership = function.pair?;
-    let by_caller = function.key != NO_ARGUMENT && membership.flags & pair::INDIRECT == 0;
-    let naming = match by_caller {
-        true => Naming::ByCaller,
-        false => Naming::ByFunction,
-    };
-    Some((membership.pair, naming))
-}
-
-/// Whether a thread of this name ends what the program forgot.
-fn is_cleaner(comm: &[u8; 16]) -> bool {
-    let name = comm.split(|&byte| byte == 0).next().unwrap_or_default();
-    name.starts_with(CLEANER_OF_A_LIBRARY)
-        || CLEANERS.iter().any(|cleaner| cleaner.as_bytes() == name)
-}
-
-fn direction(scene: Scene<'_>, point: u32) -> Direction {
-    let function = scene.points.get(point as usize).map(|point| point.function);
-    function
-        .and_then(|function| function.direction)
-        .unwrap_or(Direction::Deflate)
 }
