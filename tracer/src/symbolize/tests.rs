@@ -84,7 +84,8 @@ fn our_own_function_is_found() {
         );
         // Its opening, or, optimised, its only statement.
         assert!(matches!(frame.line, Some(12 | 13)), "{frame:?}");
-        assert_eq!((stack.symbolized, stack.total), (1, 1));
+        // Optimised, `black_box` is another one, inlined.
+        assert!(stack.total <= 2 && stack.symbolized == stack.total);
     }
 }
 
