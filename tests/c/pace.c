@@ -68,21 +68,6 @@ static void *work(void *unused) {
     return unused;
 }
 
-// One line without its end; the end of the input ends the target.
-static void read_line(char *line, size_t room) {
-    size_t length = 0;
-    for (;;) {
-        char byte;
-        if (read(0, &byte, 1) != 1)
-            _exit(0);
-        if (byte == '\n')
-            break;
-        if (length + 1 < room)
-            line[length++] = byte;
-    }
-    line[length] = 0;
-}
-
 int main(void) {
     pthread_t thread;
     pthread_create(&thread, NULL, work, NULL);

@@ -103,13 +103,25 @@ __attribute__((unused)) static void tell_truth(void) {
     }
 }
 
-// Waits for one line; the end of the input ends the target.
-__attribute__((unused)) static void await_line(void) {
-    char byte;
-    do {
+// One line without its end; the end of the input ends the target.
+__attribute__((unused)) static void read_line(char *line, size_t room) {
+    size_t length = 0;
+    for (;;) {
+        char byte;
         if (read(0, &byte, 1) != 1)
             _exit(0);
-    } while (byte != '\n');
+        if (byte == '\n')
+            break;
+        if (length + 1 < room)
+            line[length++] = byte;
+    }
+    line[length] = 0;
+}
+
+// Waits for one line.
+__attribute__((unused)) static void await_line(void) {
+    char line[1];
+    read_line(line, sizeof line);
 }
 
 __attribute__((unused)) static void ready(void) {

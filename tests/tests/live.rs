@@ -96,6 +96,24 @@ fn sizes_are_survived() {
     assert_eq!(terminal.wait_end().0, Some(0), "ctrl-c is a normal end");
 }
 
+/// A key that is typed in the moment in which the window changes is heard, and not kept until the next one.
+#[test]
+fn keys_are_heard_beside_a_resize() {
+    let Some(_session) = session() else { return };
+    let target = target();
+    let terminal = attach(&target, &[], &[], SMALL);
+    terminal.await_screen("the first picture", |lines| has(lines, "(pid "));
+    for round in 0..40 {
+        terminal.resize(24 + round % 2, 80);
+        terminal.type_keys("?");
+        terminal.await_screen("the help", |lines| has(lines, "choose a site"));
+        terminal.resize(30, 80 + round);
+        terminal.type_keys("\r");
+        terminal.await_screen("the list", |lines| has(lines, "CALLER"));
+    }
+    terminal.type_keys("q");
+}
+
 /// Where no colour is wanted there is none, and without UTF-8 there is nothing but ASCII.
 #[test]
 fn plain_terminals_get_plain_pictures() {

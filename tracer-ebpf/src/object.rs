@@ -4,17 +4,17 @@
 //! points to. A call of which the return is seen is remembered by its place on the stack, so that calls inside it, of any
 //! function, are told apart from it.
 
-use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::cookie::{NO_ARGUMENT, pair};
-use tracer_common::event::{FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, Freed, Header, kind};
+use tracer_common::event::{FLAG_AT_RETURN, FLAG_REPLACED, FLAG_SPILLED, Header, kind};
 use tracer_common::inflight::{Opening, OpeningKey, is_same_opening};
 use tracer_common::live::{LiveObject, ObjectKey};
 use tracer_common::outcome::Outcome;
 
-use crate::capture::{captured, send, send_freed};
+use crate::capture::{captured, send};
 use crate::maps::{add, calls, objects, set_spilled, spilled};
 use crate::probe::{Hit, Return, now, user_word};
+use crate::stream::send_closed;
 
 /// Entry of a function that opens the object that an argument names.
 #[inline(always)]
@@ -67,7 +67,6 @@ pub fn close(_ctx: &ProbeContext, hit: Hit) {
         return hit.count(Outcome::Null);
     };
     let key = name(&hit, object);
-    let comm = bpf_get_current_comm().unwrap_or([0; 16]);
     let mut time = 0;
     match objects().get_ptr_mut(&key) {
         Some(open) => {
@@ -82,30 +81,7 @@ pub fn close(_ctx: &ProbeContext, hit: Hit) {
         None => {}
     }
     let tracked = time != 0 && objects().remove(&key).is_ok();
-    let header = Header {
-        kind: kind::CLOSED,
-        point: hit.cookie.point(),
-        tid: hit.tid,
-        flags: 0,
-        level: 0,
-        address: object,
-        size: 0,
-        time,
-    };
-    let freed = Freed {
-        header,
-        now: now(),
-        comm,
-    };
-    let sent = send_freed(&freed).is_ok();
-    hit.count(match (tracked, sent) {
-        (true, _) => Outcome::Recorded,
-        (false, true) => Outcome::Unsampled,
-        (false, false) => Outcome::Untracked,
-    });
-    if tracked && !sent {
-        hit.count(Outcome::LifetimeLost);
-    }
+    send_closed(&hit, object, time, tracked);
 }
 
 /// Entry of a function that takes one more reference to an object.

@@ -64,28 +64,34 @@ pub fn leave(_ctx: &RetProbeContext, hit: Hit) {
 #[inline(always)]
 pub fn close(_ctx: &ProbeContext, hit: Hit) {
     let address = hit.registers.argument(hit.cookie.key());
-    let (point, tid) = (hit.cookie.point(), hit.tid);
-    let comm = bpf_get_current_comm().unwrap_or([0; 16]);
-    let mut header = Header {
+    let mut time = 0;
+    match streams().get_ptr(address) {
+        Some(stream) => time = unsafe { (*stream).time },
+        None if !spilled() => return hit.count(Outcome::Unsampled),
+        None => {}
+    }
+    let tracked = time != 0 && streams().remove(address).is_ok();
+    send_closed(&hit, address, time, tracked);
+}
+
+/// Says that a stream or an object was closed: one that was opened at `time` and is out of its map now, or one that
+/// userspace may know of.
+#[inline(always)]
+pub fn send_closed(hit: &Hit, address: u64, time: u64, tracked: bool) {
+    let header = Header {
         kind: kind::CLOSED,
-        point,
-        tid,
+        point: hit.cookie.point(),
+        tid: hit.tid,
         flags: 0,
         level: 0,
         address,
         size: 0,
-        time: 0,
+        time,
     };
-    match streams().get_ptr(address) {
-        Some(stream) => header.time = unsafe { (*stream).time },
-        None if !spilled() => return hit.count(Outcome::Unsampled),
-        None => {}
-    }
-    let tracked = header.time != 0 && streams().remove(address).is_ok();
     let sent = send_freed(&Freed {
         header,
         now: now(),
-        comm,
+        comm: bpf_get_current_comm().unwrap_or([0; 16]),
     })
     .is_ok();
     hit.count(match (tracked, sent) {

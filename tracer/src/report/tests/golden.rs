@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{course, fixture};
+use super::{course, fixture, owners};
 use crate::capture::Capture;
 use crate::report::{Filter, Format, Options, render};
 
@@ -49,8 +49,8 @@ fn text_of_nothing() {
 #[test]
 fn text_of_growth() {
     for (name, capture) in [
-        ("elsewhere", fixture::grew_elsewhere()),
-        ("kept", fixture::kept_by_malloc()),
+        ("elsewhere", owners::grew_elsewhere()),
+        ("kept", owners::kept_by_malloc()),
     ] {
         let text = rendered(&capture, Format::Text, &Options::default());
         compare(&format!("{name}.txt"), &text);

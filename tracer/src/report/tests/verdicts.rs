@@ -1,8 +1,7 @@
 //! The sentences of a verdict, each from the smallest capture that causes it.
 
-use super::fixture::{
-    deflater_stack, empty, frame, grew_elsewhere, kept_by_malloc, reconciled, server, site,
-};
+use super::fixture::{deflater_stack, empty, frame, server, site};
+use super::owners::{grew_elsewhere, kept_by_malloc, reconciled};
 use crate::capture::*;
 use crate::report::{Filter, verdict};
 
