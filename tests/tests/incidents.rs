@@ -99,6 +99,10 @@ fn each_has_a_test() {
     let source = include_str!("incidents.rs");
     for scenario in &ALL {
         let name = scenario.name;
-        assert_eq!(source.matches(&format!("prove(\"{name}\")")).count(), 1, "{name}");
+        assert_eq!(
+            source.matches(&format!("prove(\"{name}\")")).count(),
+            1,
+            "{name}"
+        );
     }
 }

@@ -11,9 +11,7 @@ use offheap::triage::report::Report;
 use offheap_tests::jdk::Jdk;
 use offheap_tests::process::only_child;
 use offheap_tests::session::lacks_program;
-use offheap_tests::triage::{
-    COLLECTORS, STEADY, describe, incidents, jdk, last, look, parsed,
-};
+use offheap_tests::triage::{COLLECTORS, STEADY, describe, incidents, jdk, last, look, parsed};
 use offheap_tests::{CFlags, Target, Tool, c_program, classpath, session};
 use tempfile::TempDir;
 

@@ -37,9 +37,14 @@ pub fn run(args: &Args) -> Result<()> {
         print!("{list}");
         return Ok(());
     };
-    let mut names = list.lines().filter_map(|line| line.split_whitespace().next());
+    let mut names = list
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
     if !names.any(|known| known == name) {
-        bail!("no scenario is called {name}; there are:\n{}", list.trim_end());
+        bail!(
+            "no scenario is called {name}; there are:\n{}",
+            list.trim_end()
+        );
     }
     setup::ensure(Scope::Tests)?;
     if let Err(error) = jdk::ensure() {
@@ -63,7 +68,9 @@ fn play(program: &Path, offheap: &Path, name: &str, args: &Args) -> Result<()> {
     let environment = crate::test::environment(offheap, &crate::test::Args::default());
     let mut command = host::as_root(program, &environment)?;
     cargo::clean(&mut command, cargo::describes_a_crate);
-    command.args(args.all_rows.then_some("--all-rows")).arg(name);
+    command
+        .args(args.all_rows.then_some("--all-rows"))
+        .arg(name);
     eprintln!("$ {}", process::line(&command));
     let status = command
         .status()

@@ -61,7 +61,11 @@ fn jvm(look: &Summary) -> Option<&Jvm> {
 fn selectors(stage: &mut Stage, row: &Row) -> Played {
     let report = play(stage, row, "descriptors")?;
     let found = causes(&report);
-    stage.equal("the first cause", found.first(), Some(&Cause::DescriptorsWithHeap));
+    stage.equal(
+        "the first cause",
+        found.first(),
+        Some(&Cause::DescriptorsWithHeap),
+    );
     let epoll = |look: &Summary| look.facts.descriptors.as_ref()?.kinds.get("epoll").copied();
     let opened = STEPS as u64 * SELECTORS_A_STEP;
     stage.equal("epoll descriptors more", more(&report, epoll), opened);
@@ -78,7 +82,11 @@ fn threads(stage: &mut Stage, row: &Row) -> Played {
         says.contains(&format!("{started} more of `leak-#`")),
         format!("{started} were started: {says}"),
     );
-    stage.equal("threads more", more(&report, |look| jvm(look)?.java_threads), started);
+    stage.equal(
+        "threads more",
+        more(&report, |look| jvm(look)?.java_threads),
+        started,
+    );
     Ok(())
 }
 
@@ -100,8 +108,16 @@ fn direct_rows() -> Vec<Row> {
         jdk,
         flags: [&STEADY[..], &[collector, "-XX:MaxDirectMemorySize=512m"]].concat(),
     };
-    let mut rows: Vec<Row> = crate::triage::jdk().map(|jdk| row((jdk, &COLLECTORS[0]))).into_iter().collect();
-    rows.extend(Jdk::downloaded().into_iter().zip(COLLECTORS.iter().rev().cycle()).map(row));
+    let mut rows: Vec<Row> = crate::triage::jdk()
+        .map(|jdk| row((jdk, &COLLECTORS[0])))
+        .into_iter()
+        .collect();
+    rows.extend(
+        Jdk::downloaded()
+            .into_iter()
+            .zip(COLLECTORS.iter().rev().cycle())
+            .map(row),
+    );
     rows
 }
 
@@ -110,12 +126,18 @@ fn direct_buffers(stage: &mut Stage, row: &Row) -> Played {
     stage.verdict(&report, &[Cause::DirectBuffers]);
     let made = STEPS as u64 * BUFFERS_A_STEP;
     let bytes = made << 20;
-    stage.equal("bytes that the verdict is about", report.verdict[0].bytes, bytes);
+    stage.equal(
+        "bytes that the verdict is about",
+        report.verdict[0].bytes,
+        bytes,
+    );
     let count = |look: &Summary| Some(jvm(look)?.direct?.count);
     let capacity = |look: &Summary| Some(jvm(look)?.direct?.capacity);
     stage.equal("buffers more", more(&report, count), made);
     stage.equal("bytes in buffers more", more(&report, capacity), bytes);
-    let max = jvm(last(&report)).and_then(|jvm| jvm.direct).map(|direct| direct.max);
+    let max = jvm(last(&report))
+        .and_then(|jvm| jvm.direct)
+        .map(|direct| direct.max);
     stage.equal("what the JVM allows", max, Some(512 << 20));
     Ok(())
 }

@@ -56,8 +56,8 @@ pub const CACHE: Scenario = Scenario {
     shows: "a busy JVM in a cgroup with room to spare: no growth seen, and no word of the limit",
     rows: rows::usual,
     play: |stage, row| {
-        let group = Group::new(2 << 30)
-            .ok_or_else(|| Missing("a memory cgroup of our own".to_owned()))?;
+        let group =
+            Group::new(2 << 30).ok_or_else(|| Missing("a memory cgroup of our own".to_owned()))?;
         let java = command(row, "Incidents", &["warm"])?;
         let target = stage.start(&mut group.command(&java));
         no_growth(stage, target)

@@ -28,9 +28,16 @@ fn retention(stage: &mut Stage, row: &Row) -> Played {
     target.work();
     let (capture, finished) = stage.captured(&target, tool);
     let bounds = BURST * 8 / 10..=BURST * 21 / 20;
-    let kept = capture.memory.reconciliation.map_or(0, |sum| sum.allocator_free);
+    let kept = capture
+        .memory
+        .reconciliation
+        .map_or(0, |sum| sum.allocator_free);
     let kept = u64::try_from(kept).unwrap_or(0);
-    stage.within("freed in the window and kept by malloc", kept, bounds.clone());
+    stage.within(
+        "freed in the window and kept by malloc",
+        kept,
+        bounds.clone(),
+    );
     let verdict = finished.stdout.iter().take_while(|line| !line.is_empty());
     let says = verdict.filter(|line| line.starts_with("malloc keeps ") && line.contains("no leak"));
     stage.equal("sentences that say so", says.count(), 1);
@@ -46,10 +53,15 @@ fn native_blocks(stage: &mut Stage, row: &Row) -> Played {
     let (report, _) = stage.looks(&mut target, 3);
     stage.verdict(&report, &[Cause::Native]);
     let leaked = 3 * BLOCKS;
-    stage.within("native growth", report.verdict[0].bytes, leaked..=leaked * 5 / 4);
+    stage.within(
+        "native growth",
+        report.verdict[0].bytes,
+        leaked..=leaked * 5 / 4,
+    );
     let next = &report.verdict[0].next;
     stage.holds(
-        next.iter().any(|line| line.contains("offheap capture") && line.contains("malloc,zlib")),
+        next.iter()
+            .any(|line| line.contains("offheap capture") && line.contains("malloc,zlib")),
         "the next command hooks malloc and zlib",
     );
     Ok(())

@@ -17,7 +17,7 @@ use super::{Missing, Row};
 use crate::{Finished, Target, Tool, Truth, classpath, triage};
 
 /// Lines of one output that are shown; the rest is counted.
-const LINES: usize = 40;
+const LINES: usize = 50;
 /// The probes take part in exact captures; nothing is sampled.
 const EXACT: [&str; 2] = ["--sample-bytes", "0"];
 
@@ -132,7 +132,7 @@ impl Stage {
         Tool::capture(target.pid(), &EXACT)
     }
 
-    /// Ends a capture: what it found, and its report up to the first site.
+    /// Ends a capture: what it found, and its report: up to the first site, and the sum.
     ///
     /// # Panics
     /// It failed.
@@ -145,7 +145,11 @@ impl Stage {
             EXACT.join(" ")
         );
         let lines = finished.stdout.iter().map(String::as_str);
-        self.output(&command, lines.take_while(|line| !line.starts_with("#2 ")));
+        let first = lines.clone().take_while(|line| !line.starts_with("#2 "));
+        // And how RSS has changed, from the end of the report.
+        let memory = lines.skip_while(|line| !line.starts_with("  memory "));
+        let memory = memory.take_while(|line| !line.starts_with("  cost "));
+        self.output(&command, first.chain(["[...]"]).chain(memory));
         (finished.capture(), finished)
     }
 

@@ -25,12 +25,7 @@ pub const STORE: Scenario = Scenario {
 };
 
 /// The service on RocksDB, `leaky` or `healthy`, with its files in `folder`.
-pub fn service(
-    stage: &mut Stage,
-    row: &Row,
-    kind: &str,
-    folder: &Path,
-) -> Result<Target, Missing> {
+pub fn service(stage: &mut Stage, row: &Row, kind: &str, folder: &Path) -> Result<Target, Missing> {
     let library = library()?;
     let arguments = [&library, folder, Path::new(kind)].map(Path::as_os_str);
     stage.java(row, "Store", &arguments)
@@ -51,8 +46,8 @@ fn library() -> Result<PathBuf, Missing> {
 /// What a round added, by the store's own statistics: bytes of blocks that it unpacked; and how many iterators are open.
 fn round(target: &mut Target) -> (u64, u64) {
     target.say("go");
-    let [unpacked, open] = ["unpacked ", "iterators "]
-        .map(|word| target.await_value(word).parse().expect("a number"));
+    let [unpacked, open] =
+        ["unpacked ", "iterators "].map(|word| target.await_value(word).parse().expect("a number"));
     target.await_word("done");
     (unpacked, open)
 }
@@ -94,12 +89,16 @@ fn growth(stage: &mut Stage, diff: &Value, unpacked: u64, iterators: u64) {
     let below = |site: &&Value| site["kind"] == "malloc" && frames(site).contains(&QUERY);
     let below: Vec<&Value> = sites.iter().filter(below).collect();
     let grown = |sites: &[&Value]| -> u64 {
-        let bytes = sites.iter().filter_map(|site| site["growth_bytes"].as_i64());
+        let bytes = sites
+            .iter()
+            .filter_map(|site| site["growth_bytes"].as_i64());
         bytes.sum::<i64>().try_into().unwrap_or(0)
     };
     let unpacking = |site: &&Value| {
         let names = frames(site);
-        names.iter().any(|name| name.starts_with("rocksdb::") && name.contains("ncompress"))
+        names
+            .iter()
+            .any(|name| name.starts_with("rocksdb::") && name.contains("ncompress"))
     };
     let blocks: Vec<&Value> = below.iter().copied().filter(unpacking).collect();
     stage.equal("growth in unpacked blocks", grown(&blocks), unpacked);
@@ -109,7 +108,11 @@ fn growth(stage: &mut Stage, diff: &Value, unpacked: u64, iterators: u64) {
         unpacked..=unpacked + iterators * ITERATOR,
     );
     let whole = sum_of_malloc(sites);
-    stage.within("growth of all blocks", whole, grown(&below)..=grown(&below) * 21 / 20);
+    stage.within(
+        "growth of all blocks",
+        whole,
+        grown(&below)..=grown(&below) * 21 / 20,
+    );
     let first = sites.iter().find(|site| site["kind"] == "malloc");
     let names = first.map(frames).unwrap_or_default();
     let native = names.iter().filter(|name| name.starts_with("rocksdb::"));
@@ -127,12 +130,17 @@ fn growth(stage: &mut Stage, diff: &Value, unpacked: u64, iterators: u64) {
 fn sum_of_malloc(sites: &[Value]) -> u64 {
     let malloc = serde_json::to_value(SiteKind::Malloc).unwrap_or_default();
     let of_malloc = sites.iter().filter(|site| site["kind"] == malloc);
-    let bytes: i64 = of_malloc.filter_map(|site| site["growth_bytes"].as_i64()).sum();
+    let bytes: i64 = of_malloc
+        .filter_map(|site| site["growth_bytes"].as_i64())
+        .sum();
     bytes.try_into().unwrap_or(0)
 }
 
 fn frames(site: &Value) -> Vec<&str> {
     let frames = site["frames"].as_array();
-    let names = frames.into_iter().flatten().filter_map(|frame| frame["name"].as_str());
+    let names = frames
+        .into_iter()
+        .flatten()
+        .filter_map(|frame| frame["name"].as_str());
     names.collect()
 }

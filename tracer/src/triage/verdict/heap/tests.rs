@@ -55,11 +55,7 @@ fn counted_before_the_end() {
 }
 
 /// A heap of `used(n)` MiB and `count(n)` pauses at the n-th look, of a collector that does not say what it leaves.
-fn beside(
-    collector: &str,
-    used: impl Fn(u64) -> u64,
-    count: impl Fn(u64) -> u64,
-) -> Vec<Summary> {
+fn beside(collector: &str, used: impl Fn(u64) -> u64, count: impl Fn(u64) -> u64) -> Vec<Summary> {
     looks(|n, look| {
         let jvm = jvm(look);
         jvm.collector = Some(collector.to_owned());
@@ -77,7 +73,11 @@ fn beside(
 fn never_less() {
     let full = beside("Shenandoah", |n| 440 + n % 2, |n| 100 + 8 * n);
     assert_eq!(causes(&full)[0], Cause::HeapFull);
-    let sawtooth = beside("Shenandoah", |n| [450, 470, 200, 460, 470][n as usize], |n| 4 * n);
+    let sawtooth = beside(
+        "Shenandoah",
+        |n| [450, 470, 200, 460, 470][n as usize],
+        |n| 4 * n,
+    );
     assert_eq!(causes(&sawtooth), [Cause::NoGrowth]);
     let idle = beside("Shenandoah", |_| 450, |_| 100);
     assert_eq!(causes(&idle), [Cause::HeapHigh, Cause::NoGrowth]);
