@@ -13,7 +13,7 @@ pub struct Group {
     version: Version,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Version {
     One,
     Two,
@@ -29,14 +29,13 @@ impl Group {
         let mut folders = parents.iter().map(|parent| parent.join(&name));
         let folder = folders.find(|folder| fs::create_dir(folder).is_ok())?;
         let group = Group { folder, version };
-        let (file, swap) = match version {
-            Version::One => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
-            Version::Two => ("memory.max", "memory.swap.max"),
+        let file = match version {
+            Version::One => "memory.limit_in_bytes",
+            Version::Two => "memory.max",
         };
         fs::write(group.folder.join(file), limit.to_string()).ok()?;
-        // What is swapped out would not be killed. Version 1 counts memory and swap together; neither is everywhere.
-        let swap_limit = if version == Version::One { limit } else { 0 };
-        let _ = fs::write(group.folder.join(swap), swap_limit.to_string());
+        // What is swapped out would not be killed; the file is not there where nothing can be.
+        let _ = fs::write(group.folder.join("memory.swap.max"), "0");
         Some(group)
     }
 

@@ -62,6 +62,7 @@ fn store(stage: &mut Stage, row: &Row) -> Played {
 
     let tool = stage.capture(&target);
     let (_, open_before) = round(&mut target);
+    stage.say("\n$ kill -USR1 <offheap>   a bundle now, BASE, and one at the end, NEW");
     tool.signal(libc::SIGUSR1);
     tool.await_stderr("the bundle", |line| line.contains("written: "));
     let base = folder.path().join("base.json");

@@ -175,10 +175,12 @@ fn native(looks: &Looks<'_>) -> Option<Finding> {
     )
 }
 
-/// Freed memory that malloc keeps more and more of: the program's peaks, or fragments.
+/// Freed memory that malloc keeps more and more of: the program's peaks, or fragments. Blocks that are freed make its heaps
+/// emptier and not larger: that is no growth.
 fn retained(looks: &Looks<'_>) -> Option<Finding> {
     let kept = Series::of(looks.all, |look| look.facts.malloc.releasable());
-    let grows = looks.knows_malloc() && kept.grows(looks.least);
+    let heaps = looks.resident(&[Kind::MallocMain, Kind::MallocArenas]);
+    let grows = looks.knows_malloc() && kept.grows(looks.least) && heaps.grows(looks.least);
     grows.then(|| {
         standing::kept_by_malloc(looks).evidence(format!("it grows: {}", looks.rate(kept.gain())))
     })

@@ -9,6 +9,9 @@ const FULL: u64 = 90;
 /// Collectors that work beside the program keep room for what they move, and for what the program allocates meanwhile:
 /// Shenandoah a twentieth and more (`ShenandoahEvacReserve`), so that it fails before all is taken.
 const HIGH: u64 = 85;
+/// What the first ZGC, which counts nothing, gives to nobody but itself: a medium page, and a small one for a worker
+/// (`ZHeap::heap_max_reserve_size`, JDK 11).
+const RESERVE: u64 = (32 << 20) + (2 << 20);
 /// One full collection may have been asked for.
 const COLLECTIONS: u64 = 2;
 /// The peaks of a sawtooth may be met twice.
@@ -24,12 +27,12 @@ pub(super) fn finding(looks: &Looks<'_>) -> Option<Finding> {
 fn full(looks: &Looks<'_>) -> Option<Finding> {
     let jvm = looks.last.facts.jvm.as_ref()?;
     let (count, seconds) = collections(jvm);
-    let (left, of) = left_after_full(jvm)?;
+    let (left, of, place) = left_after_full(jvm)?;
     if count < COLLECTIONS || !is_part(left, of, FULL) {
         return None;
     }
     let says = format!(
-        "The Java heap is full: the last full collection left {} of {}. It is not native memory.",
+        "The Java heap is full: the last full collection left {} of {}{place}. It is not native memory.",
         Bytes(left),
         Bytes(of)
     );
@@ -43,16 +46,16 @@ fn full(looks: &Looks<'_>) -> Option<Finding> {
 /// It does not say so, but has collected between looks, and at none of them less was in use. What is in use at any moment
 /// is at least what is reachable.
 fn never_less(looks: &Looks<'_>) -> Option<Finding> {
-    let (least, max) = least_in_use(looks)?;
+    let least = least_in_use(looks)?;
     let collected = |look: &Summary| look.facts.jvm.as_ref().map_or(0, |jvm| collections(jvm).0);
     let count = collected(looks.last).saturating_sub(collected(looks.all.first()?));
-    if looks.all.len() < LOOKS || count < COLLECTIONS || !is_part(least, max, HIGH) {
+    if looks.all.len() < LOOKS || count < COLLECTIONS || !is_part(least.used, least.usable, HIGH) {
         return None;
     }
     let says = format!(
         "The Java heap is full: collections leave {} or more of {}. It is not native memory.",
-        Bytes(least),
-        Bytes(max)
+        Bytes(least.used),
+        Bytes(least.max)
     );
     let evidence = format!(
         "at none of {} looks less was in use, and the collector has paused {} times between them",
@@ -60,23 +63,23 @@ fn never_less(looks: &Looks<'_>) -> Option<Finding> {
         Count(count)
     );
     Some(histogram(
-        Finding::new(Cause::HeapFull, least, says).evidence(evidence),
+        Finding::new(Cause::HeapFull, least.used, says).evidence(evidence),
         looks,
     ))
 }
 
 /// Much is in use at each look, and that is all there is to know.
 fn high(looks: &Looks<'_>) -> Option<Finding> {
-    let (least, max) = least_in_use(looks)?;
-    if !is_part(least, max, HIGH) {
+    let least = least_in_use(looks)?;
+    if !is_part(least.used, least.usable, HIGH) {
         return None;
     }
     let says = format!(
         "The Java heap is nearly full: {} of {} are in use. This collector does not say what its collections leave.",
-        Bytes(least),
-        Bytes(max)
+        Bytes(least.used),
+        Bytes(least.max)
     );
-    let mut finding = Finding::new(Cause::HeapHigh, least, says);
+    let mut finding = Finding::new(Cause::HeapHigh, least.used, says);
     if looks.all.len() < LOOKS {
         finding = finding.next(format!(
             "offheap triage {} -d 30s   do they free any of it",
@@ -108,7 +111,7 @@ fn collections(jvm: &Jvm) -> (u64, f64) {
 
 /// What the last full collection left, and of how much: of the old generation, or of the whole heap where generations have
 /// no limits of their own. ZGC writes its numbers down before it has moved what it will move: less may be in use by now.
-fn left_after_full(jvm: &Jvm) -> Option<(u64, u64)> {
+fn left_after_full(jvm: &Jvm) -> Option<(u64, u64, &'static str)> {
     let heap = &jvm.heap;
     let old = heap.old_after_full?;
     let now = heap.used.unwrap_or(u64::MAX);
@@ -119,24 +122,38 @@ fn left_after_full(jvm: &Jvm) -> Option<(u64, u64)> {
         .map(|generation| generation.used)
         .sum();
     match heap.max {
-        Some(max) if max_old >= max => Some((all.min(now), max)),
-        _ => Some((old.min(now), max_old)),
+        Some(max) if max_old >= max => Some((all.min(now), max, "")),
+        _ => Some((old.min(now), max_old, " in the old generation")),
     }
 }
 
-/// The least that was in use at any look, and the heap's limit, where the collector works beside the program. The others
-/// say what they leave; what else they have in use is garbage that they have not come to yet.
-fn least_in_use(looks: &Looks<'_>) -> Option<(u64, u64)> {
+/// What was in use at the look that had least, and what may be, where the collector works beside the program. The others say
+/// what they leave; what else they have in use is garbage that they have not come to yet.
+struct Least {
+    used: u64,
+    max: u64,
+    /// Of `max` what the program can have.
+    usable: u64,
+}
+
+fn least_in_use(looks: &Looks<'_>) -> Option<Least> {
     let jvm = looks.last.facts.jvm.as_ref()?;
-    if !matches!(jvm.collector.as_deref(), Some("Shenandoah" | "Z")) {
-        return None;
-    }
+    let reserve = match jvm.collector.as_deref()? {
+        "Z" if jvm.collections.is_empty() => RESERVE,
+        "Z" | "Shenandoah" => 0,
+        _ => return None,
+    };
     let used = looks
         .all
         .iter()
         .map(|look| in_use(look.facts.jvm.as_ref()?));
-    let least = used.collect::<Option<Vec<u64>>>()?.into_iter().min()?;
-    Some((least, jvm.heap.max?))
+    let used = used.collect::<Option<Vec<u64>>>()?.into_iter().min()?;
+    let max = jvm.heap.max?;
+    Some(Least {
+        used,
+        max,
+        usable: max.saturating_sub(reserve),
+    })
 }
 
 fn in_use(jvm: &Jvm) -> Option<u64> {

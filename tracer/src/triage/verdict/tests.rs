@@ -1,8 +1,6 @@
 use super::*;
 use crate::triage::owners::Owner;
-use crate::triage::reading::{
-    Arena, Cgroup, Descriptors, Direct, Heap, Jvm, Pattern, Threads,
-};
+use crate::triage::reading::{Arena, Cgroup, Descriptors, Direct, Heap, Jvm, Pattern, Threads};
 
 pub(super) const MIB: u64 = 1 << 20;
 
@@ -159,6 +157,14 @@ fn retention() {
         }];
     });
     assert_eq!(causes(&same), [Cause::RetainedByMalloc, Cause::NoGrowth]);
+    // What is freed makes the heaps emptier.
+    let freed = looks(|n, look| {
+        look.facts.malloc.arenas = vec![Arena {
+            releasable: 7 * n * MIB,
+            ..Arena::default()
+        }];
+    });
+    assert_eq!(causes(&freed), [Cause::NoGrowth]);
 }
 
 /// Threads, loaders, buffers and descriptors are told by their numbers, and what they put into malloc's memory is theirs.
