@@ -1,12 +1,14 @@
 //! Deflaters that nobody ends, behind an HTTP handler.
 
-use offheap::capture::SiteKind;
+use offheap::capture::{Capture, SiteKind};
+use offheap::report::units::Bytes;
 use offheap::triage::verdict::Cause;
 
 use super::{Played, Row, Scenario, Stage, rows};
 use crate::checks::{sites_through, sum};
 use crate::triage::last;
 use crate::truth::differences;
+use crate::{Finished, Truth};
 
 const HEAP: u64 = 48 << 20;
 const HANDLER: &str = "targets.GzipServer$GzipHandler.handle";
@@ -27,44 +29,54 @@ fn deflaters(stage: &mut Stage, row: &Row) -> Played {
     let mut target = stage.java(row, "GzipServer", &["leaky"])?;
     let (report, told) = stage.looks(&mut target, 3);
     stage.verdict(&report, &[Cause::Native]);
-    let forgotten: u64 = told
-        .iter()
-        .filter_map(|truth| truth.outstanding_count)
-        .sum();
+    let forgotten = told.iter().filter_map(|truth| truth.outstanding_count);
+    let forgotten: u64 = forgotten.sum();
     let bounds = of(forgotten);
     stage.within(
         &format!("growth of native memory by {forgotten} Deflaters"),
         report.verdict[0].bytes,
         *bounds.start() * 9 / 10..=*bounds.end() + OTHER,
     );
+    let rss = last(&report).rss;
     stage.holds(
-        last(&report).rss > 4 * HEAP,
+        rss > 4 * HEAP,
         format!(
-            "RSS is {} bytes, over four times the heap's limit",
-            last(&report).rss
+            "RSS is {}, over four times the heap's {}",
+            Bytes(rss),
+            Bytes(HEAP)
         ),
     );
 
     let tool = stage.capture(&target);
     let told = target.work();
     let (capture, finished) = stage.captured(&target, tool);
-    let forgotten = told[0].outstanding_count.unwrap_or(0);
+    named(stage, &capture, &told, &finished);
+    adds_up(stage, &capture, told[0].outstanding_count.unwrap_or(0));
+    Ok(())
+}
+
+/// The capture says what the server says, and its verdict names the handler.
+fn named(stage: &mut Stage, capture: &Capture, told: &[Truth], finished: &Finished) {
     stage.equal(
         "differences from what the server says",
-        differences(&capture, &told),
+        differences(capture, told),
         vec![],
     );
-    let sentence = format!("{forgotten} Deflaters (");
+    let forgotten = told[0].outstanding_count.unwrap_or(0);
+    let begins = format!("{forgotten} Deflaters (");
+    let goes_on = format!("opened by {HANDLER} and not ended");
     let verdict = finished.stdout.iter().take_while(|line| !line.is_empty());
-    let named = verdict.filter(|line| {
-        line.starts_with(&sentence) && line.contains(&format!("opened by {HANDLER} and not ended"))
-    });
+    let named = verdict.filter(|line| line.starts_with(&begins) && line.contains(&goes_on));
     stage.equal(
         "sentences that name the handler with that number",
         named.count(),
         1,
     );
-    let bytes = |kind| sum(&sites_through(&capture, kind, HANDLER)).outstanding_bytes;
+}
+
+/// Streams, malloc's blocks and the change of RSS are the same memory.
+fn adds_up(stage: &mut Stage, capture: &Capture, forgotten: u64) {
+    let bytes = |kind| sum(&sites_through(capture, kind, HANDLER)).outstanding_bytes;
     let (streams, blocks) = (bytes(SiteKind::Deflate), bytes(SiteKind::Malloc));
     stage.within("held by the streams", streams, of(forgotten));
     stage.within(
@@ -72,15 +84,13 @@ fn deflaters(stage: &mut Stage, row: &Row) -> Played {
         blocks,
         streams..=streams + (1 << 20),
     );
+    let sum = capture.memory.reconciliation;
+    let change = sum.map_or(0, |sum| sum.rss_delta);
     stage.within(
         "change of RSS in the window",
-        capture
-            .memory
-            .reconciliation
-            .map_or(0, |sum| u64::try_from(sum.rss_delta).unwrap_or(0)),
+        u64::try_from(change).unwrap_or(0),
         blocks * 9 / 10..=blocks + OTHER,
     );
-    Ok(())
 }
 
 /// What `count` streams take.

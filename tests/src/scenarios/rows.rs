@@ -27,7 +27,7 @@ fn steady(jdk: Jdk, flags: &[&'static str]) -> Row {
 /// The usual JDK with G1 and a heap that can't grow.
 pub fn usual() -> Vec<Row> {
     jdk()
-        .map(|jdk| steady(jdk, &["-XX:+UseG1GC"]))
+        .map(|jdk| steady(jdk, &[COLLECTORS[0]]))
         .into_iter()
         .collect()
 }
@@ -48,7 +48,8 @@ pub fn collectors() -> Vec<Row> {
     let mut rows = usual();
     for jdk in Jdk::downloaded() {
         for collector in COLLECTORS {
-            if rows[0].jdk != jdk || collector != "-XX:+UseG1GC" {
+            let is_usual = rows.first().is_some_and(|usual| usual.jdk == jdk);
+            if !is_usual || collector != COLLECTORS[0] {
                 rows.push(steady(jdk.clone(), &[collector]));
             }
         }

@@ -215,3 +215,26 @@ pub fn command<S: AsRef<OsStr>>(
     java.args(arguments);
     Ok(java)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What does not hold is wrong, by one byte or one word, and is marked in what is shown.
+    #[test]
+    fn what_does_not_hold_is_wrong() {
+        let mut stage = Stage::new(Box::new(std::io::sink()));
+        stage.equal("count", 7, 7);
+        stage.within("bytes", 100, 100..=200);
+        stage.holds(true, "it is so");
+        assert!(stage.wrong().is_empty());
+        stage.equal("count", 7, 8);
+        stage.within("bytes", 99, 100..=200);
+        stage.within("bytes", 201, 100..=200);
+        stage.holds(false, "it is so");
+        assert_eq!((stage.checks(), stage.wrong().len()), (7, 4));
+        stage.conclude();
+        assert_eq!(stage.shown().matches("  WRONG  ").count(), 4);
+        assert_eq!(stage.shown().matches("  ok     ").count(), 3);
+    }
+}
