@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use offheap::capture::{Capture, EndPlace, Frame, Site, SiteKind};
+use offheap::capture::{Capture, EndPlace, Site, SiteKind};
 use offheap_tests::checks::{describe, stack};
 use offheap_tests::jdk::Jdk;
 use offheap_tests::session::{is_full, lacks_program, skip};
@@ -100,8 +100,8 @@ fn only_site(capture: &Capture, size: u64) -> &Site {
 }
 
 fn gaps(site: &Site) -> usize {
-    let is_gap = |frame: &&Frame| frame.name == GAP;
-    site.frames.iter().filter(is_gap).count()
+    let gaps = site.frames.iter().filter(|frame| frame.name == GAP);
+    gaps.count()
 }
 
 /// What was found by hand for each case: frames in order, how many gaps, and whether the stack reaches the root.
