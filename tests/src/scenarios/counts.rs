@@ -103,6 +103,7 @@ fn class_loaders(stage: &mut Stage, row: &Row) -> Played {
     Ok(())
 }
 
+/// Not with ZGC: between two of its collections the counters may lie behind references that nobody but it can follow.
 fn direct_rows() -> Vec<Row> {
     let row = |(jdk, collector): (Jdk, &&'static str)| Row {
         jdk,
@@ -115,7 +116,7 @@ fn direct_rows() -> Vec<Row> {
     rows.extend(
         Jdk::downloaded()
             .into_iter()
-            .zip(COLLECTORS.iter().rev().cycle())
+            .zip(COLLECTORS[..3].iter().cycle())
             .map(row),
     );
     rows

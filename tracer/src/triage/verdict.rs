@@ -82,6 +82,11 @@ impl Finding {
         self
     }
 
+    fn evidences(mut self, lines: impl IntoIterator<Item = String>) -> Finding {
+        self.evidence.extend(lines);
+        self
+    }
+
     fn next(mut self, line: impl Into<String>) -> Finding {
         self.next.push(line.into());
         self

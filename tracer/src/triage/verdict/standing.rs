@@ -32,8 +32,13 @@ pub(super) fn findings(looks: &Looks<'_>) -> Vec<Finding> {
 }
 
 fn retained(looks: &Looks<'_>) -> Option<Finding> {
+    keeps_much(looks).then(|| kept_by_malloc(looks))
+}
+
+/// What malloc keeps is worth a word.
+pub(super) fn keeps_much(looks: &Looks<'_>) -> bool {
     let kept = looks.last.facts.malloc.releasable();
-    (kept >= RETAINED.max(looks.last.rss / RETAINED_PART)).then(|| kept_by_malloc(looks))
+    kept >= RETAINED.max(looks.last.rss / RETAINED_PART)
 }
 
 /// What malloc keeps, and what would release it.

@@ -165,6 +165,14 @@ fn retention() {
         }];
     });
     assert_eq!(causes(&freed), [Cause::NoGrowth]);
+    let little = looks(|n, look| {
+        add(look, Kind::MallocArenas, 3 * n);
+        look.facts.malloc.arenas = vec![Arena {
+            releasable: (5 + 3 * n) * MIB,
+            ..Arena::default()
+        }];
+    });
+    assert_eq!(causes(&little), [Cause::NoGrowth]);
 }
 
 /// Threads, loaders, buffers and descriptors are told by their numbers, and what they put into malloc's memory is theirs.
@@ -198,6 +206,14 @@ fn by_numbers() {
         jvm(look).direct.as_mut().unwrap().capacity += 30 * n * MIB;
     });
     assert_eq!(causes(&direct), [Cause::DirectBuffers]);
+
+    let unread = looks(|n, look| {
+        add(look, Kind::MallocLarge, 30 * n);
+        jvm(look).direct = None;
+    });
+    assert_eq!(causes(&unread), [Cause::Native]);
+    let evidence = &verdict(1, &unread)[0].evidence;
+    assert!(evidence.iter().any(|line| line.contains("direct buffers")));
 
     let both = looks(|n, look| {
         add(look, Kind::MallocLarge, 50 * n);
