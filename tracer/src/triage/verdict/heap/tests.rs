@@ -94,6 +94,7 @@ fn never_less() {
 #[test]
 fn old_generation() {
     let mut look = look(0.0);
+    jvm(&mut look).heap.used = Some(345 * MIB);
     jvm(&mut look).heap.generations =
         vec![generation("young", 0, 170), generation("old", 340, 342)];
     jvm(&mut look).heap.old_after_full = Some(340 * MIB);
