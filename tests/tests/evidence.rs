@@ -114,25 +114,29 @@ fn attach_writes_a_bundle() {
     assert!(touched(&captures[0]) > 50 * BLOCK);
 }
 
-/// A memory cgroup of version 1 of our own; None where none can be made.
+/// A memory cgroup of our own, of version 1 or 2; None where none can be made.
 struct Group(PathBuf);
 
 impl Group {
     fn new(limit: u64) -> Option<Group> {
         let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let own = membership
-            .lines()
-            .find_map(|line| line.split_once(":memory:"))?
-            .1;
-        let name = format!("offheap-test-{}", std::process::id());
-        let places = [own, "/"].map(|own| Path::new("/sys/fs/cgroup/memory").join(&own[1..]));
-        let group = places.iter().map(|place| place.join(&name));
-        let group = group
-            .into_iter()
-            .find(|group| fs::create_dir(group).is_ok())?;
-        let group = Group(group);
-        group.set("memory.limit_in_bytes", limit)?;
-        Some(group)
+        let made = |top: &str, own: &str, file: &str| {
+            let name = format!("offheap-test-{}", std::process::id());
+            let places = [own, "/"].map(|own| Path::new(top).join(&own[1..]).join(&name));
+            let group = places
+                .into_iter()
+                .find(|group| fs::create_dir(group).is_ok())?;
+            let group = Group(group);
+            // Of version 2 there is no such file where the memory is not handed down.
+            group.0.join(file).exists().then_some(())?;
+            group.set(file, limit)?;
+            Some(group)
+        };
+        let path = |key: &str| membership.lines().find_map(|line| line.split_once(key));
+        let first = path(":memory:")
+            .and_then(|(_, own)| made("/sys/fs/cgroup/memory", own, "memory.limit_in_bytes"));
+        let second = || path("0::").and_then(|(_, own)| made("/sys/fs/cgroup", own, "memory.max"));
+        first.or_else(second)
     }
 
     fn set(&self, file: &str, value: u64) -> Option<()> {
@@ -152,7 +156,7 @@ impl Drop for Group {
 fn oom_kill() {
     let Some(_session) = session() else { return };
     let Some(group) = Group::new(128 << 20) else {
-        offheap_tests::session::skip("no memory cgroup of version 1 can be made here");
+        offheap_tests::session::skip("no memory cgroup can be made here");
         return;
     };
     let mut target = pace();
