@@ -131,7 +131,7 @@ impl Host {
         let mut command = limited(QEMU, limit)?;
         match self.is_fast {
             true => command.args(["-accel", "kvm", "-cpu", "host"]),
-            false => command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
+            false => command.args(["-accel", "tcg,thread=multi", "-cpu", "Nehalem"]),
         };
         let memory = format!("memory-backend-memfd,id=memory,size={MEMORY},share=on");
         let console = workspace::target().join("kernels/console.log");
