@@ -20,6 +20,8 @@ struct Record<const PAGES: usize> {
     stack: [[u8; PAGE as usize]; PAGES],
 }
 
+const COMM: usize = 16;
+
 /// The ring had no room.
 pub struct Full;
 
@@ -58,8 +60,8 @@ struct Extent {
     pages: u32,
     /// The stack is known to go so far: a page that can't be read is a hole in it, and not its end.
     is_known: bool,
-    /// The stack is longer, or may be.
-    is_cut: bool,
+    /// [`FLAG_TRUNCATED`] where the stack is longer, or may be; else 0.
+    cut: u16,
 }
 
 /// From `page` to the end of the stack, or to the cap.
@@ -71,14 +73,14 @@ fn extent(sp: u64, page: u64) -> Extent {
         return Extent {
             pages: cap,
             is_known: false,
-            is_cut: is_mapped(page, cap),
+            cut: FLAG_TRUNCATED * is_mapped(page, cap) as u16,
         };
     }
     let used = (end - page).div_ceil(PAGE);
     Extent {
         pages: used.min(cap as u64) as u32,
         is_known: true,
-        is_cut: used > cap as u64,
+        cut: FLAG_TRUNCATED * sign(cap as u64 - used) as u16,
     }
 }
 
@@ -95,14 +97,26 @@ fn thread_pointer() -> u64 {
 /// Does a record of `class` pages do? The pages above a stack are often not mapped, or guard another stack.
 #[inline(always)]
 fn fits(page: u64, extent: Extent, class: u32) -> bool {
-    extent.pages <= class || !extent.is_known && !is_mapped(page, class)
+    extent.pages <= class || !extent.is_known && is_mapped(page, class) == 0
 }
 
 #[inline(always)]
-fn is_mapped(page: u64, pages: u32) -> bool {
+fn is_mapped(page: u64, pages: u32) -> u64 {
     let mut byte = 0u8;
     let address = page + pages as u64 * PAGE;
-    unsafe { bpf_probe_read_user((&raw mut byte).cast(), 1, address as *const _) == 0 }
+    succeeded(unsafe { bpf_probe_read_user((&raw mut byte).cast(), 1, address as *const _) })
+}
+
+/// 1 where a helper has succeeded, else 0. Without a branch, behind which the verifier would follow both ways.
+#[inline(always)]
+fn succeeded(result: i64) -> u64 {
+    1 ^ sign(result as u64)
+}
+
+/// 1 where the number is negative, else 0.
+#[inline(always)]
+fn sign(number: u64) -> u64 {
+    number >> 63
 }
 
 #[inline(always)]
@@ -116,10 +130,9 @@ fn emit<const PAGES: usize>(
         return Err(Full);
     };
     let record = entry.as_mut_ptr();
-    let cut = if extent.is_cut { FLAG_TRUNCATED } else { 0 };
     unsafe {
         let captured = &raw mut (*record).captured;
-        fill(captured, hit, header, arguments, cut);
+        fill(captured, hit, header, arguments, extent.cut);
         copy::<PAGES>(record, hit.registers.sp(), extent);
     }
     entry.submit(wakeup());
@@ -146,10 +159,8 @@ unsafe fn fill(
         (&raw mut (*captured).lr).write(registers.lr());
         write_pending(&raw mut (*captured).replaced, hit.tid);
         (&raw mut (*captured).has_anchor).write(write_anchor(&raw mut (*captured).anchor, hit.tid));
-        let comm = &raw mut (*captured).comm;
-        if bpf_get_current_comm(comm.cast(), size_of_val(&*comm) as u32) != 0 {
-            comm.write([0; 16]);
-        }
+        // Where it fails, the kernel writes zeroes.
+        bpf_get_current_comm((&raw mut (*captured).comm).cast(), COMM as u32);
         (&raw mut (*captured).pages).write(0);
         (&raw mut (*captured).missing).write(0);
     }
@@ -163,7 +174,7 @@ unsafe fn write_anchor(to: *mut [u64; ANCHOR_WORDS], tid: u32) -> u32 {
     match unsafe { anchors().get(tid) } {
         // Where it fails, the kernel writes zeroes.
         Some(address) => unsafe {
-            (bpf_probe_read_user(to.cast(), size, *address as *const _) == 0) as u32
+            succeeded(bpf_probe_read_user(to.cast(), size, *address as *const _)) as u32
         },
         None => {
             unsafe { to.write([0; ANCHOR_WORDS]) };

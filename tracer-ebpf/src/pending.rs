@@ -1,8 +1,7 @@
 //! Return addresses that are not where they were: the kernel puts its trampoline in the place of each that a return probe
 //! waits for, and keeps the original.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
 use tracer_common::event::{REPLACED, ReplacedReturn};
 
 use crate::maps::{allocating, config, opening};
@@ -39,13 +38,14 @@ pub unsafe fn write_pending(to: *mut [ReplacedReturn; REPLACED], tid: u32) {
     }
 }
 
-/// A word of the kernel's memory; 0 where it cannot be read, or is behind a null pointer.
+/// A word of the kernel's memory; 0 where it cannot be read, as behind a null pointer: the helper writes zeroes then. Nothing
+/// depends on its result, so that the verifier has one way to follow.
 #[inline(always)]
 pub fn kernel_word(base: u64, offset: u32) -> u64 {
-    if base == 0 {
-        return 0;
-    }
-    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const u64) }.unwrap_or(0)
+    let mut word = 0u64;
+    let from = (base + offset as u64) as *const _;
+    unsafe { bpf_probe_read_kernel((&raw mut word).cast(), size_of::<u64>() as u32, from) };
+    word
 }
 
 /// What we remember ourselves of the thread's allocating call, where the kernel does not describe itself.

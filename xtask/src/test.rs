@@ -28,8 +28,8 @@ pub struct Args {
     /// Also the tests that take long, with all JDKs under all flags
     #[arg(long)]
     full: bool,
-    /// Only the privileged tests on other kernels, in virtual machines, and more of them than otherwise
-    #[arg(long, conflicts_with_all = ["full", "filter"])]
+    /// Only the privileged tests on other kernels, in virtual machines
+    #[arg(long, conflicts_with = "filter")]
     kernels: bool,
     /// Run only tests whose name contains this
     filter: Option<String>,
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     if args.filter.is_none() {
-        let extent = match args.full || args.kernels {
+        let extent = match args.full {
             true => Extent::Full,
             false => Extent::Short,
         };
