@@ -1,5 +1,7 @@
 //! Captures that no process made: of any size, and with names that mean harm.
 
+use std::sync::Arc;
+
 use offheap::capture::{
     Ages, Capture, Frame, FrameKind, Owner, Series, Site, SiteKind, SiteSeries, Trend, TrendClass,
 };
@@ -57,19 +59,25 @@ fn counted(site: &Site) -> bool {
     matches!(site.kind, SiteKind::Malloc | SiteKind::Mmap)
 }
 
-fn frame(name: String, kind: FrameKind, module: Option<&str>, file: String, line: u64) -> Frame {
-    Frame {
+fn frame(
+    name: String,
+    kind: FrameKind,
+    module: Option<&str>,
+    file: String,
+    line: u64,
+) -> Arc<Frame> {
+    Arc::new(Frame {
         name,
         kind,
         module: module.map(str::to_owned),
         file: Some(file),
         line: u32::try_from(line).ok(),
         reason: None,
-    }
+    })
 }
 
 /// Java frames below the allocation, root first, each stack grown from an earlier one.
-fn callers(sites: usize, dice: &mut Dice) -> Vec<Vec<Frame>> {
+fn callers(sites: usize, dice: &mut Dice) -> Vec<Vec<Arc<Frame>>> {
     let native = |name: &str, module| {
         let (name, file) = (name.to_owned(), "thread.cpp".to_owned());
         frame(name, FrameKind::Native, Some(module), file, 7)
@@ -78,7 +86,7 @@ fn callers(sites: usize, dice: &mut Dice) -> Vec<Vec<Frame>> {
         native("start_thread", "libc.so.6"),
         native("JavaCalls::call_helper", "libjvm.so"),
     ];
-    let mut stacks: Vec<Vec<Frame>> = vec![root];
+    let mut stacks: Vec<Vec<Arc<Frame>>> = vec![root];
     while stacks.len() <= sites {
         let from = stacks.len().saturating_sub(2_000) as u64;
         let mut stack = stacks[(from + dice.roll(stacks.len() as u64 - from)) as usize].clone();
@@ -93,7 +101,7 @@ fn callers(sites: usize, dice: &mut Dice) -> Vec<Vec<Frame>> {
     stacks.split_off(1)
 }
 
-fn java(dice: &mut Dice) -> Frame {
+fn java(dice: &mut Dice) -> Arc<Frame> {
     const KINDS: [FrameKind; 4] = [
         FrameKind::C2,
         FrameKind::C1,
@@ -112,7 +120,7 @@ fn java(dice: &mut Dice) -> Frame {
     )
 }
 
-fn site(callers: Vec<Frame>, dice: &mut Dice) -> Site {
+fn site(callers: Vec<Arc<Frame>>, dice: &mut Dice) -> Site {
     let (kind, leaf, module) = match dice.roll(10) {
         0 => (SiteKind::Mmap, "mmap", "libc.so.6"),
         1 => (SiteKind::Deflate, "deflateInit2_", "libz.so.1.2.13"),
@@ -223,6 +231,7 @@ pub fn hostile() -> Capture {
     let mut capture = server();
     for (at, site) in capture.sites.iter_mut().enumerate() {
         for (frame, name) in site.frames.iter_mut().zip(HOSTILE.iter().cycle().skip(at)) {
+            let frame = Arc::make_mut(frame);
             frame.name = (*name).to_owned();
             frame.file = Some((*name).to_owned());
             frame.module = frame.module.as_ref().map(|_| (*name).to_owned());

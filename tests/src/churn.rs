@@ -1,8 +1,9 @@
 //! What `targets.Churn` says of its chains of calls, and the comparison with all stacks that were captured of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use offheap::capture::{Capture, FrameKind, Site, SiteKind};
+use offheap::capture::{Capture, Frame, FrameKind, Site, SiteKind};
 use serde::Deserialize;
 
 use crate::checks::stack;
@@ -87,7 +88,7 @@ pub fn judge(families: &[Family], capture: &Capture) -> Verdict {
             .frames
             .iter()
             .filter(|frame| is_java(frame))
-            .map(java_frame)
+            .map(|frame| java_frame(frame))
             .collect();
         let Some(serial) = frames.iter().find_map(|frame| serial(&frame.name)) else {
             continue;
@@ -125,7 +126,7 @@ impl Verdict {
             .frames
             .iter()
             .filter(|frame| is_java(frame))
-            .map(java_frame);
+            .map(|frame| java_frame(frame));
         let lines: Vec<String> = lines
             .map(|frame| format!("    {} {:?}\n", frame.name, frame.line))
             .collect();
@@ -134,7 +135,7 @@ impl Verdict {
     }
 
     fn count_unknown(&mut self, site: &Site) {
-        let unknown = |frame: &&offheap::capture::Frame| frame.kind == FrameKind::Unknown;
+        let unknown = |frame: &&Arc<Frame>| frame.kind == FrameKind::Unknown;
         for frame in site.frames.iter().filter(unknown) {
             *self.unknown.entry(frame.name.clone()).or_default() += site.allocated_count;
         }
@@ -202,7 +203,7 @@ fn on_the_way(told: &[JavaFrame], frames: &[&JavaFrame], site: &Site) -> Result<
 }
 
 fn is_whole(site: &Site) -> bool {
-    let known = |frame: &offheap::capture::Frame| frame.kind != FrameKind::Unknown;
+    let known = |frame: &Arc<Frame>| frame.kind != FrameKind::Unknown;
     site.stack_end == "root" && site.frames.iter().all(known)
 }
 

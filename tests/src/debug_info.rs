@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use offheap::capture::{Capture, Frame, FrameKind, SiteKind};
 
@@ -143,7 +144,7 @@ pub fn line_of(what: &str) -> u32 {
 }
 
 /// The frames of the only site through `name`, the leaf first.
-pub fn frames<'a>(capture: &'a Capture, name: &str) -> &'a [Frame] {
+pub fn frames<'a>(capture: &'a Capture, name: &str) -> &'a [Arc<Frame>] {
     let sites = sites_through(capture, SiteKind::Malloc, name);
     let all = || {
         capture

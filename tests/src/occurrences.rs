@@ -1,5 +1,7 @@
 //! What a row of the JDK tests is there for has to occur in it: agreement about frames that never came proves nothing.
 
+use std::sync::Arc;
+
 use offheap::capture::{Capture, Frame, FrameKind, Site};
 
 use crate::witness::Case;
@@ -59,7 +61,7 @@ impl Occurrences<'_> {
             (c1 || c2, "Deoptimization::fetch_unroll_info"),
         ];
         let occurs = |name: &str| {
-            let is_it = |frame: &Frame| frame.name.starts_with(name);
+            let is_it = |frame: &Arc<Frame>| frame.name.starts_with(name);
             self.capture
                 .sites
                 .iter()

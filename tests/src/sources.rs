@@ -84,6 +84,18 @@ fn compile_c(name: &str, flags: CFlags, output: &str, kind: &[&str]) -> PathBuf 
     .join(output)
 }
 
+/// The file that makes a C compiler link with musl, in the folder of its library; None, with the reason printed, where musl
+/// is not installed.
+pub fn musl_specs() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").expect("/usr/lib").flatten();
+    let mut specs = folders.map(|folder| folder.path().join("musl-gcc.specs"));
+    let found = specs.find(|specs| specs.is_file());
+    if found.is_none() {
+        session::skip("musl-tools");
+    }
+    found
+}
+
 /// All Java targets, compiled; None, with the reason printed, where there is no javac.
 pub fn classpath() -> Option<PathBuf> {
     compiled("javac", &["--release", "11"])

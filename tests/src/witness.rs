@@ -184,7 +184,7 @@ fn captured(site: &Site, leaf: &str) -> Vec<JavaFrame> {
     let frames = site.frames.iter();
     frames
         .filter(|frame| is_java(frame) || is_nameless(frame))
-        .map(java_frame)
+        .map(|frame| java_frame(frame))
         .skip_while(|frame| frame.name != leaf)
         .collect()
 }

@@ -286,7 +286,10 @@ fn zero_has_native_stacks() {
     let whole = completeness.complete + truncated;
     assert_eq!(whole, completeness.stacks, "{completeness:?}");
     let mut frames = run.capture.sites.iter().flat_map(|site| &site.frames);
-    assert!(!frames.any(is_java), "a Java frame of a JVM that has none");
+    assert!(
+        !frames.any(|frame| is_java(frame)),
+        "a Java frame of a JVM that has none"
+    );
 }
 
 /// Under each flag that changes compilers, frames, code heaps or collectors every Java frame is the JVM's own.

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use offheap::capture::{Capture, EndPlace, Frame, Site, SiteKind};
+use offheap::capture::{Capture, EndPlace, Site, SiteKind};
 use offheap_tests::checks::{describe, stack};
 use offheap_tests::jdk::Jdk;
-use offheap_tests::session::{is_full, lacks_program, skip};
-use offheap_tests::sources::jni_includes;
+use offheap_tests::session::{is_full, lacks_program};
+use offheap_tests::sources::{jni_includes, musl_specs};
 use offheap_tests::{
     CFlags, Target, Tool, assert_conserved, assert_exact, assert_frames_in_order, assert_rooted,
     c_library, c_program, classpath, session, sites_through,
@@ -100,8 +100,8 @@ fn only_site(capture: &Capture, size: u64) -> &Site {
 }
 
 fn gaps(site: &Site) -> usize {
-    let is_gap = |frame: &&Frame| frame.name == GAP;
-    site.frames.iter().filter(is_gap).count()
+    let gaps = site.frames.iter().filter(|frame| frame.name == GAP);
+    gaps.count()
 }
 
 /// What was found by hand for each case: frames in order, how many gaps, and whether the stack reaches the root.
@@ -308,17 +308,6 @@ fn java_in_other_pid_namespaces() {
             assert_compared(&capture);
         }
     }
-}
-
-/// What links with musl, and the folder of its library; None, with the reason printed, where musl is not installed.
-fn musl_specs() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").expect("/usr/lib").flatten();
-    let specs = folders.map(|folder| folder.path().join("musl-gcc.specs"));
-    let found = specs.into_iter().find(|specs| specs.is_file());
-    if found.is_none() {
-        skip("musl-tools");
-    }
-    found
 }
 
 /// A program linked with musl, shared and static, is exact, and its stacks have all frames of the program. They end where

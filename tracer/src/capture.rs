@@ -3,6 +3,7 @@
 //! Plain data: nothing here or to the right of it touches the kernel or the target. Fields may be added, never renamed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -258,8 +259,8 @@ pub struct Site {
     /// How long its allocations have lived; none where that was not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ages: Option<Ages>,
-    /// Leaf first.
-    pub frames: Vec<Frame>,
+    /// Leaf first. Sites share what they have in common, which is most of it.
+    pub frames: Vec<Arc<Frame>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

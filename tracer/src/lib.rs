@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod functions;
 #[doc(hidden)]
 pub mod fuzzing;
+mod heap;
 pub mod ledger;
 pub mod list;
 pub mod live;

@@ -1,5 +1,7 @@
 //! One wrong frame is enough to fail.
 
+use std::sync::Arc;
+
 use super::*;
 
 fn case() -> Case {
@@ -82,7 +84,7 @@ fn truncated_stacks_keep_their_leaf_side() {
     let mut truncated = site(&FRAMES[..4]);
     TRUNCATED.clone_into(&mut truncated.stack_end);
     assert_eq!(case().compare(&truncated), Ok(Agreement::LeafSide));
-    truncated.frames[3].line = Some(10);
+    Arc::make_mut(&mut truncated.frames[3]).line = Some(10);
     assert!(case().compare(&truncated).is_err());
     let mut lost = site(&FRAMES);
     "lost".clone_into(&mut lost.stack_end);

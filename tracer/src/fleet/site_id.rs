@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use crate::capture::{Frame, Site};
+use crate::capture::Site;
 use crate::report::listing::kind_word;
 
 /// Bytes of the hash that are kept: two of 10,000 sites share a name with a probability of 3 in 10^12.
@@ -23,18 +23,11 @@ pub fn of(site: &Site) -> String {
     part(kind_word(site.kind));
     part(site.thread.as_deref().unwrap_or_default());
     part(&site.stack_end);
-    for Frame {
-        name,
-        module,
-        file,
-        line,
-        ..
-    } in &site.frames
-    {
-        part(name);
-        part(module.as_deref().unwrap_or_default());
-        part(file.as_deref().unwrap_or_default());
-        part(&line.unwrap_or_default().to_string());
+    for frame in &site.frames {
+        part(&frame.name);
+        part(frame.module.as_deref().unwrap_or_default());
+        part(frame.file.as_deref().unwrap_or_default());
+        part(&frame.line.unwrap_or_default().to_string());
     }
     let digest = hash.finalize();
     digest
@@ -50,6 +43,7 @@ pub fn of(site: &Site) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::Arc;
 
     use super::*;
     use crate::capture::{FrameKind, SiteKind};
@@ -65,7 +59,7 @@ mod tests {
         let first = site();
         let mut later = site();
         for frame in &mut later.frames {
-            frame.kind = FrameKind::C2;
+            Arc::make_mut(frame).kind = FrameKind::C2;
         }
         later.outstanding_bytes += 1;
         later.oldest_seconds = 1e6;
@@ -81,11 +75,11 @@ mod tests {
             |site| site.kind = SiteKind::Mmap,
             |site| site.thread = Some("main".to_owned()),
             |site| site.stack_end = "truncated".to_owned(),
-            |site| site.frames[0].line = Some(4711),
+            |site| Arc::make_mut(&mut site.frames[0]).line = Some(4711),
             |site| {
                 // The same letters, in other frames.
-                let last = site.frames[0].name.pop().unwrap();
-                site.frames[1].name.insert(0, last);
+                let last = Arc::make_mut(&mut site.frames[0]).name.pop().unwrap();
+                Arc::make_mut(&mut site.frames[1]).name.insert(0, last);
             },
         ];
         let names: HashSet<String> = changes

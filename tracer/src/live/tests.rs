@@ -1,5 +1,7 @@
 //! Pictures of the live view, drawn into a buffer.
 
+use std::sync::Arc;
+
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use proptest::prelude::*;
 use ratatui::Terminal;
@@ -218,7 +220,7 @@ fn hostile_names_are_harmless() {
     capture.target.comm = "a\x1b[2J\r\nb".to_owned();
     for site in &mut capture.sites {
         site.thread = Some("t\x07\u{202e}".to_owned());
-        for frame in &mut site.frames {
+        for frame in site.frames.iter_mut().map(Arc::make_mut) {
             frame.name = format!("\x1b]0;{}\n", frame.name);
             frame.module = Some("m\x1b".to_owned());
             frame.file = Some("f\r".to_owned());

@@ -7,6 +7,7 @@ use tracer_common::config::{Config, MAX_POINTS};
 use tracer_common::outcome::OUTCOMES;
 
 use super::errors;
+use crate::heap;
 
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OFFHEAP_BPF_OBJECT"));
 
@@ -31,7 +32,9 @@ pub fn object(config: &Config, capacities: Capacities, log_level: u8) -> Result<
             "this binary was built without its BPF programs: build it with `cargo xtask build --release`"
         );
     }
-    EbpfLoader::new()
+    let loaded = EbpfLoader::new()
+        // The loader has read all types of the kernel by now, 20 MiB. Our programs are not relocated by them.
+        .btf(None)
         .override_global("CONFIG", config, true)
         .override_global("AYA_LOG_LEVEL", &log_level, false)
         .map_max_entries("EVENTS", capacities.ring_bytes)
@@ -44,8 +47,9 @@ pub fn object(config: &Config, capacities: Capacities, log_level: u8) -> Result<
         .map_max_entries("OPENING", capacities.threads)
         .map_max_entries("ANCHORS", capacities.threads)
         .map_max_entries("COUNTERS", capacities.points.min(MAX_POINTS) * OUTCOMES)
-        .load(OBJECT)
-        .map_err(errors::maps)
+        .load(OBJECT);
+    heap::give_back();
+    loaded.map_err(errors::maps)
 }
 
 /// Takes a map out of the object.

@@ -1,5 +1,7 @@
 //! Sums that come out exactly, from numbers written down by hand.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -126,7 +128,7 @@ fn untouched_pages() {
 /// code or the JVM touched first.
 #[test]
 fn tracked_is_native() {
-    let frame = |module: Option<&str>| -> Vec<Frame> {
+    let frame = |module: Option<&str>| -> Vec<Arc<Frame>> {
         vec![fixture::frame(
             "leaf",
             crate::capture::FrameKind::Native,

@@ -9,6 +9,8 @@
 //! * `mmap` sites count, but for those of the allocator, which count only where neither malloc nor zlib is hooked;
 //! * where growth is watched, `fault` sites say what of all mappings is resident, and `mmap` sites do not count.
 
+use std::sync::Arc;
+
 use crate::capture::{Capture, Frame, FrameKind, Function, Owner, Site, SiteKind, TrapCost};
 
 /// Whether the site's outstanding bytes belong to the total, with these hooks (`zlib`, `mmap`, `malloc`).
@@ -96,7 +98,7 @@ pub fn is_zlib_memory(site: &Site) -> bool {
 /// The frames below zlib: the same for a stream and for the blocks that were allocated while it was opened.
 ///
 /// None where no frame is zlib's, or nothing called it.
-pub fn below_zlib(site: &Site) -> Option<&[Frame]> {
+pub fn below_zlib(site: &Site) -> Option<&[Arc<Frame>]> {
     let last = site
         .frames
         .iter()

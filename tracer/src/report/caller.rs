@@ -1,6 +1,7 @@
 //! Who is to be named for a site: the first frame that belongs to the application.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::capture::{Frame, FrameKind, Site, SiteKind};
 use crate::report::clean;
@@ -63,10 +64,14 @@ pub fn line(site: &Site) -> String {
 
 /// The frames from the caller of a JNI library's Java side on, where its native method opened an object: those in no class
 /// of its package, else not of its class, else all but the native method.
-fn above_binding(site: &Site) -> &[Frame] {
-    let java = site.frames.iter().position(is_java).unwrap_or(0);
+fn above_binding(site: &Site) -> &[Arc<Frame>] {
+    let java = site
+        .frames
+        .iter()
+        .position(|frame| is_java(frame))
+        .unwrap_or(0);
     let (native, frames) = site.frames.split_at(java);
-    let is_jni = |frame: &Frame| frame.name.starts_with("Java_");
+    let is_jni = |frame: &Arc<Frame>| frame.name.starts_with("Java_");
     let [method, callers @ ..] = frames else {
         return frames;
     };
@@ -81,9 +86,9 @@ fn above_binding(site: &Site) -> &[Frame] {
                 .strip_prefix(scope)
                 .map(|r| r.starts_with(['.', '$']))
         };
-        let inside = |frame: &&Frame| !is_java(frame) || rest(frame) == Some(true);
+        let inside = |frame: &&Arc<Frame>| !is_java(frame) || rest(frame) == Some(true);
         let outside = callers.get(callers.iter().take_while(inside).count()..);
-        if let Some(outside) = outside.filter(|frames| frames.iter().any(is_java)) {
+        if let Some(outside) = outside.filter(|frames| frames.iter().any(|frame| is_java(frame))) {
             return outside;
         }
     }
@@ -97,14 +102,14 @@ fn scope(name: &str) -> &str {
 
 /// The frames from the caller of a pair's library on: its own functions say what was opened, not who opened it. All but
 /// the opening function where nothing is outside of the library.
-fn above_library(site: &Site) -> &[Frame] {
+fn above_library(site: &Site) -> &[Arc<Frame>] {
     let (SiteKind::Pair, [opening, callers @ ..]) = (site.kind, site.frames.as_slice()) else {
         return &site.frames;
     };
-    let inside = |frame: &&Frame| frame.module == opening.module && opening.module.is_some();
+    let inside = |frame: &&Arc<Frame>| frame.module == opening.module && opening.module.is_some();
     let library = callers.iter().take_while(inside).count();
     match callers.get(library..) {
-        Some(outside) if outside.iter().any(is_native) => outside,
+        Some(outside) if outside.iter().any(|frame| is_native(frame)) => outside,
         _ => callers,
     }
 }

@@ -61,7 +61,7 @@ fn names_with(site: &Site, name: impl Fn(&Frame) -> String) -> Vec<String> {
     if !accounting::end_is_told(site) {
         names.push(end_marker(site));
     }
-    names.extend(site.frames.iter().rev().map(name));
+    names.extend(site.frames.iter().rev().map(|frame| name(frame)));
     names.extend(leaf(site).map(Cow::into_owned));
     if names.is_empty() {
         names.push("[no frames]".to_owned());

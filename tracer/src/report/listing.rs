@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::capture::{Capture, Frame, Site, SiteKind};
 use crate::report::{Sort, accounting, evolution};
@@ -26,7 +27,7 @@ impl<'a> Listing<'a> {
 
 /// A Deflater takes its blocks at six places of zlib: without this, six sites would say what one says better.
 fn hide_blocks_of_streams(sites: &mut Vec<&Site>) -> u64 {
-    let streams: HashSet<&[Frame]> = sites
+    let streams: HashSet<&[Arc<Frame>]> = sites
         .iter()
         .filter(|site| is_stream(site) && site.outstanding_count > 0)
         .filter_map(|site| accounting::below_zlib(site))

@@ -15,9 +15,12 @@ mod sections;
 mod separate;
 mod symbols;
 
+use std::sync::Arc;
+
 use crate::capture::{self, FrameKind};
+use crate::fast_map::FastMap;
 use crate::report::clean;
-use crate::stack::{self, JavaKind, Marker, MethodTable, Stack, UnknownReason};
+use crate::stack::{self, JavaKind, Marker, MethodId, MethodTable, Stack, UnknownReason};
 use crate::target::modules::ModuleTable;
 
 pub use java::MethodNames;
@@ -39,70 +42,102 @@ pub struct Sources<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NamedStack {
     /// Leaf first.
-    pub frames: Vec<capture::Frame>,
+    pub frames: Vec<Arc<capture::Frame>>,
     /// Frames with a name.
     pub symbolized: u64,
     /// Frames of the target; markers are none.
     pub total: u64,
 }
 
-/// Names a stack, leaf first. Native functions that were inlined get frames of their own.
-pub fn name_stack(stack: &Stack, sources: &Sources<'_>, native: &mut NativeNames) -> NamedStack {
-    native.resolve([stack], sources.modules);
-    let mut named = NamedStack {
-        frames: Vec::with_capacity(stack.frames.len()),
-        ..NamedStack::default()
-    };
-    for frame in &stack.frames {
-        let before = named.frames.len();
-        push_frame(frame, sources, native, &mut named.frames);
-        if !matches!(frame, stack::Frame::Marker(_)) {
-            let added = &named.frames[before..];
-            named.total += added.len() as u64;
-            named.symbolized += added
-                .iter()
-                .filter(|frame| frame.kind != FrameKind::Unknown)
-                .count() as u64;
-        }
-    }
-    named
+/// Names the stacks of one snapshot. A frame that many stacks have in common is named once, and shared.
+#[derive(Debug)]
+pub struct Namer<'a> {
+    sources: Sources<'a>,
+    native: &'a mut NativeNames,
+    known: FastMap<stack::Frame, Box<[Arc<capture::Frame>]>>,
 }
 
-fn push_frame(
+impl<'a> Namer<'a> {
+    pub fn new(sources: Sources<'a>, native: &'a mut NativeNames) -> Self {
+        Namer {
+            sources,
+            native,
+            known: FastMap::default(),
+        }
+    }
+
+    /// Looks up the native frames of many stacks, one batch per file.
+    pub fn resolve<'s>(&mut self, stacks: impl IntoIterator<Item = &'s Stack>) {
+        self.native.resolve(stacks, self.sources.modules);
+    }
+
+    /// Names a stack, leaf first. Native functions that were inlined get frames of their own.
+    pub fn name(&mut self, stack: &Stack) -> NamedStack {
+        self.resolve([stack]);
+        let mut named = NamedStack::default();
+        for frame in &stack.frames {
+            if !self.known.contains_key(frame) {
+                let frames = frames(frame, &self.sources, self.native);
+                let frames = frames.into_iter().map(Arc::new).collect();
+                self.known.insert(frame.clone(), frames);
+            }
+            let added = &*self.known[frame];
+            named.frames.extend(added.iter().cloned());
+            if !matches!(frame, stack::Frame::Marker(_)) {
+                named.total += added.len() as u64;
+                named.symbolized += added
+                    .iter()
+                    .filter(|frame| frame.kind != FrameKind::Unknown)
+                    .count() as u64;
+            }
+        }
+        named.frames.shrink_to_fit();
+        named
+    }
+}
+
+/// What one frame of a walk stands for.
+fn frames(
     frame: &stack::Frame,
     sources: &Sources<'_>,
     native: &NativeNames,
-    frames: &mut Vec<capture::Frame>,
-) {
+) -> Vec<capture::Frame> {
     match frame {
-        stack::Frame::Native { module, offset } => {
-            native.push_frames(*module, *offset, sources.modules, frames);
-        }
+        stack::Frame::Native { module, offset } => native.frames(*module, *offset, sources.modules),
         stack::Frame::Java { kind, method, line } => {
-            let Some(name) = sources.method_names.get(*method) else {
-                return frames.push(unknown("[unknown Java method]", "not in the method table"));
-            };
-            let source = sources.methods.methods.get(method.0 as usize);
-            frames.push(capture::Frame {
-                name: name.to_owned(),
-                kind: java_kind(*kind),
-                module: None,
-                file: source
-                    .and_then(|method| method.source_file.as_deref())
-                    .map(|file| clean::name(file).into_owned()),
-                line: (*line != 0).then_some(*line),
-                reason: None,
-            });
+            vec![java_frame(*kind, *method, *line, sources)]
         }
-        stack::Frame::Stub { name } => frames.push(capture::Frame {
+        stack::Frame::Stub { name } => vec![capture::Frame {
             kind: FrameKind::Stub,
             reason: None,
             ..unknown(&clean::name(name), "")
-        }),
+        }],
         stack::Frame::Unknown { address, reason } => {
-            frames.push(unknown_code(*address, *reason, sources.perf_map))
+            vec![unknown_code(*address, *reason, sources.perf_map)]
         }
-        stack::Frame::Marker(marker) => frames.push(marker_frame(*marker)),
+        stack::Frame::Marker(marker) => vec![marker_frame(*marker)],
+    }
+}
+
+fn java_frame(
+    kind: JavaKind,
+    method: MethodId,
+    line: u32,
+    sources: &Sources<'_>,
+) -> capture::Frame {
+    let Some(name) = sources.method_names.get(method) else {
+        return unknown("[unknown Java method]", "not in the method table");
+    };
+    let source = sources.methods.methods.get(method.0 as usize);
+    capture::Frame {
+        name: name.to_owned(),
+        kind: java_kind(kind),
+        module: None,
+        file: source
+            .and_then(|method| method.source_file.as_deref())
+            .map(|file| clean::name(file).into_owned()),
+        line: (line != 0).then_some(line),
+        reason: None,
     }
 }
 

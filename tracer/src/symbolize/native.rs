@@ -17,6 +17,7 @@ use super::module_names::ModuleNames;
 use super::separate::{Roots, Separate};
 use crate::capture::{Frame, FrameKind};
 use crate::fast_map::FastMap;
+use crate::heap;
 use crate::report::clean;
 use crate::stack::{self, ModuleId, Stack};
 use crate::target::modules::{Module, ModuleTable, elf};
@@ -109,7 +110,8 @@ impl NativeNames {
                 .chain(std::iter::repeat_with(Box::default));
             let keys = offsets.into_iter().map(|offset| (id, offset));
             self.known.extend(keys.zip(functions));
-            give_back();
+            // The pieces of debug information that were just read.
+            heap::give_back();
         }
     }
 
@@ -163,21 +165,11 @@ impl NativeNames {
         })
     }
 
-    /// Appends the frames of one place, leaf first.
-    pub(super) fn push_frames(
-        &self,
-        id: ModuleId,
-        offset: u64,
-        modules: &ModuleTable,
-        frames: &mut Vec<Frame>,
-    ) {
+    /// The frames of one place, leaf first: what was inlined there, and the function itself.
+    pub(super) fn frames(&self, id: ModuleId, offset: u64, modules: &ModuleTable) -> Vec<Frame> {
         let module = modules.get(id).map(file_name);
-        let functions = self
-            .known
-            .get(&(id, offset))
-            .map(|functions| &**functions)
-            .unwrap_or_default();
-        if functions.is_empty() {
+        let functions = self.known.get(&(id, offset)).map(|functions| &**functions);
+        let Some(functions) = functions.filter(|functions| !functions.is_empty()) else {
             let name = module.as_deref().unwrap_or("unknown file");
             let readable = self
                 .sources
@@ -188,12 +180,10 @@ impl NativeNames {
             } else {
                 "unreadable symbols"
             };
-            frames.push(Frame {
-                module: module.clone(),
-                ..super::unknown(&format!("[{name}+{offset:#x}]"), reason)
-            });
-        }
-        frames.extend(functions.iter().map(|function| Frame {
+            let unnamed = super::unknown(&format!("[{name}+{offset:#x}]"), reason);
+            return vec![Frame { module, ..unnamed }];
+        };
+        let frames = functions.iter().map(|function| Frame {
             name: function.name.clone(),
             kind: if function.inlined {
                 FrameKind::Inlined
@@ -204,7 +194,8 @@ impl NativeNames {
             file: function.file.clone(),
             line: function.line,
             reason: None,
-        }));
+        });
+        frames.collect()
     }
 
     /// One entry per offset, or none at all.
@@ -240,15 +231,6 @@ impl NativeNames {
         self.separate
             .entry(module.id)
             .or_insert_with(|| separate(roots, module));
-    }
-}
-
-/// Gives freed memory back: the pieces of debug information that were just read, which glibc would keep for the next.
-fn give_back() {
-    // SAFETY: takes a number, and locks what it changes.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

@@ -1,16 +1,18 @@
 //! What a mapping serves, told by the names on its stack.
 
+use std::sync::Arc;
+
 use crate::capture::{Frame, FrameKind, Owner};
 
 /// Classifies a mapping by its stack, leaf first.
 ///
 /// The frame nearest to the leaf that says something decides: a thread stack mapped by the JVM is a thread stack, and
 /// an arena that grew while the JVM allocated is the allocator's.
-pub fn owner(frames: &[Frame]) -> Owner {
+pub fn owner(frames: &[Arc<Frame>]) -> Owner {
     frames
         .iter()
         .filter(|frame| frame.module.is_some())
-        .find_map(of_frame)
+        .find_map(|frame| of_frame(frame))
         .unwrap_or(Owner::Other)
 }
 

@@ -43,14 +43,11 @@ fn named(frames: Vec<Frame>, modules: Vec<Module>, methods: Vec<JavaMethod>) -> 
         method_names: &method_names,
         perf_map: None,
     };
-    name_stack(
-        &Stack {
-            frames,
-            end: StackEnd::Root,
-        },
-        &sources,
-        &mut NativeNames::default(),
-    )
+    let mut native = NativeNames::default();
+    Namer::new(sources, &mut native).name(&Stack {
+        frames,
+        end: StackEnd::Root,
+    })
 }
 
 /// Proves that a function of this very binary is found with file and line, by its path and by the open descriptor.
@@ -214,7 +211,7 @@ fn nameless_places_have_reasons() {
         method_names: &method_names,
         perf_map: None,
     };
-    let stack = name_stack(&stack, &sources, &mut native);
+    let stack = Namer::new(sources, &mut native).name(&stack);
     let seen: Vec<_> = stack
         .frames
         .iter()
@@ -364,14 +361,14 @@ fn perf_maps_name_anonymous_code() {
     );
 }
 
-fn native(names: &[(&str, &str)]) -> Vec<capture::Frame> {
+fn native(names: &[(&str, &str)]) -> Vec<Arc<capture::Frame>> {
     let frame = |(name, module): &(&str, &str)| capture::Frame {
         kind: FrameKind::Native,
         module: Some((*module).to_owned()),
         reason: None,
         ..unknown(name, "")
     };
-    names.iter().map(frame).collect()
+    names.iter().map(frame).map(Arc::new).collect()
 }
 
 /// Proves that mappings are told apart by the frames nearest to the leaf.
@@ -466,7 +463,7 @@ fn mappings_have_owners() {
     for (names, expected) in cases {
         let mut frames = native(&names);
         if let Some(frame) = frames.iter_mut().find(|frame| frame.name.starts_with('[')) {
-            frame.kind = FrameKind::Unknown;
+            Arc::make_mut(frame).kind = FrameKind::Unknown;
         }
         assert_eq!(owner(&frames), expected, "{names:?}");
     }
@@ -476,6 +473,6 @@ fn mappings_have_owners() {
 #[test]
 fn java_names_do_not_decide() {
     let mut frames = native(&[("mmap", "libc.so.6"), ("malloc", "x")]);
-    frames[1].module = None;
+    Arc::make_mut(&mut frames[1]).module = None;
     assert_eq!(owner(&frames), Owner::Other);
 }

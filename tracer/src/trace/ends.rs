@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::Trace;
 use crate::capture::{Anchors, Completeness, EndPlace, Place, Violation};
 use crate::stack::{Frame, Stack, StackEnd};
-use crate::symbolize::{self, MethodNames, PerfMap, Sources};
+use crate::symbolize::{MethodNames, Namer, PerfMap, Sources};
 use crate::target::modules::{ModuleTable, elf};
 
 /// Places that are told apart; stacks that end anywhere else are counted by their kind of end alone.
@@ -73,13 +73,13 @@ impl Trace {
             method_names: &MethodNames::new(methods),
             perf_map,
         };
-        let names = &mut self.names;
+        let mut namer = Namer::new(sources, &mut self.names);
         let mut place = |frame: &Frame| {
             let stack = Stack {
                 frames: vec![frame.clone()],
                 end: StackEnd::Root,
             };
-            let named = symbolize::name_stack(&stack, &sources, names);
+            let named = namer.name(&stack);
             // Of inlined functions the last is the one that has the code.
             let name = named.frames.last().map(|frame| frame.name.clone());
             located(frame, name.unwrap_or_default(), &self.modules)

@@ -34,7 +34,7 @@ pub fn merge(mut sites: Vec<Site>) -> Vec<Site> {
 
 /// What a reader can tell sites apart by.
 fn look(site: &Site) -> impl Hash + Eq + use<'_> {
-    let frames: Vec<_> = site.frames.iter().map(frame_look).collect();
+    let frames: Vec<_> = site.frames.iter().map(|frame| frame_look(frame)).collect();
     let (pair, thread) = (site.pair.as_deref(), site.thread.as_deref());
     (site.kind, pair, thread, &site.stack_end, frames)
 }
@@ -85,6 +85,8 @@ fn add_over_time(sum: &mut Site, site: &Site) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::capture::{FrameKind, SiteKind};
 
@@ -140,7 +142,7 @@ mod tests {
     #[test]
     fn the_kind_of_a_frame_is_no_difference() {
         let mut compiled = site(SiteKind::Deflate, 101, (1.0, 1.0), "a");
-        compiled.frames[0].kind = FrameKind::C2;
+        Arc::make_mut(&mut compiled.frames[0]).kind = FrameKind::C2;
         let merged = merge(vec![site(SiteKind::Deflate, 97, (1.0, 1.0), "a"), compiled]);
         assert_eq!(
             (

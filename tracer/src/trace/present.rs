@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use crate::ledger::SiteId;
 use crate::readings;
 use crate::report::accounting;
 use crate::snapshot::SiteSnapshot;
-use crate::symbolize::{self, MethodNames, PerfMap, Sources};
+use crate::symbolize::{self, MethodNames, Namer, PerfMap, Sources};
 use crate::target::modules::ModuleTable;
 use crate::target::text;
 
@@ -121,16 +122,15 @@ impl Trace {
             &mut self.outstanding_before,
             sites.iter().map(held_bytes).collect(),
         );
-        self.names
-            .resolve(sites.iter().map(|site| site.stack.as_ref()), &self.modules);
+        let mut namer = Namer::new(sources, &mut self.names);
+        namer.resolve(sites.iter().map(|site| site.stack.as_ref()));
         let mut named = Vec::with_capacity(sites.len());
         for (index, site) in sites.iter().enumerate() {
-            let stack = symbolize::name_stack(&site.stack, &sources, &mut self.names);
+            let stack = namer.name(&site.stack);
             completeness.frames += stack.total;
             completeness.symbolized_frames += stack.symbolized;
             let thread = site.thread.map(|thread| self.threads.label(thread));
             let mut named_site = capture_site(site, stack.frames, thread, tally.now);
-            named_site.pair = self.pair_name(site.pair);
             // Sites keep their index; one that is new has grown from nothing.
             named_site.growth_bytes = (!before.is_empty())
                 .then(|| held_bytes(site) - before.get(index).copied().unwrap_or(0));
@@ -138,13 +138,16 @@ impl Trace {
             named_site.series = self.course.readings.of(id, &tally.reading);
             named.push(named_site);
         }
+        for (named, site) in named.iter_mut().zip(sites) {
+            named.pair = self.pair_name(site.pair);
+        }
         merge(named)
     }
 }
 
 fn capture_site(
     site: &SiteSnapshot,
-    frames: Vec<capture::Frame>,
+    frames: Vec<Arc<capture::Frame>>,
     thread: Option<String>,
     now: u64,
 ) -> capture::Site {

@@ -16,8 +16,8 @@ const DEPTH: &str = "64";
 /// What is only done once, such as naming the frames' functions, is over by then.
 const WARM_UP_SECONDS: u64 = 5;
 const SECONDS: u64 = 20;
-const CPU_GOAL: f64 = 5.0;
-const RSS_GOAL: f64 = 150.0;
+const CPU_GOAL: f64 = 2.0;
+const RSS_GOAL: f64 = 80.0;
 
 struct Row {
     name: &'static str,

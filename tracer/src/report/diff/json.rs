@@ -1,6 +1,7 @@
 //! The comparison as JSON, schema `offheap.diff/1`.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -48,7 +49,7 @@ struct SiteChange<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     thread: Option<&'a str>,
     stack_end: &'a str,
-    frames: &'a [Frame],
+    frames: &'a [Arc<Frame>],
 }
 
 /// Gains; negative where something shrank.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use super::proto::{Function, Line, Location, Mapping};
 use crate::capture::{Capture, Frame, FrameKind, Module};
@@ -64,7 +65,7 @@ impl<'a> Tables<'a> {
     }
 
     /// The places of a stack, leaf first: what was inlined is in one place with the function that has the code.
-    pub(super) fn locations(&mut self, frames: &'a [Frame]) -> Vec<u64> {
+    pub(super) fn locations(&mut self, frames: &'a [Arc<Frame>]) -> Vec<u64> {
         let mut ids = Vec::with_capacity(frames.len());
         let mut inlined = Vec::new();
         for (at, frame) in frames.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! Captures written down by hand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::course;
 use crate::capture::*;
@@ -10,19 +11,19 @@ pub fn frame(
     kind: FrameKind,
     module: Option<&str>,
     place: Option<(&str, u32)>,
-) -> Frame {
-    Frame {
+) -> Arc<Frame> {
+    Arc::new(Frame {
         name: name.to_owned(),
         kind,
         module: module.map(str::to_owned),
         file: place.map(|(file, _)| file.to_owned()),
         line: place.map(|(_, line)| line),
         reason: None,
-    }
+    })
 }
 
 /// The stack of a Deflater that `com.acme.GzipHandler.handle` opens, from the zlib function or an allocator below it.
-pub fn deflater_stack(below: &[&str]) -> Vec<Frame> {
+pub fn deflater_stack(below: &[&str]) -> Vec<Arc<Frame>> {
     let native = |name: &&str| {
         let module = if matches!(*name, "malloc" | "mmap") {
             "libc.so.6"
@@ -31,7 +32,7 @@ pub fn deflater_stack(below: &[&str]) -> Vec<Frame> {
         };
         frame(name, FrameKind::Native, Some(module), None)
     };
-    let mut frames: Vec<Frame> = below.iter().map(native).collect();
+    let mut frames: Vec<Arc<Frame>> = below.iter().map(native).collect();
     frames.extend([
         frame(
             "Java_java_util_zip_Deflater_init",
@@ -76,7 +77,7 @@ pub fn deflater_stack(below: &[&str]) -> Vec<Frame> {
     frames
 }
 
-pub fn site(kind: SiteKind, bytes: u64, count: u64, frames: Vec<Frame>) -> Site {
+pub fn site(kind: SiteKind, bytes: u64, count: u64, frames: Vec<Arc<Frame>>) -> Site {
     Site {
         pair: None,
         thread: None,
@@ -405,7 +406,7 @@ fn arena() -> Site {
 
 fn lost() -> Site {
     let mut lost = frame("[stack lost]", FrameKind::Unknown, None, None);
-    lost.reason = Some("lost".to_owned());
+    Arc::make_mut(&mut lost).reason = Some("lost".to_owned());
     let mut site = site(SiteKind::Malloc, 786_432, 12, vec![lost]);
     (site.estimated, site.stack_end) = (true, "lost".to_owned());
     site
@@ -471,7 +472,7 @@ pub fn hostile() -> Capture {
         FrameKind::Interpreted,
         FrameKind::Inlined,
     ];
-    let mut frames: Vec<Frame> = names
+    let mut frames: Vec<Arc<Frame>> = names
         .iter()
         .zip(kinds.iter().cycle())
         .map(|(name, kind)| {

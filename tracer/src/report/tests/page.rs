@@ -1,5 +1,7 @@
 //! Properties of `report.html` that need no browser.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -92,7 +94,7 @@ fn the_smallest_sites_are_summed_up() {
     let mut capture = fixture::server();
     for at in 0..300 {
         let mut site = capture.sites[3].clone();
-        site.frames[0].name = format!("unlike_{at}_{}", "any".repeat(20));
+        Arc::make_mut(&mut site.frames[0]).name = format!("unlike_{at}_{}", "any".repeat(20));
         site.outstanding_bytes += at;
         capture.sites.push(site);
     }

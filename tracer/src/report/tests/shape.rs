@@ -242,12 +242,14 @@ fn formats_have_names() {
 }
 
 mod any_capture {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::capture::{Frame, FrameKind, Site};
 
-    fn frames() -> impl Strategy<Value = Vec<Frame>> {
+    fn frames() -> impl Strategy<Value = Vec<Arc<Frame>>> {
         let kind = prop::sample::select(vec![
             FrameKind::Native,
             FrameKind::C2,
@@ -261,13 +263,15 @@ mod any_capture {
             prop::option::of(text()),
             prop::option::of(any::<u32>()),
         );
-        let frame = frame.prop_map(|(name, kind, text, line)| Frame {
-            name,
-            kind,
-            module: text.clone(),
-            file: text.clone(),
-            line,
-            reason: text,
+        let frame = frame.prop_map(|(name, kind, text, line)| {
+            Arc::new(Frame {
+                name,
+                kind,
+                module: text.clone(),
+                file: text.clone(),
+                line,
+                reason: text,
+            })
         });
         prop::collection::vec(frame, 0..6)
     }

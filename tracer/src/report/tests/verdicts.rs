@@ -1,5 +1,7 @@
 //! The sentences of a verdict, each from the smallest capture that causes it.
 
+use std::sync::Arc;
+
 use super::fixture::{deflater_stack, empty, frame, server, site};
 use super::owners::{grew_elsewhere, kept_by_malloc, reconciled};
 use crate::capture::*;
@@ -247,14 +249,14 @@ fn unknown_callers_have_a_reason() {
     );
 }
 
-fn opened(noun: &str, count: u64, frames: Vec<Frame>) -> Site {
+fn opened(noun: &str, count: u64, frames: Vec<Arc<Frame>>) -> Site {
     let mut site = site(SiteKind::Pair, 0, count, frames);
     site.pair = Some(noun.to_owned());
     site
 }
 
 /// The stack of a RocksDB iterator that `com.acme.Store.scan` opens.
-fn iterator_stack() -> Vec<Frame> {
+fn iterator_stack() -> Vec<Arc<Frame>> {
     let library = Some("librocksdbjni.so");
     vec![
         frame(

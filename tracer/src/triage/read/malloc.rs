@@ -67,13 +67,15 @@ pub(super) fn malloc(
 
 /// The allocator by the libraries that are mapped: one that replaces libc's comes first.
 fn allocator(mappings: &[Mapping]) -> Option<String> {
-    const KNOWN: [(&str, &str); 6] = [
+    const KNOWN: [(&str, &str); 7] = [
         ("libjemalloc", "jemalloc"),
         ("libtcmalloc", "tcmalloc"),
         ("libmimalloc", "mimalloc"),
         ("ld-musl-", "musl"),
         ("libc.so.6", "glibc"),
         ("libc-2.", "glibc"),
+        // musl's linker is its library: Alpine's file has the linker's name, Debian's the library's.
+        ("libc.so", "musl"),
     ];
     let is_mapped = |prefix: &str| {
         mappings.iter().any(|mapping| {

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use offheap::accounts::Scene;
 use offheap::events::{self, Event};
 use offheap::stack::Stack;
-use offheap::symbolize::{MethodNames, NativeNames, Sources, name_stack};
+use offheap::symbolize::{MethodNames, Namer, NativeNames, Sources};
 
 use super::cost::cpu_ns;
 use super::reads::Counting;
@@ -98,9 +98,10 @@ impl Work<'_> {
             method_names: &MethodNames::new(methods),
             perf_map: None,
         };
+        let mut namer = Namer::new(sources, &mut self.names);
         timed(&mut passes.name, &mut || {
             for (_, stack) in self.walked {
-                black_box(name_stack(stack, &sources, &mut self.names));
+                black_box(namer.name(stack));
             }
         });
     }
