@@ -89,9 +89,7 @@ impl Host {
         let ended = self
             .qemu(kernel, initramfs, &socket, limit)
             .and_then(|qemu| lines(qemu, &mut each));
-        // It ends when the machine is off, or was never there.
-        let _ = share.kill();
-        let _ = share.wait();
+        end(&mut share);
         let _ = fs::remove_file(&socket);
         ended
     }
@@ -113,7 +111,7 @@ impl Host {
                 bail!("virtiofsd ended ({status}): target/kernels/virtiofsd.log says why");
             }
             if Instant::now() > until {
-                let _ = child.kill();
+                end(&mut child);
                 bail!("virtiofsd made no socket");
             }
             thread::sleep(Duration::from_millis(10));
@@ -179,6 +177,15 @@ fn limited(program: &str, limit: Duration) -> Result<Command> {
     let mut command = host::as_root("timeout", &[])?;
     command.args(["--kill-after=5", &limit.as_secs().to_string(), program]);
     Ok(command)
+}
+
+/// virtiofsd ends by itself when the machine is off; this is for the one that never was.
+fn end(limited: &mut Child) {
+    if let Ok(pid) = i32::try_from(limited.id()) {
+        // SAFETY: a signal to our own child, which has not been waited for. `timeout` passes it on.
+        let _ = unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+    let _ = limited.wait();
 }
 
 fn log(name: &str) -> Result<File> {
