@@ -34,6 +34,31 @@ fn assert_one_line(finished: &Finished, code: i32, mentions: &str) {
     );
 }
 
+/// On a kernel before 5.15 doctor and a capture say which one is needed, with exit code 3; on any other the kernel takes all
+/// of the programs.
+#[test]
+fn an_old_kernel_is_refused_and_no_other() {
+    let Some(_session) = session() else { return };
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("proc is mounted");
+    let numbers = release
+        .split(['.', '-'])
+        .map_while(|number| number.parse().ok());
+    let is_old = numbers.collect::<Vec<u32>>() < vec![5, 15];
+    let doctor = refused(&["doctor"]);
+    let row = |name: &str| {
+        let mut rows = doctor.stdout.iter();
+        rows.any(|row| row.starts_with("ok") && row.contains(name))
+    };
+    let expected = if is_old { NOT_ALLOWED } else { 0 };
+    assert_eq!(doctor.code, Some(expected), "{release}: {doctor:#?}");
+    assert_eq!((row("attach cookie"), row("programs")), (!is_old, !is_old));
+    if is_old {
+        let target = Target::start(&mut Command::new(c_program("process", CFlags::default())));
+        let refusal = refused(&["capture", &target.pid().to_string(), "-d", "1s"]);
+        assert_one_line(&refusal, NOT_ALLOWED, "use Linux 5.15 or newer");
+    }
+}
+
 /// A pid that nobody has is named, with exit code 3.
 #[test]
 fn no_such_pid() {

@@ -12,7 +12,7 @@ use tracer_common::outcome::Outcome;
 use tracer_common::product::saturating_product;
 use tracer_common::sampling;
 
-use crate::capture::{Full, captured, return_address, send, send_freed, send_without_stack};
+use crate::capture::{Full, return_address, send, send_freed, send_without_stack};
 use crate::maps::{allocating, config, control, count, live, set_spilled, spilled};
 use crate::probe::{Hit, Return, now, user_word};
 
@@ -286,11 +286,10 @@ fn record(ctx: &RetProbeContext, hit: &Hit, address: u64, call: &Allocating) -> 
         size: block.size,
         time: block.time,
     };
-    let mut captured = captured(hit, header, [0; 3]);
-    if send(&mut captured).is_ok() {
+    if send(hit, &header, [0; 3]).is_ok() {
         return Outcome::Recorded;
     }
-    if flags & FLAG_SPILLED != 0 && send_without_stack(&mut captured).is_err() {
+    if flags & FLAG_SPILLED != 0 && send_without_stack(hit, &header, [0; 3]).is_err() {
         return Outcome::Untracked;
     }
     hit.count(Outcome::StackLost);

@@ -12,7 +12,7 @@ use tracer_common::cookie::{Cookie, Fields, NO_ARGUMENT};
 use tracer_common::event::{Header, kind};
 use tracer_common::outcome::Outcome;
 
-use crate::capture::{captured, send};
+use crate::capture::send;
 use crate::mapping::{remember, returned_call, send_region, send_unmapped};
 use crate::maps::{config, control, count_fault};
 use crate::probe::{Hit, Return, now};
@@ -76,7 +76,7 @@ pub fn page_fault(context: *mut c_void) {
         size: PAGE * FAULT_PERIOD,
         time: now(),
     };
-    match send(&mut captured(&hit, header, [0; 3])) {
+    match send(&hit, &header, [0; 3]) {
         Ok(()) => count_fault(Outcome::Recorded),
         Err(_) => count_fault(Outcome::Untracked),
     }

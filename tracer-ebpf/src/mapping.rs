@@ -8,7 +8,7 @@ use tracer_common::event::{FLAG_AT_RETURN, Freed, Header, kind};
 use tracer_common::inflight::Mapping;
 use tracer_common::outcome::Outcome;
 
-use crate::capture::{captured, return_address, send, send_freed};
+use crate::capture::{return_address, send, send_freed};
 use crate::maps::mapping;
 use crate::probe::{Hit, Return, now};
 
@@ -125,7 +125,7 @@ pub fn send_region(hit: &Hit, kind: u32, size: u64, arguments: [u64; 3]) {
         size,
         time: now(),
     };
-    match send(&mut captured(hit, header, arguments)) {
+    match send(hit, &header, arguments) {
         Ok(()) => hit.count(Outcome::Recorded),
         Err(_) => hit.count(Outcome::Untracked),
     }

@@ -59,8 +59,9 @@ static OBJECTS: HashMap<ObjectKey, LiveObject> = HashMap::with_max_entries(1024,
 static CALLS: HashMap<OpeningKey, Opening> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 
 /// Where the JVM notes the last Java frame of a thread, by thread. Full: userspace reads the note itself, later.
+/// Made whole at once, since `page_fault` reads it: programs of perf events take no others before Linux 6.1.
 #[map]
-static ANCHORS: HashMap<u32, u64> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+static ANCHORS: HashMap<u32, u64> = HashMap::with_max_entries(1024, 0);
 
 /// What happened, by attach point and outcome.
 #[map]

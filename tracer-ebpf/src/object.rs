@@ -11,7 +11,7 @@ use tracer_common::inflight::{Opening, OpeningKey, is_same_opening};
 use tracer_common::live::{LiveObject, ObjectKey};
 use tracer_common::outcome::Outcome;
 
-use crate::capture::{captured, send};
+use crate::capture::send;
 use crate::maps::{add, calls, objects, set_spilled, spilled};
 use crate::probe::{Hit, Return, now, user_word};
 use crate::stream::send_closed;
@@ -208,7 +208,7 @@ fn record(hit: &Hit, object: u64, began: u64, sp: u64, flags: u16) {
         hit.count(Outcome::Spilled);
         header.flags |= FLAG_SPILLED;
     }
-    if send(&mut captured(hit, header, [0, 0, replaced])).is_ok() {
+    if send(hit, &header, [0, 0, replaced]).is_ok() {
         return hit.count(Outcome::Recorded);
     }
     if header.flags & FLAG_SPILLED != 0 {

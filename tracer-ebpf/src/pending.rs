@@ -1,8 +1,7 @@
 //! Return addresses that are not where they were: the kernel puts its trampoline in the place of each that a return probe
 //! waits for, and keeps the original.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
 use tracer_common::event::{REPLACED, ReplacedReturn};
 
 use crate::maps::{allocating, config, opening};
@@ -12,35 +11,41 @@ const NONE: ReplacedReturn = ReplacedReturn {
     return_address: 0,
 };
 
-/// The pending return probes of the current thread, innermost first.
+/// Writes the pending return probes of the current thread, innermost first.
 #[inline(always)]
-pub fn pending(tid: u32) -> [ReplacedReturn; REPLACED] {
+pub unsafe fn write_pending(to: *mut [ReplacedReturn; REPLACED], tid: u32) {
+    let to = to.cast::<ReplacedReturn>();
     let offsets = config().offsets;
     if offsets.utask == 0 {
-        return [allocation(tid), stream(tid), NONE, NONE];
+        for (index, pending) in [allocation(tid), stream(tid), NONE, NONE]
+            .into_iter()
+            .enumerate()
+        {
+            unsafe { to.add(index).write(pending) };
+        }
+        return;
     }
-    let mut pending = [NONE; REPLACED];
     let task = unsafe { bpf_get_current_task() };
     let utask = kernel_word(task, offsets.utask);
-    if utask == 0 {
-        return pending;
-    }
     let mut instance = kernel_word(utask, offsets.return_instances);
-    for replaced in &mut pending {
-        if instance == 0 {
-            break;
-        }
-        replaced.slot = kernel_word(instance, offsets.slot);
-        replaced.return_address = kernel_word(instance, offsets.return_address);
+    for index in 0..REPLACED {
+        let pending = ReplacedReturn {
+            slot: kernel_word(instance, offsets.slot),
+            return_address: kernel_word(instance, offsets.return_address),
+        };
+        unsafe { to.add(index).write(pending) };
         instance = kernel_word(instance, offsets.next);
     }
-    pending
 }
 
-/// A word of the kernel's memory; 0 where it cannot be read.
+/// A word of the kernel's memory; 0 where it cannot be read, as behind a null pointer: the helper writes zeroes then. Nothing
+/// depends on its result, so that the verifier has one way to follow.
 #[inline(always)]
 pub fn kernel_word(base: u64, offset: u32) -> u64 {
-    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const u64) }.unwrap_or(0)
+    let mut word = 0u64;
+    let from = (base + offset as u64) as *const _;
+    unsafe { bpf_probe_read_kernel((&raw mut word).cast(), size_of::<u64>() as u32, from) };
+    word
 }
 
 /// What we remember ourselves of the thread's allocating call, where the kernel does not describe itself.

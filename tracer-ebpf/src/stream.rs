@@ -10,7 +10,7 @@ use tracer_common::inflight::{Mapping, is_same_opening};
 use tracer_common::live::LiveStream;
 use tracer_common::outcome::Outcome;
 
-use crate::capture::{captured, return_address, send, send_freed};
+use crate::capture::{return_address, send, send_freed};
 use crate::maps::{opening, set_spilled, spilled, streams};
 use crate::probe::{Hit, Return, now};
 
@@ -140,7 +140,7 @@ fn record(hit: &Hit, address: u64, window_bits: i32, mem_level: i32, flags: u16)
         header.flags |= FLAG_SPILLED;
     }
     let arguments = [window_bits as i64 as u64, mem_level as i64 as u64, replaced];
-    if send(&mut captured(hit, header, arguments)).is_ok() {
+    if send(hit, &header, arguments).is_ok() {
         return hit.count(Outcome::Recorded);
     }
     if header.flags & FLAG_SPILLED != 0 {

@@ -15,6 +15,7 @@ mod demo;
 mod fuzz;
 mod host;
 mod jdk;
+mod kernels;
 mod linker;
 mod llvm;
 mod packages;

@@ -1,6 +1,10 @@
 //! What has to be on the machine, why, and which packages of Debian and Ubuntu bring it.
 
-use std::{collections::BTreeSet, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{bpf_core, process};
 
@@ -112,6 +116,23 @@ pub const TEST_EXTRAS: &[Need] = &[
             names
                 .iter()
                 .any(|name| process::find_in_path(name).is_some())
+        },
+    },
+    Need {
+        what: "qemu",
+        why: "the tests run on other kernels",
+        choices: &[&["qemu-system-x86"]],
+        met: || process::find_in_path("qemu-system-x86_64").is_some(),
+    },
+    Need {
+        what: "virtiofsd",
+        why: "the tests share this root folder with virtual machines",
+        choices: &[&["virtiofsd"], &["qemu-system-common"]],
+        met: || {
+            let places = ["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
+            places
+                .iter()
+                .any(|place| process::is_executable(&Path::new(place).join("virtiofsd")))
         },
     },
     Need {

@@ -27,6 +27,11 @@ pub fn run_quietly(command: &mut Command) -> Result<()> {
 
 /// Runs `command` without input and returns its stdout; its stderr is part of the error when it fails.
 pub fn output(command: &mut Command) -> Result<String> {
+    Ok(String::from_utf8_lossy(&bytes(command)?).into_owned())
+}
+
+/// The same as bytes.
+pub fn bytes(command: &mut Command) -> Result<Vec<u8>> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -40,7 +45,7 @@ pub fn output(command: &mut Command) -> Result<String> {
             stderr.trim()
         );
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(output.stdout)
 }
 
 /// The program and its arguments as one would type them, without the environment.

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test that this machine allows, built as the user, the privileged ones run as root.
 
-mod tally;
+pub mod tally;
 
 use std::{
     io::{BufRead, BufReader},
@@ -16,7 +16,9 @@ use crate::{
     cargo::{self, Executable},
     debian,
     host::{self, Privilege, Refused},
-    jdk, process,
+    jdk,
+    kernels::{self, Extent},
+    process,
     setup::{self, Scope},
     workspace,
 };
@@ -26,6 +28,9 @@ pub struct Args {
     /// Also the tests that take long, with all JDKs under all flags
     #[arg(long)]
     full: bool,
+    /// Only the privileged tests on other kernels, in virtual machines
+    #[arg(long, conflicts_with = "filter")]
+    kernels: bool,
     /// Run only tests whose name contains this
     filter: Option<String>,
 }
@@ -56,7 +61,8 @@ pub fn run(args: &Args) -> Result<()> {
     let environment = environment(&offheap, args);
 
     let (mut unit, mut privileged) = (Tally::default(), Tally::default());
-    for program in programs.iter().filter(|program| program.is_test) {
+    let tests = programs.iter().filter(|program| program.is_test);
+    for program in tests.filter(|_| !args.kernels) {
         if is_privileged(program) {
             let mut command = host::as_root(&program.path, &environment)?;
             // The kernel's probes and the load of the machine are shared: one at a time.
@@ -64,6 +70,13 @@ pub fn run(args: &Args) -> Result<()> {
         } else {
             unit.add(execute(&mut Command::new(&program.path), program, args)?);
         }
+    }
+    if args.filter.is_none() {
+        let extent = match args.full {
+            true => Extent::Full,
+            false => Extent::Short,
+        };
+        privileged.add(kernels::run(&programs, &environment, extent));
     }
     conclude(&unit, &privileged, args)
 }

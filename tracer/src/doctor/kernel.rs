@@ -4,7 +4,7 @@ use super::check::{Check, Level};
 use super::facts::Facts;
 use super::feature::{self, Errno, Failed, Tried};
 use super::privileges::{BPF, PERFMON, REMEDY, SYS_ADMIN};
-use crate::probes::LinkKind;
+use crate::probes::{LinkKind, Trial};
 
 /// The oldest kernel that is supported, for what a trial can't tell.
 const OLDEST: (u32, u32) = (5, 15);
@@ -110,6 +110,41 @@ pub fn attaching(facts: &Facts, links: LinkKind) -> Check {
         ),
         _ => trial,
     }
+}
+
+/// Whether the kernel's verifier takes our programs, and how they will be attached.
+pub fn programs(trial: anyhow::Result<Trial>) -> Check {
+    const NAME: &str = "programs";
+    match trial {
+        Ok(trial) => match trial.refused.first() {
+            None => Check::ok(
+                NAME,
+                format!("all {} taken; {}", trial.taken, how(trial.links)),
+            ),
+            Some(error) => Check::fail(
+                NAME,
+                format!("{} of them: {}", trial.refused.len(), first_line(error)),
+                "report this with the kernel's release and what `offheap capture -v` says",
+            ),
+        },
+        Err(error) => Check::fail(NAME, first_line(&error), "look at the checks above"),
+    }
+}
+
+fn how(links: LinkKind) -> String {
+    let since = match links {
+        LinkKind::Session => return format!("attached by {links} links"),
+        LinkKind::Multi => "returns are cheaper since Linux 6.13",
+        LinkKind::Perf => {
+            "detaching is faster since Linux 6.10, and returns are cheaper since 6.13"
+        }
+    };
+    format!("attached by {links} links ({since})")
+}
+
+fn first_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// Tries a perf link on ourselves, where anything can come of it.

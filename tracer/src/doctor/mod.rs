@@ -14,7 +14,7 @@ use check::{Check, Diagnosis, Level};
 use facts::Facts;
 
 use crate::exit::{self, Exit, Refusal};
-use crate::probes::LinkKind;
+use crate::probes::{self, LinkKind};
 use crate::target::Pid;
 use crate::target::process::Process;
 
@@ -26,6 +26,9 @@ pub fn run(pid: Option<Pid>) -> anyhow::Result<Exit> {
     let facts = Facts::read();
     let mut checks = [kernel::checks(&facts), privileges::checks(&facts)].concat();
     checks.push(kernel::attaching(&facts, LinkKind::best()));
+    if facts.privileges.has_all_required() && facts.attach_cookie.is_ok() {
+        checks.push(kernel::programs(probes::trial()));
+    }
     if let Some(pid) = pid {
         match Process::open(pid) {
             Ok(process) => checks.extend(process::checks(&process)),

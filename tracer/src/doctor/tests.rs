@@ -1,6 +1,7 @@
 use super::*;
 use crate::doctor::feature::{Errno, Failed};
 use crate::doctor::privileges::Privileges;
+use crate::probes::Trial;
 
 /// A kernel and privileges with nothing to complain about.
 fn good() -> Facts {
@@ -353,4 +354,30 @@ fn own_libraries() {
     assert!(found("libraries").found.contains("libc"), "{checks:?}");
     assert_eq!(found("JVM").level, Level::Warn);
     assert_eq!(found("memory").level, Level::Ok);
+}
+
+/// A program that the kernel does not take fails the check, with the reason in one line; none does not.
+#[test]
+fn programs_that_are_not_taken() {
+    let trial = |refused: Vec<anyhow::Error>| {
+        kernel::programs(Ok(Trial {
+            links: LinkKind::Perf,
+            taken: 28,
+            refused,
+        }))
+    };
+    let good = trial(Vec::new());
+    assert_eq!(good.level, Level::Ok);
+    assert!(
+        good.found
+            .starts_with("all 28 taken; attached by perf_event links"),
+        "{}",
+        good.found
+    );
+    let bad = trial(vec![anyhow::anyhow!(
+        "the kernel does not take x: E2BIG\nlog\nlog"
+    )]);
+    assert_eq!(bad.level, Level::Fail);
+    assert_eq!(bad.found, "1 of them: the kernel does not take x: E2BIG");
+    assert!(!bad.remedy.is_empty());
 }

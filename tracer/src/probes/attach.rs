@@ -174,15 +174,8 @@ impl Attacher {
     /// Has one page fault in [`FAULT_PERIOD`] recorded, on every CPU. Faults of other processes are counted by the kernel
     /// only, and looked at by the program as rarely.
     pub fn watch_faults(&mut self) -> Result<()> {
-        let verbosity = self.verbosity;
-        let program: &mut PerfEvent = self
-            .ebpf
-            .program_mut(FAULT_PROGRAM)
-            .with_context(|| format!("the BPF object has no program {FAULT_PROGRAM}"))?
-            .try_into()?;
-        program
-            .load()
-            .map_err(|error| errors::program(FAULT_PROGRAM, error, verbosity))?;
+        self.load_fault()?;
+        let program = fault_program(&mut self.ebpf)?;
         let event = PerfEventConfig::Software(SoftwareEvent::PageFaults);
         let cpus = online_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
         for cpu in cpus {
@@ -192,6 +185,27 @@ impl Attacher {
                 .push((Group::Growth, Link::Fault(program.take_link(id)?)));
         }
         Ok(())
+    }
+
+    fn load_fault(&mut self) -> Result<()> {
+        let program = fault_program(&mut self.ebpf)?;
+        let loaded = program.load();
+        loaded.map_err(|error| errors::program(FAULT_PROGRAM, error, self.verbosity))
+    }
+
+    /// Loads every program that links of this kind may want; returns how many there are, and why the others are not.
+    pub fn load_all(&mut self) -> (usize, Vec<anyhow::Error>) {
+        let sessions = self.kind == LinkKind::Session;
+        let wanted = ORDER
+            .into_iter()
+            .filter(|name| sessions || !name.ends_with("_session"));
+        let wanted: Vec<&str> = wanted.collect();
+        let mut failed: Vec<_> = wanted
+            .iter()
+            .filter_map(|name| self.load(name).err())
+            .collect();
+        failed.extend(self.load_fault().err());
+        (wanted.len() + 1 - failed.len(), failed)
     }
 
     fn probe(&mut self, name: &str) -> Result<&mut UProbe> {
@@ -233,6 +247,13 @@ impl Attacher {
             let _ = thread.join();
         }
     }
+}
+
+fn fault_program(ebpf: &mut Ebpf) -> Result<&mut PerfEvent> {
+    let program = ebpf
+        .program_mut(FAULT_PROGRAM)
+        .with_context(|| format!("the BPF object has no program {FAULT_PROGRAM}"))?;
+    Ok(program.try_into()?)
 }
 
 fn close(links: Vec<(Group, Link)>) {

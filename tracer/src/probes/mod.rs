@@ -85,6 +85,44 @@ impl Work {
     }
 }
 
+/// What the kernel says to the programs.
+#[derive(Debug)]
+pub struct Trial {
+    pub links: LinkKind,
+    /// Programs that it takes.
+    pub taken: usize,
+    /// Why it does not take the others.
+    pub refused: Vec<anyhow::Error>,
+}
+
+/// Offers every program that a trace may want to the kernel, attaches none, and drops all of them. Takes some 0.1 s.
+///
+/// # Errors
+/// When the kernel does not even take the maps.
+pub fn trial() -> Result<Trial> {
+    const LEAST: Capacities = Capacities {
+        ring_bytes: 1 << 16,
+        blocks: 1,
+        streams: 1,
+        threads: 1,
+        points: 1,
+    };
+    let links = LinkKind::best();
+    let config = Config {
+        tgid: std::process::id(),
+        offsets: kernel_offsets(),
+        stack_pages: 1,
+        ..Config::default()
+    };
+    let ebpf = load::object(&config, LEAST, 0)?;
+    let (taken, refused) = Attacher::new(ebpf, links, config.tgid, 0)?.load_all();
+    Ok(Trial {
+        links,
+        taken,
+        refused,
+    })
+}
+
 /// The loaded programs and everything that is attached.
 pub struct Probes {
     attacher: Attacher,

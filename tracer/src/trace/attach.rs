@@ -251,6 +251,17 @@ impl Trace {
             .count()
     }
 
+    /// How many functions have no probe, and why the first of them has none.
+    fn refused(&self) -> Option<String> {
+        let errors = self
+            .probes
+            .points
+            .iter()
+            .filter_map(|point| point.error.as_ref());
+        let reason = errors.clone().next()?.lines().next().unwrap_or_default();
+        Some(format!("; {} have no probe: {reason}", errors.count()))
+    }
+
     /// The line that scripts wait for.
     pub fn live_line(&self) -> String {
         let files: std::collections::BTreeSet<ModuleId> = self
@@ -260,13 +271,14 @@ impl Trace {
             .map(|point| point.module)
             .collect();
         format!(
-            "probes live: {} functions in {} files of process {} ({}), the first after {:.0} ms, all after {:.0} ms",
+            "probes live: {} functions in {} files of process {} ({}), the first after {:.0} ms, all after {:.0} ms{}",
             self.live_points(),
             files.len(),
             self.process.pid,
             self.process.comm,
             self.start.first_probe_ms,
             self.start.all_probes_ms,
+            self.refused().unwrap_or_default(),
         )
     }
 }

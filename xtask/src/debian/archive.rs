@@ -26,6 +26,8 @@ pub struct Root<'a> {
     pub packages: &'a [String],
     /// Without one of these, nothing of it is of use.
     pub needed: &'a [&'a str],
+    /// A package that stands for the newest of several, and has nothing in it: what it depends on is taken.
+    pub newest: Option<&'a str>,
 }
 
 impl Root<'_> {
@@ -117,6 +119,11 @@ impl Fetch {
             .arg("policy")
             .args(wanted.packages)
             .args(wanted.needed);
+        if let Some(name) = wanted.newest {
+            let mut depends = self.command("apt-cache");
+            let text = process::output(depends.args(["depends", name]))?;
+            policy.args(dependency(&text).with_context(|| format!("the mirror has no {name}"))?);
+        }
         let found = apt::candidates(&process::output(&mut policy)?);
         let known: BTreeSet<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         if let Some(missing) = wanted.needed.iter().find(|name| !known.contains(**name)) {
@@ -142,6 +149,14 @@ impl Fetch {
         }
         Ok(())
     }
+}
+
+/// The first dependency in the output of `apt-cache depends`.
+fn dependency(text: &str) -> Option<[&str; 1]> {
+    let found = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: "));
+    found.map(|name| [name.trim()])
 }
 
 /// Where this machine's own packages come from.
@@ -193,6 +208,14 @@ pub fn write(file: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What stands for the newest package leads to it.
+    #[test]
+    fn the_newest_is_a_dependency() {
+        let text = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-50-cloud-amd64\n";
+        assert_eq!(dependency(text), Some(["linux-image-6.1.0-50-cloud-amd64"]));
+        assert_eq!(dependency("linux-image-cloud-amd64\n"), None);
+    }
 
     /// The unstable distribution is asked for where it is.
     #[test]

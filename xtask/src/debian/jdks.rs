@@ -42,6 +42,7 @@ pub fn ensure() -> Result<()> {
         suite: SUITE,
         packages: &packages,
         needed: &LIBRARIES,
+        newest: None,
     };
     root.unpack(&folder, |root, packages| {
         archive::write(&root.join(STAMP), &versions(packages))

@@ -50,6 +50,7 @@ pub fn ensure() -> Result<()> {
             suite,
             packages: &ALLOCATORS.map(str::to_owned),
             needed: &NEEDED,
+            newest: None,
         };
         root.unpack(&folder, |root, packages| {
             archive::write(&root.join(STAMP), &(packages.join("\n") + "\n"))

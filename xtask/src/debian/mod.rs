@@ -1,5 +1,5 @@
 //! What Debian's other releases have and this machine has not, below `target/`.
 
-mod archive;
+pub mod archive;
 pub mod jdks;
 pub mod libraries;

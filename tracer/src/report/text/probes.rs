@@ -36,6 +36,10 @@ pub(super) fn write(functions: &[Function], paint: Paint, out: &mut dyn Write) -
 }
 
 fn function_row(probe: &Function) -> String {
+    if let Some(error) = &probe.error {
+        let reason = clean::name(error.lines().next().unwrap_or_default());
+        return format!("{:<20} no probe: {reason}", clean::name(&probe.name));
+    }
     let how = if probe.emulated {
         "emulated"
     } else {

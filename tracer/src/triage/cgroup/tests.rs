@@ -1,8 +1,19 @@
 use super::*;
 
-/// Of version 2 as the kernel writes them (5.18 and later), of a container near its limit by page cache; of version 1 as
-/// recorded on Linux 6.18.
-const V2: &str = include_str!("../../../../fuzz/seeds/cgroup/v2");
+/// Recorded: version 2 of a nested cgroup with a limit of 96 MiB, `memory.high` of 90 MiB, 5 MiB of shared memory, some anonymous
+/// memory, and page cache up to the limit, on Linux 5.15.0 (Ubuntu 22.04), 6.1.176 (Debian 12) and 6.12.107 (Debian 13);
+/// version 1 on Linux 6.18.
+const V2: [(&str, &str); 3] = [
+    (
+        "5.15",
+        include_str!("../../../../fuzz/seeds/cgroup/v2-5.15"),
+    ),
+    ("6.1", include_str!("../../../../fuzz/seeds/cgroup/v2-6.1")),
+    (
+        "6.12",
+        include_str!("../../../../fuzz/seeds/cgroup/v2-6.12"),
+    ),
+];
 const V1: &str = include_str!("../../../../fuzz/seeds/cgroup/v1");
 
 fn files_of(seed: &str, names: &[&'static str]) -> Files {
@@ -13,35 +24,40 @@ fn files_of(seed: &str, names: &[&'static str]) -> Files {
         .collect()
 }
 
-/// Version 2: limit, usage, and what it consists of; shared memory is no page cache.
+/// Version 2 of each kernel: limit, usage, and what it consists of, which adds up to the usage but for what the kernel has
+/// not counted yet; shared memory is no page cache.
 #[test]
 fn version_two() {
-    let found = judge(2, &files_of(V2, &FILES_V2)).unwrap();
-    assert_eq!(
-        (found.version, found.limit, found.usage),
-        (2, Some(112 << 30), Some(110 << 30))
-    );
-    assert_eq!(found.high, None);
-    assert_eq!(
-        (found.anonymous, found.file),
-        (Some(75 << 30), Some((35 << 30) - (100 << 20)))
-    );
-    assert_eq!(found.inactive_file, Some(28 << 30));
-    assert_eq!(found.kernel, Some(512 << 20));
-    assert_eq!(
-        (found.limit_hits, found.oom_kills, found.pressure),
-        (Some(421), Some(0), Some(1.25))
-    );
+    for (kernel, recorded) in V2 {
+        let found = judge(2, &files_of(recorded, &FILES_V2)).unwrap();
+        assert_eq!(
+            (found.version, found.limit, found.high),
+            (2, Some(96 << 20), Some(90 << 20))
+        );
+        assert_eq!((found.shared, found.swap), (Some(5 << 20), Some(0)));
+        assert_eq!((found.limit_hits, found.oom_kills), (Some(0), Some(0)));
+        assert!(found.pressure.is_some_and(|share| share > 0.0), "{kernel}");
+        let parts = [found.anonymous, found.file, found.shared, found.kernel].map(Option::unwrap);
+        let (sum, usage) = (parts.iter().sum::<u64>(), found.usage.unwrap());
+        assert!(
+            sum.abs_diff(usage) < usage / 50,
+            "{kernel}: {parts:?}, {usage}"
+        );
+        // Nearly all of it can be dropped at once.
+        assert!(
+            found.inactive_file > Some(55 << 20) && parts[1] > 60 << 20,
+            "{kernel}"
+        );
+    }
 }
 
 /// Before 5.18 the kernel's memory is the sum of its parts.
 #[test]
 fn kernel_parts() {
-    let mut files = files_of(V2, &FILES_V2);
-    let stat = files.get_mut("memory.stat").unwrap();
-    *stat = stat.replace("kernel 536870912\n", "");
-    let parts = 20_971_520 + 209_715_200 + 147_456 + 300_000_000 + 4096;
-    assert_eq!(judge(2, &files).unwrap().kernel, Some(parts));
+    let kernel = |recorded| judge(2, &files_of(recorded, &FILES_V2)).unwrap().kernel;
+    assert!(!V2[0].1.contains("\nkernel "));
+    assert_eq!(kernel(V2[0].1), Some(65_536 + 208_896 + 1_059_512));
+    assert_eq!(kernel(V2[1].1), Some(1_171_456));
 }
 
 /// Version 1: no limit is none, and the cgroup's numbers are those with the cgroups below it.
@@ -95,6 +111,24 @@ fn paths_and_mounts() {
         ("/docker", Some("/sys/fs/cgroup/memory"))
     );
     assert_eq!(mounts_of(mounts, 2).len(), 1);
+}
+
+/// A cgroup as recorded on Linux 6.12, from the host and from the cgroup namespace of the container that it is: the same
+/// mount has another root, and a process outside has a path that leads out of it.
+#[test]
+fn namespaces() {
+    const OWN: &str = "/kubepods.slice/kubepods-burstable.slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
+    let host = "35 23 0:30 / /sys/fs/cgroup rw,relatime - cgroup2 c rw\n";
+    let container = format!("44 41 0:30 {OWN} /sys/fs/cgroup rw,relatime - cgroup2 c rw\n");
+    let roots = [host, &container].map(|line| mounts_of(line, 2).remove(0).root);
+    assert_eq!(roots, ["/", OWN]);
+    assert_eq!(path_of(&format!("0::{OWN}\n"), 2), Some(OWN));
+    let outside = path_of("0::/../../..\n", 2).unwrap();
+    let mount = Mount {
+        root: "/".to_owned(),
+        point: PathBuf::from("/"),
+    };
+    assert_eq!(from_host(&mount, outside, 2), None);
 }
 
 /// A limit above counts, and a path out of what is mounted does not lead anywhere.
