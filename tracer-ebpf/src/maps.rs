@@ -71,6 +71,10 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_POINTS * O
 #[map]
 static SPILLED: Array<u64> = Array::with_max_entries(1, 0);
 
+/// Not 0 when userspace sleeps for long: the next record wakes it, and sets this to 0.
+#[map]
+static ASLEEP: Array<u64> = Array::with_max_entries(1, 0);
+
 /// What became of page faults that were looked at, by outcome.
 #[map]
 static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(OUTCOMES, 0);
@@ -165,6 +169,18 @@ pub fn control() -> Control {
         recording: 0,
         sampling: Sampling::new(0, 0),
     })
+}
+
+/// Whether userspace has to be woken for this record: it sleeps, and no record before has woken it.
+#[inline(always)]
+pub fn is_to_be_woken() -> bool {
+    match ASLEEP.get_ptr_mut(0) {
+        Some(asleep) if unsafe { *asleep } != 0 => {
+            unsafe { *asleep = 0 };
+            true
+        }
+        _ => false,
+    }
 }
 
 /// From now on, frees of unknown blocks are sent to userspace.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, MapData, RingBuf};
 use bytes::Bytes;
 use tracer_common::config::{Config, Control, MAX_POINTS, Sampling};
 use tracer_common::inflight::{Allocating, Mapping, Opening, OpeningKey};
@@ -20,6 +20,7 @@ mod attach;
 mod batch;
 mod btf;
 mod calibrate;
+mod counters;
 mod errors;
 mod features;
 mod links;
@@ -34,6 +35,7 @@ mod sys;
 
 use attach::Attacher;
 use batch::HashMap;
+use counters::Counters;
 use load::take;
 use ring::Ring;
 use run_time::Statistics;
@@ -92,7 +94,8 @@ pub struct Probes {
     pub points: Vec<Point>,
     capacities: Capacities,
     events: Ring,
-    counters: PerCpuArray<MapData, u64>,
+    counters: Counters,
+    asleep: Array<MapData, u64>,
     live: HashMap<u64, LiveBlock>,
     streams: HashMap<u64, LiveStream>,
     objects: HashMap<ObjectKey, LiveObject>,
@@ -121,6 +124,7 @@ impl Probes {
             capacities: setup.capacities,
             events: take::<RingBuf<MapData>>(ebpf, "EVENTS")?.into(),
             counters: take(ebpf, "COUNTERS")?,
+            asleep: take(ebpf, "ASLEEP")?,
             live: take(ebpf, "LIVE")?,
             streams: take(ebpf, "STREAMS")?,
             objects: take(ebpf, "OBJECTS")?,
@@ -216,7 +220,13 @@ impl Probes {
         self.events.relieve(prepare)
     }
 
-    /// Becomes readable when the ring fills faster than it is drained.
+    /// The next record wakes who waits for [`Probes::ring`]; those behind it don't.
+    pub fn ask_to_be_woken(&mut self) -> Result<()> {
+        let set = self.asleep.set(0, 1, 0);
+        set.context("cannot ask the programs for a wake-up")
+    }
+
+    /// Becomes readable when the ring fills faster than it is drained, or when a wake-up was asked for.
     ///
     /// # Errors
     /// When no descriptor is left.
@@ -226,23 +236,13 @@ impl Probes {
 
     /// The counters of all attach points, summed over the CPUs.
     pub fn counts(&self) -> Result<Vec<Counts>> {
-        (0..self.points.len())
-            .map(|point| self.counts_of(point as u32))
-            .collect()
-    }
-
-    fn counts_of(&self, point: u32) -> Result<Counts> {
-        let mut counts = Counts::default();
-        if point >= self.capacities.points {
-            return Ok(counts);
-        }
-        for outcome in 0..OUTCOMES {
-            let values = self
-                .counters
-                .get(&(point * OUTCOMES + outcome), 0)
-                .context("cannot read the counters")?;
-            counts.0[outcome as usize] = values.iter().sum();
-        }
+        let counted = (self.points.len() as u32).min(self.capacities.points);
+        let values = self.counters.read(counted * OUTCOMES);
+        let values = values.context("cannot read the counters")?;
+        let (counters, _) = values.as_chunks::<{ OUTCOMES as usize }>();
+        let mut counts: Vec<Counts> = counters.iter().copied().map(Counts).collect();
+        // Points beyond have no probe.
+        counts.resize(self.points.len(), Counts::default());
         Ok(counts)
     }
 
