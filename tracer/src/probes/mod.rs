@@ -15,6 +15,7 @@ use tracer_common::live::{LiveBlock, LiveObject, LiveStream, ObjectKey};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
 
 use crate::functions::Group;
+use crate::functions::pairs::PairId;
 
 mod attach;
 mod batch;
@@ -105,6 +106,7 @@ pub struct Probes {
     calls: HashMap<OpeningKey, Opening>,
     anchors: aya::maps::HashMap<MapData, u32, u64>,
     control: Array<MapData, Control>,
+    given_up: Array<MapData, u64>,
     statistics: Option<Statistics>,
     _log: Option<log::Forwarder>,
 }
@@ -134,6 +136,7 @@ impl Probes {
             calls: take(ebpf, "CALLS")?,
             anchors: take(ebpf, "ANCHORS")?,
             control: take(ebpf, "CONTROL")?,
+            given_up: take(ebpf, "GIVEN_UP")?,
             statistics: None,
             _log: log::Forwarder::start(ebpf, setup.verbosity),
             attacher,
@@ -185,10 +188,13 @@ impl Probes {
         };
         let attacher = &mut self.attacher;
         let size = attacher.kind().places();
-        let failed = attach::in_batches(&members, size, &mut |batch| {
-            let places: Vec<Place> = batch.iter().flat_map(places).collect();
-            attacher.attach(program, file, &places)
-        });
+        let mut failed = Vec::new();
+        for (owner, members) in attach::by_owner(&self.points, members) {
+            failed.extend(attach::in_batches(&members, size, &mut |batch| {
+                let places: Vec<Place> = batch.iter().flat_map(places).collect();
+                attacher.attach(program, owner, file, &places)
+            }));
+        }
         for (index, error) in failed {
             let point = &mut self.points[index];
             let (symbol, file) = (&point.symbol, file.display());
@@ -311,8 +317,18 @@ impl Probes {
     /// Calls of this group are no longer recorded, and soon cost no trap any more.
     pub fn give_up(&mut self, group: Group) -> Result<()> {
         let given_up = self.set_control(|control| control.recording &= !group.bit());
-        self.attacher.give_up(group);
+        self.attacher.give_up(|owner| owner.group == group);
         given_up
+    }
+
+    /// The same for the pairs of one preset, by its first one.
+    pub fn give_up_preset(&mut self, first: PairId, pairs: &[PairId]) -> Result<()> {
+        for pair in pairs {
+            let set = self.given_up.set(pair.0.into(), 1, 0);
+            set.context("cannot tell the programs what was given up")?;
+        }
+        self.attacher.give_up(|owner| owner.preset == Some(first));
+        Ok(())
     }
 
     /// CPU seconds that the programs of each group ran since this was first asked: the kernel counts from then on. Nothing
