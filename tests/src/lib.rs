@@ -6,6 +6,7 @@
 
 pub mod browser;
 pub mod captures;
+pub mod cgroup;
 pub mod checks;
 pub mod churn;
 pub mod code;
@@ -17,6 +18,7 @@ pub mod lines;
 pub mod occurrences;
 pub mod process;
 pub mod releases;
+pub mod scenarios;
 pub mod session;
 pub mod sources;
 pub mod target;

@@ -174,6 +174,13 @@ pub fn jni_includes() -> Option<[String; 2]> {
     })
 }
 
+/// Whether the C compiler finds the header `name`.
+pub fn has_header(name: &str) -> bool {
+    let mut cc = Command::new("cc");
+    cc.args(["-E", "-x", "c", "-include", name, "/dev/null"]);
+    cc.output().is_ok_and(|output| output.status.success())
+}
+
 fn source_folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }

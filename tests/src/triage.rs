@@ -5,7 +5,7 @@ use offheap::triage::report::{Report, SCHEMA};
 use offheap::triage::verdict::Cause;
 
 use crate::jdk::Jdk;
-use crate::{Target, Tool, classpath};
+use crate::{Target, Tool, Truth, classpath};
 
 /// Those that each JDK of the tests has.
 pub const COLLECTORS: [&str; 4] = [
@@ -63,13 +63,21 @@ pub fn look(target: &Target) -> Report {
 /// # Panics
 /// The tool fails.
 pub fn looks(target: &mut Target, steps: usize) -> Report {
+    watched(target, steps).0
+}
+
+/// The same, with what the target told of itself at each step.
+///
+/// # Panics
+/// The tool fails.
+pub fn watched(target: &mut Target, steps: usize) -> (Report, Vec<Truth>) {
+    let mut truths = Vec::new();
     let pid = target.pid().to_string();
     let tool = Tool::start(["triage", &pid, "-d", "600s", "-f", "json"]);
     for step in 1..=steps {
         let line = format!("look {step}");
         tool.await_stderr(&line, |said| said == line);
-        target.say("go");
-        target.await_word("done");
+        truths.extend(target.work());
         tool.signal(if step < steps {
             libc::SIGUSR1
         } else {
@@ -80,7 +88,7 @@ pub fn looks(target: &mut Target, steps: usize) -> Report {
     assert_eq!(finished.code, Some(0), "{:#?}", finished.stderr);
     let report = parsed(&finished.stdout);
     assert_eq!(report.looks.len(), steps + 1);
-    report
+    (report, truths)
 }
 
 /// What the verdict says, first cause first.
@@ -112,10 +120,4 @@ pub fn jdk() -> Option<Jdk> {
         .into_iter()
         .find(|jdk| jdk.release == 17)
         .or_else(Jdk::installed)
-}
-
-/// Runs one scenario with G1, and gives the report.
-pub fn scenario(kind: &str, flags: &[&str], steps: usize) -> Option<Report> {
-    let mut target = incidents(&jdk()?, &[&["-XX:+UseG1GC"], flags].concat(), kind)?;
-    Some(looks(&mut target, steps))
 }

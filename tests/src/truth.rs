@@ -59,9 +59,8 @@ impl Truth {
     }
 }
 
-/// Every number that the target told is the captured one, exactly.
-pub fn assert_truth(capture: &Capture, truths: &[Truth]) {
-    assert!(!truths.is_empty(), "the target told no truth");
+/// What of the told numbers the captured ones are not, exactly.
+pub fn differences(capture: &Capture, truths: &[Truth]) -> Vec<String> {
     let mut wrong = Vec::new();
     for truth in truths {
         let sites = sites_through(capture, truth.kind, &truth.site);
@@ -84,6 +83,13 @@ pub fn assert_truth(capture: &Capture, truths: &[Truth]) {
             ));
         }
     }
+    wrong
+}
+
+/// Every number that the target told is the captured one, exactly.
+pub fn assert_truth(capture: &Capture, truths: &[Truth]) {
+    assert!(!truths.is_empty(), "the target told no truth");
+    let wrong = differences(capture, truths);
     assert!(
         wrong.is_empty(),
         "{}\nlosses {:?}\n{}",

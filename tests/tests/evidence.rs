@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use offheap::capture::{Capture, SiteKind};
+use offheap_tests::cgroup::Group;
 use offheap_tests::tool::{RING_BYTES, binary, read_capture};
-use offheap_tests::{CFlags, Target, Tool, c_program, session, sites_through, sum};
+use offheap_tests::{CFlags, Target, Tool, c_program, session, sites_through, skip, sum};
 use tempfile::TempDir;
 
 const BLOCK: u64 = 1_048_583;
@@ -114,51 +115,17 @@ fn attach_writes_a_bundle() {
     assert!(touched(&captures[0]) > 50 * BLOCK);
 }
 
-/// A memory cgroup of version 1 of our own; None where none can be made.
-struct Group(PathBuf);
-
-impl Group {
-    fn new(limit: u64) -> Option<Group> {
-        let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let own = membership
-            .lines()
-            .find_map(|line| line.split_once(":memory:"))?
-            .1;
-        let name = format!("offheap-test-{}", std::process::id());
-        let places = [own, "/"].map(|own| Path::new("/sys/fs/cgroup/memory").join(&own[1..]));
-        let group = places.iter().map(|place| place.join(&name));
-        let group = group
-            .into_iter()
-            .find(|group| fs::create_dir(group).is_ok())?;
-        let group = Group(group);
-        group.set("memory.limit_in_bytes", limit)?;
-        Some(group)
-    }
-
-    fn set(&self, file: &str, value: u64) -> Option<()> {
-        fs::write(self.0.join(file), value.to_string()).ok()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 /// Before the kernel kills a process at its cgroup's limit a whole bundle is on disk; the last one says who killed it, and
 /// both have what was outstanding.
 #[test]
 fn oom_kill() {
     let Some(_session) = session() else { return };
     let Some(group) = Group::new(128 << 20) else {
-        offheap_tests::session::skip("no memory cgroup of version 1 can be made here");
+        skip("a memory cgroup of our own");
         return;
     };
     let mut target = pace();
-    group
-        .set("cgroup.procs", target.pid().into())
-        .expect("the target joins the group");
+    group.add(target.pid());
     let (tool, out) = watch(target.pid(), "50%,80%");
     touch(&mut target, 80);
     tool.await_stderr("a bundle", |line| line.contains("written: "));

@@ -1,200 +1,108 @@
-//! Incidents that `offheap triage` has to tell from each other, in the right words.
+//! Incidents and healthy processes that `offheap triage`, captures and their comparison have to tell from each other, in
+//! the right words: the scenarios of `cargo xtask scenario`, each on the JVMs that matter to it.
 
-use offheap::triage::reading::Summary;
-use offheap::triage::verdict::Cause;
-use offheap_tests::jdk::Jdk;
-use offheap_tests::triage::{
-    COLLECTORS, causes, describe, incidents, jdk, last, look, looks, scenario,
-};
-use offheap_tests::{Target, classpath, session};
+use offheap_tests::scenarios::{ALL, prove};
 
-/// Blocks of malloc that are never freed are native memory, with the command that finds their stacks.
+/// Deflaters that a handler forgets are native memory, and the capture names the handler; streams and blocks add up.
 #[test]
-fn native() {
-    let Some(_session) = session() else { return };
-    let Some(report) = scenario("native", &[], 3) else {
-        return;
-    };
-    assert_eq!(causes(&report), [Cause::Native], "{}", describe(&report));
-    let finding = &report.verdict[0];
-    assert!((70 << 20..90 << 20).contains(&finding.bytes), "{finding:?}");
-    assert!(
-        finding
-            .next
-            .iter()
-            .any(|line| line.contains("offheap capture") && line.contains("malloc,zlib"))
-    );
+fn deflaters() {
+    prove("deflaters");
 }
 
-/// Threads that are started and never end are named by their pattern.
+/// Iterators of a native store grow below the Java caller by what the store says.
 #[test]
-fn threads() {
-    let Some(_session) = session() else { return };
-    let Some(report) = scenario("threads", &[], 3) else {
-        return;
-    };
-    assert_eq!(causes(&report)[0], Cause::Threads, "{}", describe(&report));
-    assert!(
-        report.verdict[0].says.contains("300 more of `leak-#`"),
-        "{}",
-        describe(&report)
-    );
-    assert!(!causes(&report).contains(&Cause::NoGrowth));
+fn store() {
+    prove("store");
 }
 
-/// Direct buffers are told apart from other native memory, and counted to the byte.
+/// A cgroup that is full of page cache is told from one whose JVM is too large.
 #[test]
-fn direct_buffers() {
-    let Some(_session) = session() else { return };
-    let Some(report) = scenario("direct", &["-XX:MaxDirectMemorySize=512m"], 3) else {
-        return;
-    };
-    assert_eq!(
-        causes(&report),
-        [Cause::DirectBuffers],
-        "{}",
-        describe(&report)
-    );
-    assert_eq!(report.verdict[0].bytes, 72 << 20, "{}", describe(&report));
-}
-
-/// Direct buffers are read on each JDK.
-#[test]
-fn direct_buffers_everywhere() {
-    let Some(_session) = session() else { return };
-    for (jdk, collector) in Jdk::downloaded()
-        .iter()
-        .zip(COLLECTORS.iter().rev().cycle())
-    {
-        let Some(mut target) =
-            incidents(jdk, &[collector, "-XX:MaxDirectMemorySize=512m"], "direct")
-        else {
-            return;
-        };
-        let report = looks(&mut target, 1);
-        let direct = |look: &Summary| look.facts.jvm.as_ref().and_then(|jvm| jvm.direct);
-        let (Some(before), Some(after)) = (direct(&report.looks[0]), direct(&report.looks[1]))
-        else {
-            panic!("{jdk}: {}", describe(&report));
-        };
-        assert_eq!(
-            (after.count - before.count, after.capacity - before.capacity),
-            (24, 24 << 20),
-            "{jdk}"
-        );
-        assert_eq!(after.max, 512 << 20, "{jdk}");
-    }
-}
-
-/// Loaders that define the same classes again and again are seen as what fills metaspace.
-#[test]
-fn class_loaders() {
-    let Some(_session) = session() else { return };
-    let Some(report) = scenario("loaders", &[], 3) else {
-        return;
-    };
-    assert_eq!(
-        causes(&report)[0],
-        Cause::ClassLoaders,
-        "{}",
-        describe(&report)
-    );
-    assert_eq!(causes(&report).len(), 1, "{}", describe(&report));
-    let loaders = |look: &Summary| {
-        look.facts
-            .jvm
-            .as_ref()
-            .and_then(|jvm| jvm.class_loaders)
-            .unwrap_or(0)
-    };
-    let more = loaders(last(&report)) - loaders(&report.looks[0]);
-    // Lambdas of the JDK may take one of their own.
-    assert!(
-        (2_100..2_110).contains(&more),
-        "{more}: {}",
-        describe(&report)
-    );
-}
-
-/// What malloc keeps after a burst is retention and no leak, with its size.
-#[test]
-fn retention() {
-    let Some(_session) = session() else { return };
-    let Some(jdk) = jdk() else { return };
-    let Some(mut target) = incidents(&jdk, &["-XX:+UseG1GC"], "burst") else {
-        return;
-    };
-    target.say("go");
-    target.await_word("done");
-    // The burst is over before the first look.
-    let report = look(&target);
-    assert_eq!(
-        causes(&report),
-        [Cause::RetainedByMalloc],
-        "{}",
-        describe(&report)
-    );
-    let kept = report.verdict[0].bytes;
-    assert!(
-        (200 << 20..=245 << 20).contains(&kept),
-        "{kept}: {}",
-        describe(&report)
-    );
+fn page_cache() {
+    prove("page-cache");
 }
 
 /// A heap that full collections can't empty is the Java heap's affair, with each collector that can fill it.
 #[test]
 fn heap_full() {
-    let Some(_session) = session() else { return };
-    for (jdk, collector) in Jdk::downloaded()
-        .iter()
-        .flat_map(|jdk| COLLECTORS.map(|collector| (jdk.clone(), collector)))
-    {
-        // ZGC needs room of its own to collect, and gives up on a heap of this size long before it is full.
-        if collector.contains("ZGC") {
-            continue;
-        }
-        let Some(mut target) = incidents(&jdk, &[collector], "heap") else {
-            return;
-        };
-        target.say("go");
-        target.await_word("done");
-        let report = look(&target);
-        assert_eq!(
-            causes(&report)[0],
-            Cause::HeapFull,
-            "{jdk} {collector}: {}",
-            describe(&report)
-        );
-        assert!(report.verdict[0].next[0].contains("GC.class_histogram"));
-    }
+    prove("heap-full");
 }
 
 /// Selectors that are not closed are descriptors that grow with the heap.
 #[test]
-fn descriptors() {
-    let Some(_session) = session() else { return };
-    let Some(jdk) = jdk() else { return };
-    let Some(classpath) = classpath() else { return };
-    let flags = ["-XX:+UseG1GC", "-Xms64m", "-Xmx64m"];
-    let mut java = jdk.plain_java(&classpath, &flags, "Incidents");
-    let mut target = Target::start(java.arg("descriptors"));
-    let report = looks(&mut target, 3);
-    assert_eq!(
-        causes(&report)[0],
-        Cause::DescriptorsWithHeap,
-        "{}",
-        describe(&report)
-    );
-    let more = |kind: &str| {
-        let count = |look: &Summary| {
-            look.facts
-                .descriptors
-                .as_ref()
-                .and_then(|found| found.kinds.get(kind).copied())
-                .unwrap_or(0)
-        };
-        count(last(&report)) - count(&report.looks[0])
-    };
-    assert_eq!(more("epoll"), 180, "{}", describe(&report));
+fn selectors() {
+    prove("selectors");
+}
+
+/// Threads that are started and never end are named by their pattern.
+#[test]
+fn threads() {
+    prove("threads");
+}
+
+/// Loaders that define the same classes again and again are seen as what fills metaspace.
+#[test]
+fn class_loaders() {
+    prove("class-loaders");
+}
+
+/// Direct buffers are told apart from other native memory, and counted to the byte, on each JDK.
+#[test]
+fn direct_buffers() {
+    prove("direct-buffers");
+}
+
+/// What malloc keeps after a burst is retention and no leak, with its size.
+#[test]
+fn retention() {
+    prove("retention");
+}
+
+/// Blocks of malloc that are never freed are native memory, with the command that finds their stacks.
+#[test]
+fn native_blocks() {
+    prove("native-blocks");
+}
+
+/// Services that work and leave nothing behind are said not to grow, on each JDK.
+#[test]
+fn healthy() {
+    prove("healthy");
+}
+
+/// Nor is one whose caches are full and always change.
+#[test]
+fn healthy_warm() {
+    prove("healthy-warm");
+}
+
+/// Nor is the gzip server that ends its Deflaters.
+#[test]
+fn healthy_gzip() {
+    prove("healthy-gzip");
+}
+
+/// Nor is the store's service that closes its iterators.
+#[test]
+fn healthy_store() {
+    prove("healthy-store");
+}
+
+/// Nor is one in a cgroup with room to spare.
+#[test]
+fn healthy_cgroup() {
+    prove("healthy-cgroup");
+}
+
+/// Each scenario has a test here, by its name, and a name of its own.
+#[test]
+fn each_has_a_test() {
+    let source = include_str!("incidents.rs");
+    for scenario in &ALL {
+        let name = scenario.name;
+        assert_eq!(
+            source.matches(&format!("prove(\"{name}\")")).count(),
+            1,
+            "{name}"
+        );
+    }
 }

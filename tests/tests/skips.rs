@@ -6,6 +6,7 @@ use std::process::Command;
 
 use offheap_tests::jdk::{Jdk, RELEASES};
 use offheap_tests::session::{is_root, library_is_found, missing_privilege, program};
+use offheap_tests::sources::has_header;
 use offheap_tests::{CFlags, c_program, classpath, classpath_8, sources};
 
 /// Found another way than the harness finds it.
@@ -61,6 +62,17 @@ fn present_libraries_do_not_skip() {
         );
     }
     assert!(!library_is_found("libno-such-library.so.1"));
+}
+
+/// A header that lies in the compiler's folder is found, so that no scenario is missing for want of it.
+#[test]
+fn present_headers_do_not_skip() {
+    if !shell_finds("cc") {
+        return;
+    }
+    let lies = Path::new("/usr/include/rocksdb/c.h").exists();
+    assert_eq!(has_header("rocksdb/c.h"), lies);
+    assert!(has_header("stdio.h") && !has_header("no/such/header.h"));
 }
 
 /// Each folder of a JDK that tests know is one that they run.
@@ -131,6 +143,7 @@ fn every_source_compiles() {
         "finder",
         "objects_jni",
         "objects_lib",
+        "store_jni",
     ];
     for entry in fs::read_dir(folder)
         .expect("the folder of the C targets")

@@ -8,13 +8,10 @@ use std::process::{Child, Command};
 use offheap::triage::growth::resident;
 use offheap::triage::owners::Kind;
 use offheap::triage::report::Report;
-use offheap::triage::verdict::Cause;
 use offheap_tests::jdk::Jdk;
 use offheap_tests::process::only_child;
 use offheap_tests::session::lacks_program;
-use offheap_tests::triage::{
-    COLLECTORS, STEADY, causes, describe, incidents, jdk, last, look, looks, parsed,
-};
+use offheap_tests::triage::{COLLECTORS, STEADY, describe, incidents, jdk, last, look, parsed};
 use offheap_tests::{CFlags, Target, Tool, c_program, classpath, session};
 use tempfile::TempDir;
 
@@ -87,24 +84,6 @@ fn assert_parts(report: &Report, what: &str) {
     // ZGC of JDK 11 has no counters.
     let is_old_z = jvm.collector.as_deref() == Some("Z") && what.starts_with("11");
     assert_eq!(jvm.collections.is_empty(), is_old_z, "{what}\n{report}");
-}
-
-/// A service that works and leaves nothing behind is said not to grow, on each JDK.
-#[test]
-fn healthy() {
-    let Some(_session) = session() else { return };
-    for (jdk, collector) in Jdk::downloaded().iter().zip(COLLECTORS.iter().cycle()) {
-        let Some(mut target) = incidents(jdk, &[collector], "healthy") else {
-            return;
-        };
-        let report = looks(&mut target, 4);
-        assert_eq!(
-            causes(&report),
-            [Cause::NoGrowth],
-            "{jdk} {collector}: {}",
-            describe(&report)
-        );
-    }
 }
 
 /// Without shared perf data the JVM is told by its own tables, and its counters from memory or not at all.

@@ -21,6 +21,7 @@ mod llvm;
 mod packages;
 mod process;
 mod record;
+mod scenario;
 mod setup;
 mod test;
 mod workspace;
@@ -52,6 +53,8 @@ enum Command {
     Test(test::Args),
     /// Measure what tracing costs here: docs/BENCHMARKS.md
     Bench(bench::Args),
+    /// Play an incident, and show what offheap says of it: docs/SCENARIOS.md
+    Scenario(scenario::Args),
     /// Feed what reads hostile bytes with bytes, driven by coverage: docs/FUZZING.md
     Fuzz(fuzz::Args),
     /// Record the golden stacks of the unwinder's tests on each JDK anew: docs/TESTING.md
@@ -76,6 +79,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run(),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Scenario(args) => scenario::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Record => record::run(),
     }

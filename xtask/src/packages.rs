@@ -87,6 +87,12 @@ pub const TEST_EXTRAS: &[Need] = &[
         met: || installed(&["libssl3t64", "libssl3"]),
     },
     Need {
+        what: "RocksDB",
+        why: "the tests watch a JVM with a native store inside",
+        choices: &[&["librocksdb-dev"]],
+        met: || installed(&["librocksdb-dev"]),
+    },
+    Need {
         what: "musl-gcc",
         why: "the tests trace programs of another C library",
         choices: &[&["musl-tools"]],

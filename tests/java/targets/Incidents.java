@@ -3,20 +3,42 @@ package targets;
 import java.io.BufferedReader;
 import java.io.InputStream;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
 import java.lang.reflect.Field;
 import java.nio.ByteBuffer;
 import java.nio.channels.Selector;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Queue;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
 import java.util.zip.Deflater;
 import sun.misc.Unsafe;
 
-/** Does to a JVM's memory what incidents did, one step for each {@code go}: {@code Incidents KIND}. */
+/** Does to a JVM's memory what incidents did, one step for each {@code go}: {@code Incidents KIND [FILE]}. */
 public final class Incidents {
     private static final BufferedReader INPUT = new BufferedReader(new InputStreamReader(System.in));
     private static final List<Object> KEPT = new ArrayList<>();
     private static final Unsafe UNSAFE = unsafe();
     private static final int MEBI = 1 << 20;
+    /** Mebibytes of the file. */
+    private static final int CACHED = 400;
+    private static final Queue<PendingRead> QUEUE = new ArrayDeque<>(1 << 17);
+    /** Forgets what was used least lately. */
+    private static final Map<Integer, byte[]> WARM = new LinkedHashMap<Integer, byte[]>(16, 0.75f, true) {
+        @Override
+        protected boolean removeEldestEntry(Map.Entry<Integer, byte[]> eldest) {
+            return size() > 1200;
+        }
+    };
+    private static final ThreadLocal<ByteBuffer> BUFFER = ThreadLocal.withInitial(() -> ByteBuffer.allocateDirect(MEBI / 16));
+    private static int served;
 
     private Incidents() {}
 
@@ -26,14 +48,19 @@ public final class Incidents {
         for (int i = 0; i < 3; i++) {
             work();
         }
+        if (kind.equals("warm")) {
+            for (int i = 0; i < 10; i++) {
+                warm();
+            }
+        }
         System.out.println("ready");
         while (INPUT.readLine() != null) {
-            step(kind);
+            step(kind, arguments);
             System.out.println("done");
         }
     }
 
-    private static void step(String kind) throws Exception {
+    private static void step(String kind, String[] arguments) throws Exception {
         switch (kind) {
             case "healthy":
                 work();
@@ -54,7 +81,14 @@ public final class Incidents {
                 burst();
                 break;
             case "heap":
-                fill();
+                queue();
+                break;
+            case "cache":
+                readAndWrite(Path.of(arguments[1]));
+                break;
+            case "warm":
+                work();
+                warm();
                 break;
             case "descriptors":
                 descriptors();
@@ -148,20 +182,61 @@ public final class Incidents {
         }
     }
 
-    /** Fills the heap with what stays reachable, until collections free next to nothing. */
-    private static void fill() {
-        Runtime runtime = Runtime.getRuntime();
-        try {
-            while (runtime.totalMemory() - runtime.freeMemory() < runtime.maxMemory() / 100 * 97) {
-                KEPT.add(new byte[16 << 10]);
+    /** Requests are queued and nobody takes them, until collections free nothing; the service goes on after each error. */
+    private static void queue() {
+        for (int failed = 0; failed < 5;) {
+            try {
+                QUEUE.add(new PendingRead());
+            } catch (OutOfMemoryError full) {
+                failed++;
             }
-        } catch (OutOfMemoryError full) {
-            // As full as it gets.
-            KEPT.remove(KEPT.size() - 1);
+        }
+        // Room to say so.
+        for (int i = 0; i < 600; i++) {
+            QUEUE.remove();
         }
         System.gc();
-        System.gc();
-        System.gc();
+    }
+
+    private static final class PendingRead {
+        private final byte[] body = new byte[8 << 10];
+    }
+
+    /** Writes a file that is larger than the cache may be, and reads it. */
+    private static void readAndWrite(Path path) throws Exception {
+        byte[] piece = new byte[MEBI];
+        try (OutputStream file = Files.newOutputStream(path)) {
+            for (int i = 0; i < CACHED; i++) {
+                file.write(piece);
+            }
+        }
+        try (InputStream file = Files.newInputStream(path)) {
+            while (file.read(piece) > 0) {
+                KEPT.clear();
+            }
+        }
+    }
+
+    /** A cache that is as large as it may be, and always has something new; threads, buffers and files come and go. */
+    private static void warm() throws Exception {
+        for (int i = 0; i < 2000; i++) {
+            WARM.put(served++, new byte[32 << 10]);
+        }
+        ExecutorService pool = Executors.newFixedThreadPool(24);
+        for (int i = 0; i < 48; i++) {
+            pool.submit(Incidents::serve);
+        }
+        pool.shutdown();
+        pool.awaitTermination(1, TimeUnit.MINUTES);
+    }
+
+    private static Void serve() throws Exception {
+        try (Selector selector = Selector.open(); InputStream file = Incidents.class.getResourceAsStream("Incidents.class")) {
+            selector.selectNow();
+            BUFFER.get().clear();
+            BUFFER.get().put(file.readAllBytes());
+        }
+        return null;
     }
 
     private static void descriptors() throws Exception {

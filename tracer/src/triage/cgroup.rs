@@ -28,13 +28,14 @@ const FILES_V2: [&str; 8] = [
     "memory.swap.current",
     "memory.low",
 ];
-const FILES_V1: [&str; 6] = [
+const FILES_V1: [&str; 7] = [
     "memory.usage_in_bytes",
     "memory.limit_in_bytes",
     "memory.stat",
     "memory.failcnt",
     "memory.kmem.usage_in_bytes",
     "memory.oom_control",
+    "memory.memsw.failcnt",
 ];
 
 /// The files of one cgroup, by name.
@@ -247,7 +248,9 @@ fn version_1(files: &Files) -> Option<Cgroup> {
         shared,
         kernel: number("memory.kmem.usage_in_bytes"),
         swap: stat("total_swap"),
-        limit_hits: number("memory.failcnt"),
+        // Where memory and swap together have the same limit, as in a container without swap, it is theirs that is hit.
+        limit_hits: number("memory.failcnt")
+            .map(|hits| hits.saturating_add(number("memory.memsw.failcnt").unwrap_or(0))),
         oom_kills: files
             .get("memory.oom_control")
             .and_then(|text| entry(text, "oom_kill")),

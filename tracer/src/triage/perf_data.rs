@@ -195,8 +195,15 @@ impl PerfData {
         (0..4).filter_map(collector).collect()
     }
 
-    /// Of the old generation right after a full collection: known while no other collection has followed it.
+    /// Of the old generation right after a full collection: known while no other collection has followed it. Shenandoah's
+    /// numbers are those of now, whatever it is doing.
     pub fn old_after_full(&self) -> Option<u64> {
+        if self
+            .text("sun.gc.collector.1.name")
+            .is_some_and(|name| name.starts_with("Shenandoah"))
+        {
+            return None;
+        }
         let exit = |index: usize| self.number(&format!("sun.gc.collector.{index}.lastExitTime"));
         let is_full = |index: &usize| {
             let name = self.text(&format!("sun.gc.collector.{index}.name"));

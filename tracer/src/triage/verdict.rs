@@ -11,6 +11,7 @@ use super::reading::Summary;
 use crate::report::units::{Bytes, Delta, Seconds};
 
 mod growing;
+mod heap;
 mod standing;
 
 /// Growth below this is noise of a warm JVM: compilers, collector threads, caches of the allocator.
@@ -23,6 +24,8 @@ const PART: u64 = 100;
 pub enum Cause {
     /// Full collections free next to nothing.
     HeapFull,
+    /// Much of the heap is in use, and it is not known what collections leave of it.
+    HeapHigh,
     HeapGrows,
     DescriptorsWithHeap,
     Descriptors,
@@ -76,6 +79,11 @@ impl Finding {
 
     fn evidence(mut self, line: impl Into<String>) -> Finding {
         self.evidence.push(line.into());
+        self
+    }
+
+    fn evidences(mut self, lines: impl IntoIterator<Item = String>) -> Finding {
+        self.evidence.extend(lines);
         self
     }
 
@@ -186,6 +194,11 @@ pub fn verdict(pid: u32, looks: &[Summary]) -> Vec<Finding> {
         findings.push(nothing(&looks));
     }
     findings
+}
+
+/// `part` is at least so many percent of `whole`.
+fn is_part(part: u64, whole: u64, percent: u64) -> bool {
+    whole > 0 && u128::from(part) * 100 >= u128::from(whole) * u128::from(percent)
 }
 
 fn no_growth(looks: &Looks<'_>) -> Finding {

@@ -258,9 +258,9 @@ pub(crate) fn assert_documented(page: &str, written: &str) {
     );
 }
 
-/// The page with its fenced block replaced; the whole, where there is none.
+/// The page with its first fenced block replaced; the whole, where there is none.
 fn with_example(page: &str, example: &str) -> String {
-    let mut parts = page.split("```\n");
+    let mut parts = page.splitn(3, "```\n");
     match (parts.next(), parts.next(), parts.next()) {
         (Some(before), Some(_), Some(after)) => format!("{before}```\n{example}```\n{after}"),
         _ => example.to_owned(),

@@ -55,6 +55,16 @@ fn version_one() {
     assert_eq!(judge(1, &files).unwrap().limit, Some(4 << 30));
 }
 
+/// Version 1 counts a limit that is hit where it was hit: as one of memory, or of memory and swap together.
+#[test]
+fn limits_of_memory_and_swap() {
+    let mut files = files_of(V1, &FILES_V1);
+    files.insert("memory.failcnt", "3\n".to_owned());
+    assert_eq!(judge(1, &files).unwrap().limit_hits, Some(3));
+    files.insert("memory.memsw.failcnt", "109\n".to_owned());
+    assert_eq!(judge(1, &files).unwrap().limit_hits, Some(112));
+}
+
 /// Files that say nothing about memory are no cgroup.
 #[test]
 fn nothing() {

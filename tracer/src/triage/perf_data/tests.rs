@@ -86,6 +86,15 @@ fn young_after_full() {
     assert_eq!(data.old_after_full(), None);
 }
 
+/// Shenandoah counts what is in use at any moment: that is not what a collection left.
+#[test]
+fn not_after_a_collection() {
+    let mut data = recorded("17");
+    let name = "sun.gc.collector.1.name".to_owned();
+    data.texts.insert(name, "Shenandoah full".to_owned());
+    assert_eq!(data.old_after_full(), None);
+}
+
 /// What is cut off anywhere gives a beginning of the counters, or a reason.
 #[test]
 fn cut_off() {

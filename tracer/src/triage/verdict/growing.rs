@@ -169,16 +169,22 @@ fn native(looks: &Looks<'_>) -> Option<Finding> {
                 Delta(change(&unknown))
             ))
             .evidence(free_inside(looks))
+            .evidences(unknown_direct(looks))
             .next(format!(
                 "sudo offheap capture {pid} -d 30s --hooks {hooks}   whose Java and native stacks"
             )),
     )
 }
 
-/// Freed memory that malloc keeps more and more of: the program's peaks, or fragments.
+/// Freed memory that malloc keeps more and more of: the program's peaks, or fragments. Blocks that are freed make its heaps
+/// emptier and not larger: that is no growth. Nor are a few MiB, which arenas of busy threads keep soon after a start.
 fn retained(looks: &Looks<'_>) -> Option<Finding> {
     let kept = Series::of(looks.all, |look| look.facts.malloc.releasable());
-    let grows = looks.knows_malloc() && kept.grows(looks.least);
+    let heaps = looks.resident(&[Kind::MallocMain, Kind::MallocArenas]);
+    let grows = standing::keeps_much(looks)
+        && looks.knows_malloc()
+        && kept.grows(looks.least)
+        && heaps.grows(looks.least);
     grows.then(|| {
         standing::kept_by_malloc(looks).evidence(format!("it grows: {}", looks.rate(kept.gain())))
     })
@@ -186,6 +192,17 @@ fn retained(looks: &Looks<'_>) -> Option<Finding> {
 
 fn change(series: &Series) -> i128 {
     i128::from(difference(series.last(), series.first()))
+}
+
+/// Where the JVM's count of direct buffers can't be read, it may be they that grow.
+fn unknown_direct(looks: &Looks<'_>) -> Option<String> {
+    let jvm = looks.last.facts.jvm.as_ref()?;
+    let unknown = looks.all.iter().any(|look| {
+        let direct = look.facts.jvm.as_ref().map(|jvm| jvm.direct);
+        direct == Some(None)
+    });
+    (unknown && jvm.unsupported.is_none())
+        .then(|| "how much of it is direct buffers could not be read: it may be they".to_owned())
 }
 
 /// What malloc keeps of freed blocks.

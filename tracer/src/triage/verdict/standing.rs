@@ -1,7 +1,7 @@
 //! Causes that one look shows.
 
-use super::super::reading::{Cgroup, Heap};
-use super::{Cause, Finding, Looks};
+use super::super::reading::Cgroup;
+use super::{Cause, Finding, Looks, heap, is_part};
 use crate::report::units::{Bytes, Count, Share};
 
 /// Freed memory that malloc keeps is worth a word from here on, and as this part of RSS.
@@ -10,18 +10,16 @@ const RETAINED_PART: u64 = 8;
 /// Native memory is worth tracing from here on, and as this part of RSS.
 const NATIVE: u64 = 256 << 20;
 const NATIVE_PART: u64 = 4;
-/// In percent: a heap that is as full as this after full collections, a limit that is as near as this, page cache that is
-/// as large a part of the cgroup's memory.
+/// In percent: direct buffers that are as near to their limit as this, a cgroup that is, page cache that is as large a part
+/// of the cgroup's memory.
 const FULL: u64 = 90;
 const NEAR: u64 = 90;
 const CACHE_NEAR: u64 = 80;
 const CACHE_PART: u64 = 25;
-/// One full collection may have been asked for.
-const FULL_COLLECTIONS: u64 = 2;
 
 pub(super) fn findings(looks: &Looks<'_>) -> Vec<Finding> {
     let found = [
-        heap_full(looks),
+        heap::finding(looks),
         retained(looks),
         direct_limit(looks),
         native_large(looks),
@@ -33,70 +31,14 @@ pub(super) fn findings(looks: &Looks<'_>) -> Vec<Finding> {
     found
 }
 
-/// `part` is at least so many percent of `whole`.
-fn is_part(part: u64, whole: u64, percent: u64) -> bool {
-    whole > 0 && u128::from(part) * 100 >= u128::from(whole) * u128::from(percent)
-}
-
-fn heap_full(looks: &Looks<'_>) -> Option<Finding> {
-    let jvm = looks.last.facts.jvm.as_ref()?;
-    let full: u64 = jvm
-        .collections
-        .iter()
-        .filter(|kind| kind.full)
-        .map(|kind| kind.count)
-        .sum();
-    let (left, of) = left_after_full(&jvm.heap)?;
-    if full < FULL_COLLECTIONS || !is_part(left, of, FULL) {
-        return None;
-    }
-    let seconds: f64 = jvm
-        .collections
-        .iter()
-        .filter(|kind| kind.full)
-        .map(|kind| kind.seconds)
-        .sum();
-    let says = format!(
-        "The Java heap is full: the last full collection left {} of {}. It is not native memory.",
-        Bytes(left),
-        Bytes(of)
-    );
-    Some(
-        Finding::new(Cause::HeapFull, left, says)
-            .evidence(format!(
-                "{} full collections took {seconds:.1} s",
-                Count(full)
-            ))
-            .next(format!(
-                "jcmd {} GC.class_histogram   what fills it",
-                looks.pid
-            ))
-            .next(format!(
-                "jcmd {} GC.heap_dump FILE   who keeps it",
-                looks.pid
-            )),
-    )
-}
-
-/// What the last full collection left, and of how much: of the old generation, or of the whole heap where generations have
-/// no limits of their own.
-fn left_after_full(heap: &Heap) -> Option<(u64, u64)> {
-    let old = heap.old_after_full?;
-    let max_old = heap.generations.last()?.max;
-    let all: u64 = heap
-        .generations
-        .iter()
-        .map(|generation| generation.used)
-        .sum();
-    match heap.max {
-        Some(max) if max_old >= max => Some((all, max)),
-        _ => Some((old, max_old)),
-    }
-}
-
 fn retained(looks: &Looks<'_>) -> Option<Finding> {
+    keeps_much(looks).then(|| kept_by_malloc(looks))
+}
+
+/// What malloc keeps is worth a word.
+pub(super) fn keeps_much(looks: &Looks<'_>) -> bool {
     let kept = looks.last.facts.malloc.releasable();
-    (kept >= RETAINED.max(looks.last.rss / RETAINED_PART)).then(|| kept_by_malloc(looks))
+    kept >= RETAINED.max(looks.last.rss / RETAINED_PART)
 }
 
 /// What malloc keeps, and what would release it.

@@ -1,10 +1,8 @@
 use super::*;
 use crate::triage::owners::Owner;
-use crate::triage::reading::{
-    Arena, Cgroup, Collections, Descriptors, Direct, Generation, Heap, Jvm, Pattern, Threads,
-};
+use crate::triage::reading::{Arena, Cgroup, Descriptors, Direct, Heap, Jvm, Pattern, Threads};
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 
 fn owner(kind: Kind, mebibytes: u64) -> Owner {
     Owner {
@@ -19,7 +17,7 @@ fn owner(kind: Kind, mebibytes: u64) -> Owner {
 }
 
 /// A JVM with a heap of 512 MiB, 200 MiB of it resident, and 40 MiB of malloc.
-fn look(seconds: f64) -> Summary {
+pub(super) fn look(seconds: f64) -> Summary {
     let owners = vec![
         owner(Kind::JavaHeap, 200),
         owner(Kind::MallocArenas, 40),
@@ -61,7 +59,7 @@ fn look(seconds: f64) -> Summary {
 }
 
 /// Five looks, the n-th of which was changed by `change(n)`.
-fn looks(change: impl Fn(u64, &mut Summary)) -> Vec<Summary> {
+pub(super) fn looks(change: impl Fn(u64, &mut Summary)) -> Vec<Summary> {
     let changed = |n: u64| {
         let mut look = look(n as f64);
         change(n, &mut look);
@@ -78,11 +76,11 @@ fn add(look: &mut Summary, kind: Kind, mebibytes: u64) {
     }
 }
 
-fn jvm(look: &mut Summary) -> &mut Jvm {
+pub(super) fn jvm(look: &mut Summary) -> &mut Jvm {
     look.facts.jvm.as_mut().unwrap()
 }
 
-fn causes(looks: &[Summary]) -> Vec<Cause> {
+pub(super) fn causes(looks: &[Summary]) -> Vec<Cause> {
     verdict(4242, looks)
         .into_iter()
         .map(|finding| finding.cause)
@@ -159,6 +157,22 @@ fn retention() {
         }];
     });
     assert_eq!(causes(&same), [Cause::RetainedByMalloc, Cause::NoGrowth]);
+    // What is freed makes the heaps emptier.
+    let freed = looks(|n, look| {
+        look.facts.malloc.arenas = vec![Arena {
+            releasable: 7 * n * MIB,
+            ..Arena::default()
+        }];
+    });
+    assert_eq!(causes(&freed), [Cause::NoGrowth]);
+    let little = looks(|n, look| {
+        add(look, Kind::MallocArenas, 3 * n);
+        look.facts.malloc.arenas = vec![Arena {
+            releasable: (5 + 3 * n) * MIB,
+            ..Arena::default()
+        }];
+    });
+    assert_eq!(causes(&little), [Cause::NoGrowth]);
 }
 
 /// Threads, loaders, buffers and descriptors are told by their numbers, and what they put into malloc's memory is theirs.
@@ -193,6 +207,14 @@ fn by_numbers() {
     });
     assert_eq!(causes(&direct), [Cause::DirectBuffers]);
 
+    let unread = looks(|n, look| {
+        add(look, Kind::MallocLarge, 30 * n);
+        jvm(look).direct = None;
+    });
+    assert_eq!(causes(&unread), [Cause::Native]);
+    let evidence = &verdict(1, &unread)[0].evidence;
+    assert!(evidence.iter().any(|line| line.contains("direct buffers")));
+
     let both = looks(|n, look| {
         add(look, Kind::MallocLarge, 50 * n);
         jvm(look).direct.as_mut().unwrap().capacity += 30 * n * MIB;
@@ -217,33 +239,6 @@ fn unknown_heap() {
         add(look, Kind::Anonymous, 100 * n);
     });
     assert_eq!(causes(&unknown), [Cause::Unknown]);
-}
-
-/// A heap that full collections leave full is that, whatever else there is; one that was collected once is not.
-#[test]
-fn heap_full() {
-    let full = |count, left| {
-        let mut look = look(0.0);
-        let generation = |name: &str, used: u64, max: u64| Generation {
-            name: name.to_owned(),
-            capacity: max * MIB,
-            max: max * MIB,
-            used: used * MIB,
-        };
-        jvm(&mut look).heap.generations =
-            vec![generation("young", 10, 170), generation("old", left, 342)];
-        jvm(&mut look).heap.old_after_full = Some(left * MIB);
-        jvm(&mut look).collections = vec![Collections {
-            name: "MSC".to_owned(),
-            count,
-            seconds: 1.0,
-            full: true,
-        }];
-        causes(&[look])
-    };
-    assert_eq!(full(5, 340)[0], Cause::HeapFull);
-    assert_eq!(full(1, 340), [Cause::Nothing]);
-    assert_eq!(full(5, 200), [Cause::Nothing]);
 }
 
 /// Page cache that fills the cgroup is not the JVM's; anonymous memory that does is a limit that is near.
