@@ -1,6 +1,6 @@
 // Allocates at a pace that is told line by line: `calm` does nothing, `storm` allocates without a pause, `big` allocates
 // some big blocks from a deep stack every millisecond, `keep` keeps as many of these as the line says, `touch` also writes
-// to them. Each line is answered by `count N`, the allocations of the storm so far.
+// to them, `files` opens and closes file streams without a pause. Each line is answered by `count N`, the allocations of the storm so far.
 
 #include <pthread.h>
 #include <time.h>
@@ -14,7 +14,7 @@ SITE_OF("malloc", at_kept);
 #define BIG_PER_MILLISECOND 8
 #define DEEP 57344
 
-enum pace { CALM, STORM, BIGS };
+enum pace { CALM, STORM, BIGS, FILES };
 
 static volatile int pace;
 static unsigned long count;
@@ -46,6 +46,11 @@ SITE static void at_deep(void) {
     SINK(stack);
 }
 
+SITE static void at_files(void) {
+    char bytes[16] = {0};
+    fclose(fmemopen(bytes, sizeof bytes, "r"));
+}
+
 // By the clock, so that a busy machine delays the calls and does not make them fewer.
 static void *work(void *unused) {
     struct timespec next;
@@ -53,6 +58,11 @@ static void *work(void *unused) {
     for (;;) {
         if (pace == STORM) {
             at_storm(SMALL);
+            __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED);
+            continue;
+        }
+        if (pace == FILES) {
+            at_files();
             __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED);
             continue;
         }
@@ -89,6 +99,8 @@ int main(void) {
             pace = STORM;
         else if (!strcmp(line, "big"))
             pace = BIGS;
+        else if (!strcmp(line, "files"))
+            pace = FILES;
         say("count %lu", __atomic_load_n(&count, __ATOMIC_RELAXED));
     }
     return done();

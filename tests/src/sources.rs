@@ -134,6 +134,22 @@ fn compiled(key: &str, flags: &[&str]) -> Option<PathBuf> {
     }))
 }
 
+/// The Java target that `source` of `java/libraries` is, compiled against `jar`: the class path with both, and with all
+/// other targets. None, with the reason printed, where there is no javac.
+pub fn classpath_with(source: &str, jar: &Path) -> Option<String> {
+    let targets = classpath()?;
+    let source = source_folder("java/libraries").join(source);
+    let key = hash(&[&source, jar], &format!("javac {}", targets.display()));
+    let all = format!("{}:{}", jar.display(), targets.display());
+    let compiled = once(&key, |folder| {
+        let mut javac = Command::new("javac");
+        javac.args(["--release", "11", "-g", "-nowarn", "-cp", &all, "-d"]);
+        javac.arg(folder).arg(&source);
+        javac
+    });
+    Some(format!("{}:{all}", compiled.display()))
+}
+
 /// A command that runs the Java target `class` with JVM `flags`.
 pub fn java(classpath: &Path, flags: &[&str], class: &str) -> Command {
     let mut java = Command::new("java");

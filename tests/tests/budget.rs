@@ -86,6 +86,73 @@ fn a_storm_is_left_off() {
     );
 }
 
+/// A preset that is called too often is left off alone, with the reason and the flag that forces it: none of its objects is
+/// shown, the others of the group are still counted, and most of the storm takes no trap.
+#[test]
+fn a_dear_preset_is_left_off() {
+    let Some(_session) = session() else { return };
+    let mut target = pace();
+    set(&mut target, "files");
+    let tool = Tool::capture(target.pid(), &["--hooks", "pairs", "--max-overhead", "5"]);
+    let told = tool.stderr();
+    let left_off = told
+        .iter()
+        .find(|line| line.starts_with("preset `file` is left off: "));
+    let left_off = left_off.unwrap_or_else(|| panic!("{told:#?}"));
+    assert!(
+        left_off.ends_with("; --max-overhead none forces it"),
+        "{left_off}"
+    );
+    let before = go_on(&mut target, 200_000);
+    let finished = tool.interrupted();
+    let capture = finished.capture();
+    let all = set(&mut target, "calm");
+    let closed = functions(&capture, "fclose");
+    let trapped: u64 = closed.iter().map(|f| f.seen + f.counted).sum();
+    assert!(trapped < before + (all - before) / 2, "{closed:#?}");
+    assert!(
+        closed.iter().all(|function| function.seen == 0),
+        "{closed:#?}"
+    );
+    assert_eq!(capture.sites.len(), 0, "{:#?}", capture.sites);
+    let preset = watched(&capture, "preset `file`");
+    assert_eq!(preset.until_seconds, Some(preset.from_seconds));
+    assert_eq!(watched(&capture, "pairs").until_seconds, None);
+    assert!(
+        verdict(&finished.stdout).starts_with("preset `file` was not recorded"),
+        "{:#?}",
+        finished.stdout
+    );
+}
+
+/// The same of one that is called too often later: what it has open by then is still reported.
+#[test]
+fn a_dear_preset_is_given_up() {
+    let Some(_session) = session() else { return };
+    let mut target = pace();
+    let tool = Tool::capture(target.pid(), &["--hooks", "pairs", "--max-overhead", "5"]);
+    set(&mut target, "files");
+    tool.await_stderr("the preset given up", |line| {
+        line.starts_with("preset `file` is given up: ")
+    });
+    go_on(&mut target, 200_000);
+    let finished = tool.interrupted();
+    let (capture, all) = (finished.capture(), set(&mut target, "calm"));
+    let closed = functions(&capture, "fclose");
+    let trapped: u64 = closed.iter().map(|f| f.seen + f.counted).sum();
+    assert!(
+        closed.iter().any(|function| function.seen > 0),
+        "{closed:#?}"
+    );
+    assert!(trapped < all, "{closed:#?}");
+    let preset = watched(&capture, "preset `file`");
+    assert!(
+        preset.until_seconds.is_some_and(|until| until > 0.0),
+        "{preset:?}"
+    );
+    assert_conserved(&capture);
+}
+
 /// A storm that begins later is noticed: malloc is given up, the calls before that are all accounted for, and most of the
 /// storm takes no trap.
 #[test]

@@ -10,7 +10,7 @@ use tracer_common::event::{
     ANCHOR_WORDS, Captured, FLAG_STACK_LOST, FLAG_TRUNCATED, Freed, Header, kind,
 };
 
-use crate::maps::{anchors, config, events};
+use crate::maps::{anchors, config, events, is_to_be_woken};
 use crate::pending::{kernel_word, write_pending};
 use crate::probe::{Hit, user_word};
 
@@ -206,13 +206,13 @@ pub fn send_without_stack(hit: &Hit, header: &Header, arguments: [u64; 3]) -> Re
     Ok(())
 }
 
-/// Userspace comes by itself every few milliseconds; a wake-up costs more than the rest of the program, and is only worth
-/// it when the ring fills faster than that.
+/// Userspace comes by itself every few milliseconds while records come; a wake-up costs more than the rest of the program,
+/// and is only worth it when the ring fills faster than that, and for the first record after a while.
 #[inline(always)]
 fn wakeup() -> u64 {
     let waiting = events().query(BPF_RB_AVAIL_DATA as u64);
     let urgent = config().wakeup_bytes as u64;
-    (if waiting >= urgent {
+    (if waiting >= urgent || is_to_be_woken() {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP

@@ -6,7 +6,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use tracer_common::config::{Config, Control, KernelOffsets, MAX_POINTS, Sampling};
+use tracer_common::config::{Config, Control, KernelOffsets, MAX_PAIRS, MAX_POINTS, Sampling};
 use tracer_common::inflight::{Allocating, Mapping, Opening, OpeningKey};
 use tracer_common::live::{LiveBlock, LiveObject, LiveStream, ObjectKey};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
@@ -71,6 +71,14 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_POINTS * O
 /// allocations that the map could not.
 #[map]
 static SPILLED: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Not 0 when userspace sleeps for long: the next record wakes it, and sets this to 0.
+#[map]
+static ASLEEP: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Pairs that were given up, by number: not 0. Their calls are only counted.
+#[map]
+static GIVEN_UP: Array<u64> = Array::with_max_entries(MAX_PAIRS, 0);
 
 /// What became of page faults that were looked at, by outcome.
 #[map]
@@ -166,6 +174,25 @@ pub fn control() -> Control {
         recording: 0,
         sampling: Sampling::new(0, 0),
     })
+}
+
+/// Whether userspace has to be woken for this record: it sleeps, and no record before has woken it.
+#[inline(always)]
+pub fn is_to_be_woken() -> bool {
+    match ASLEEP.get_ptr_mut(0) {
+        Some(asleep) if unsafe { *asleep } != 0 => {
+            unsafe { *asleep = 0 };
+            true
+        }
+        _ => false,
+    }
+}
+
+#[inline(always)]
+pub fn is_given_up(pair: u64) -> bool {
+    GIVEN_UP
+        .get(pair as u32)
+        .is_some_and(|given_up| *given_up != 0)
 }
 
 /// From now on, frees of unknown blocks are sent to userspace.

@@ -6,10 +6,11 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use tracer_common::config::group::PAIRS;
 use tracer_common::cookie::Cookie;
 use tracer_common::outcome::Outcome;
 
-use crate::maps::{config, control, count};
+use crate::maps::{config, control, count, is_given_up};
 use crate::registers::Registers;
 
 /// One hit of a probe in the target.
@@ -96,7 +97,8 @@ const SESSION_NO_RETURN: u32 = 1;
 #[inline(always)]
 fn entry(ctx: &ProbeContext, group: u64) -> Option<Hit> {
     let hit = hit(ctx, Registers(ctx.regs))?;
-    if control().recording & group == 0 {
+    let is_off = control().recording & group == 0;
+    if is_off || group == PAIRS && is_given_up(hit.cookie.pair()) {
         hit.count(Outcome::Counted);
         return None;
     }

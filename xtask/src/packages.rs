@@ -79,6 +79,12 @@ pub const TEST_EXTRAS: &[Need] = &[
         met: || installed(&["libzstd1"]),
     },
     Need {
+        what: "zstd for Java",
+        why: "the tests trace its streams",
+        choices: &[&["libzstd-jni-java"]],
+        met: || installed(&["libzstd-jni-java"]),
+    },
+    Need {
         what: "OpenSSL 3",
         why: "the tests trace its connections",
         choices: &[&["libssl3"], &["libssl3t64"]],

@@ -16,7 +16,7 @@ use crate::{
     cargo::{self, Executable},
     debian,
     host::{self, Privilege, Refused},
-    jdk,
+    jars, jdk,
     kernels::{self, Extent},
     process,
     setup::{self, Scope},
@@ -51,6 +51,9 @@ pub fn run(args: &Args) -> Result<()> {
         && let Err(error) = debian::jdks::ensure()
     {
         eprintln!("note: {error:#}; tests that run them are skipped");
+    }
+    if let Err(error) = jars::ensure() {
+        eprintln!("note: {error:#}; tests that trace them are skipped");
     }
     if let Err(error) = debian::libraries::ensure() {
         eprintln!("note: {error:#}; tests that probe them are skipped");
@@ -94,6 +97,10 @@ pub fn environment(offheap: &Path, args: &Args) -> Vec<(&'static str, String)> {
     let libraries = debian::libraries::folder();
     if libraries.is_dir() {
         environment.push(("OFFHEAP_LIBRARIES", libraries.display().to_string()));
+    }
+    let jars = jars::folder();
+    if jars.is_dir() {
+        environment.push(("OFFHEAP_JARS", jars.display().to_string()));
     }
     if args.full {
         environment.push(("OFFHEAP_FULL", "1".to_owned()));

@@ -147,6 +147,7 @@ fn is_interesting(name: &[u8], wanted: &Wanted<'_>) -> bool {
         || ALLOCATOR_MARKS.contains(&name)
         || PREFIXES.iter().any(bare)
         || !wanted.of(name).is_empty()
+        || wanted.is_mark(name)
 }
 
 fn file_offset<P: ProgramHeader<Endian = Endianness>>(
@@ -220,6 +221,9 @@ fn select_pairs(symbols: &Symbols, wanted: &Wanted<'_>) -> Vec<Found> {
     let mut taken = HashSet::new();
     let mut found = Vec::new();
     for (symbol, &offset) in names {
+        if !wanted.applies(symbol, |mark| symbols.offsets.contains_key(mark)) {
+            continue;
+        }
         for function in wanted.of(symbol) {
             let pair = function.pair.map(|membership| membership.pair);
             if taken.insert((offset, function.shape, pair)) {

@@ -1,5 +1,6 @@
 //! Attaches points: which program goes first, and who is to blame when a batch fails.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -18,6 +19,7 @@ use super::links::{self, Link, LinkKind};
 use super::sys::Place;
 use super::{Point, errors, load, multi};
 use crate::functions::Group;
+use crate::functions::pairs::PairId;
 
 /// The programs in the order in which they go live.
 ///
@@ -93,13 +95,44 @@ pub fn in_batches<E>(
     failed
 }
 
+/// Whose functions a link is for: what is given up is given up with all its links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    pub group: Group,
+    /// Of pairs, the first one of the preset.
+    pub preset: Option<PairId>,
+}
+
+impl Owner {
+    pub fn of(group: Group) -> Owner {
+        Owner {
+            group,
+            preset: None,
+        }
+    }
+}
+
+/// The points at these places, by what they are given up with.
+pub fn by_owner(points: &[Point], members: Vec<usize>) -> BTreeMap<Owner, Vec<usize>> {
+    let mut owners: BTreeMap<Owner, Vec<usize>> = BTreeMap::new();
+    for index in members {
+        let function = &points[index].function;
+        let owner = Owner {
+            preset: function.pair.map(|of| of.preset),
+            ..Owner::of(function.group)
+        };
+        owners.entry(owner).or_default().push(index);
+    }
+    owners
+}
+
 /// The programs of either kind, and what they are attached with.
 pub struct Attacher {
     ebpf: Ebpf,
     kind: LinkKind,
     /// None where perf links are in use; their programs are aya's.
     multi: Option<multi::Programs>,
-    links: Vec<(Group, Link)>,
+    links: Vec<(Owner, Link)>,
     /// Links that are being closed.
     closing: Vec<JoinHandle<()>>,
     pid: NonZeroU32,
@@ -148,13 +181,19 @@ impl Attacher {
     }
 
     /// Attaches a loaded program to all places. Where it fails, some may be attached if perf links are in use.
-    pub fn attach(&mut self, program: &str, file: &Path, places: &[Place]) -> Result<()> {
+    pub fn attach(
+        &mut self,
+        program: &str,
+        owner: Owner,
+        file: &Path,
+        places: &[Place],
+    ) -> Result<()> {
         if let Some(multi) = &self.multi {
             let pid = i32::try_from(self.pid.get())?;
             let link = multi
                 .attach(program, file, places, pid)
                 .map_err(errors::link)?;
-            self.links.push((group(program), Link::Multi(link)));
+            self.links.push((owner, Link::Multi(link)));
             return Ok(());
         }
         for place in places {
@@ -166,7 +205,7 @@ impl Attacher {
             let probe = self.probe(program)?;
             let id = probe.attach(point, file, scope).map_err(errors::attach)?;
             let link = probe.take_link(id).map_err(|error| anyhow!(error))?;
-            self.links.push((group(program), Link::Perf(link)));
+            self.links.push((owner, Link::Perf(link)));
         }
         Ok(())
     }
@@ -181,8 +220,10 @@ impl Attacher {
         for cpu in cpus {
             let scope = PerfEventScope::AllProcessesOneCpu { cpu };
             let id = program.attach(event, scope, SamplePolicy::Period(FAULT_PERIOD), false)?;
-            self.links
-                .push((Group::Growth, Link::Fault(program.take_link(id)?)));
+            self.links.push((
+                Owner::of(Group::Growth),
+                Link::Fault(program.take_link(id)?),
+            ));
         }
         Ok(())
     }
@@ -229,10 +270,12 @@ impl Attacher {
         found.filter_map(|(name, fd)| Some((name, fd?))).collect()
     }
 
-    /// Closes the links of one group, on a thread of its own: it takes the kernel's time and not ours.
-    pub fn give_up(&mut self, given_up: Group) {
+    /// Closes the links that are of no use any more, on a thread of its own: it takes the kernel's time and not ours.
+    pub fn give_up(&mut self, is_given_up: impl Fn(Owner) -> bool) {
         let links = std::mem::take(&mut self.links);
-        let (closed, kept) = links.into_iter().partition(|(group, _)| *group == given_up);
+        let (closed, kept) = links
+            .into_iter()
+            .partition(|(owner, _)| is_given_up(*owner));
         self.links = kept;
         let close = move || close(closed);
         // Where no thread can be had, they were closed as they were dropped.
@@ -256,7 +299,7 @@ fn fault_program(ebpf: &mut Ebpf) -> Result<&mut PerfEvent> {
     Ok(program.try_into()?)
 }
 
-fn close(links: Vec<(Group, Link)>) {
+fn close(links: Vec<(Owner, Link)>) {
     links::close(links.into_iter().map(|(_, link)| link).collect());
 }
 

@@ -15,15 +15,16 @@ const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 /// `union bpf_attr`, the part for batches (include/uapi/linux/bpf.h).
 #[repr(C)]
 #[derive(Default)]
-struct Attributes {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
+pub(super) struct Attributes {
+    /// Where to begin; none at the beginning.
+    pub in_batch: u64,
+    pub out_batch: u64,
+    pub keys: u64,
+    pub values: u64,
+    pub count: u32,
+    pub map_fd: u32,
+    pub elem_flags: u64,
+    pub flags: u64,
 }
 
 /// Elements asked for at first; grown when a bucket holds more.
@@ -100,7 +101,7 @@ where
     }
 }
 
-fn lookup_batch(attributes: &mut Attributes) -> io::Result<()> {
+pub(super) fn lookup_batch(attributes: &mut Attributes) -> io::Result<()> {
     // SAFETY: the pointers in `attributes` are to live buffers with room for `count` elements of the map's sizes, which
     // `Pod` types of the map's declaration have.
     let result = unsafe {

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tracer_common::config::Config;
 
-use super::attach::Attacher;
+use super::attach::{Attacher, Owner};
 use super::links::LinkKind;
 use super::load::{self, Capacities};
 use super::sys::Place;
 use crate::capture::TrapCost;
+use crate::functions::Group;
 
 // Functions whose first instruction the kernel emulates and single-steps, as placement.rs tells them apart; the third one
 // is as the first, and gets a probe at its return, too.
@@ -116,7 +117,8 @@ fn attach(kind: LinkKind) -> Result<Attacher> {
     let returned = [place(offheap_trap_returned)?];
     let mut add = |program, places: &[Place]| {
         attacher.load(program)?;
-        attacher.attach(program, Path::new("/proc/self/exe"), places)
+        let owner = Owner::of(Group::Malloc);
+        attacher.attach(program, owner, Path::new("/proc/self/exe"), places)
     };
     add(ENTRY, &alone)?;
     match kind {

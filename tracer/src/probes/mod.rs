@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, MapData, RingBuf};
 use bytes::Bytes;
 use tracer_common::config::{Config, Control, MAX_POINTS, Sampling};
 use tracer_common::inflight::{Allocating, Mapping, Opening, OpeningKey};
@@ -15,11 +15,13 @@ use tracer_common::live::{LiveBlock, LiveObject, LiveStream, ObjectKey};
 use tracer_common::outcome::{OUTCOMES, Outcome, counter};
 
 use crate::functions::Group;
+use crate::functions::pairs::PairId;
 
 mod attach;
 mod batch;
 mod btf;
 mod calibrate;
+mod counters;
 mod errors;
 mod features;
 mod links;
@@ -34,6 +36,7 @@ mod sys;
 
 use attach::Attacher;
 use batch::HashMap;
+use counters::Counters;
 use load::take;
 use ring::Ring;
 use run_time::Statistics;
@@ -130,7 +133,8 @@ pub struct Probes {
     pub points: Vec<Point>,
     capacities: Capacities,
     events: Ring,
-    counters: PerCpuArray<MapData, u64>,
+    counters: Counters,
+    asleep: Array<MapData, u64>,
     live: HashMap<u64, LiveBlock>,
     streams: HashMap<u64, LiveStream>,
     objects: HashMap<ObjectKey, LiveObject>,
@@ -140,6 +144,7 @@ pub struct Probes {
     calls: HashMap<OpeningKey, Opening>,
     anchors: aya::maps::HashMap<MapData, u32, u64>,
     control: Array<MapData, Control>,
+    given_up: Array<MapData, u64>,
     statistics: Option<Statistics>,
     _log: Option<log::Forwarder>,
 }
@@ -159,6 +164,7 @@ impl Probes {
             capacities: setup.capacities,
             events: take::<RingBuf<MapData>>(ebpf, "EVENTS")?.into(),
             counters: take(ebpf, "COUNTERS")?,
+            asleep: take(ebpf, "ASLEEP")?,
             live: take(ebpf, "LIVE")?,
             streams: take(ebpf, "STREAMS")?,
             objects: take(ebpf, "OBJECTS")?,
@@ -168,6 +174,7 @@ impl Probes {
             calls: take(ebpf, "CALLS")?,
             anchors: take(ebpf, "ANCHORS")?,
             control: take(ebpf, "CONTROL")?,
+            given_up: take(ebpf, "GIVEN_UP")?,
             statistics: None,
             _log: log::Forwarder::start(ebpf, setup.verbosity),
             attacher,
@@ -219,10 +226,13 @@ impl Probes {
         };
         let attacher = &mut self.attacher;
         let size = attacher.kind().places();
-        let failed = attach::in_batches(&members, size, &mut |batch| {
-            let places: Vec<Place> = batch.iter().flat_map(places).collect();
-            attacher.attach(program, file, &places)
-        });
+        let mut failed = Vec::new();
+        for (owner, members) in attach::by_owner(&self.points, members) {
+            failed.extend(attach::in_batches(&members, size, &mut |batch| {
+                let places: Vec<Place> = batch.iter().flat_map(places).collect();
+                attacher.attach(program, owner, file, &places)
+            }));
+        }
         for (index, error) in failed {
             let point = &mut self.points[index];
             let (symbol, file) = (&point.symbol, file.display());
@@ -254,7 +264,13 @@ impl Probes {
         self.events.relieve(prepare)
     }
 
-    /// Becomes readable when the ring fills faster than it is drained.
+    /// The next record wakes who waits for [`Probes::ring`]; those behind it don't.
+    pub fn ask_to_be_woken(&mut self) -> Result<()> {
+        let set = self.asleep.set(0, 1, 0);
+        set.context("cannot ask the programs for a wake-up")
+    }
+
+    /// Becomes readable when the ring fills faster than it is drained, or when a wake-up was asked for.
     ///
     /// # Errors
     /// When no descriptor is left.
@@ -264,23 +280,13 @@ impl Probes {
 
     /// The counters of all attach points, summed over the CPUs.
     pub fn counts(&self) -> Result<Vec<Counts>> {
-        (0..self.points.len())
-            .map(|point| self.counts_of(point as u32))
-            .collect()
-    }
-
-    fn counts_of(&self, point: u32) -> Result<Counts> {
-        let mut counts = Counts::default();
-        if point >= self.capacities.points {
-            return Ok(counts);
-        }
-        for outcome in 0..OUTCOMES {
-            let values = self
-                .counters
-                .get(&(point * OUTCOMES + outcome), 0)
-                .context("cannot read the counters")?;
-            counts.0[outcome as usize] = values.iter().sum();
-        }
+        let counted = (self.points.len() as u32).min(self.capacities.points);
+        let values = self.counters.read(counted * OUTCOMES);
+        let values = values.context("cannot read the counters")?;
+        let (counters, _) = values.as_chunks::<{ OUTCOMES as usize }>();
+        let mut counts: Vec<Counts> = counters.iter().copied().map(Counts).collect();
+        // Points beyond have no probe.
+        counts.resize(self.points.len(), Counts::default());
         Ok(counts)
     }
 
@@ -349,8 +355,18 @@ impl Probes {
     /// Calls of this group are no longer recorded, and soon cost no trap any more.
     pub fn give_up(&mut self, group: Group) -> Result<()> {
         let given_up = self.set_control(|control| control.recording &= !group.bit());
-        self.attacher.give_up(group);
+        self.attacher.give_up(|owner| owner.group == group);
         given_up
+    }
+
+    /// The same for the pairs of one preset, by its first one.
+    pub fn give_up_preset(&mut self, first: PairId, pairs: &[PairId]) -> Result<()> {
+        for pair in pairs {
+            let set = self.given_up.set(pair.0.into(), 1, 0);
+            set.context("cannot tell the programs what was given up")?;
+        }
+        self.attacher.give_up(|owner| owner.preset == Some(first));
+        Ok(())
     }
 
     /// CPU seconds that the programs of each group ran since this was first asked: the kernel counts from then on. Nothing

@@ -16,7 +16,7 @@ use crate::report::{accounting, clean};
 use crate::stack::IN_JAVA;
 
 pub use growth::{Elsewhere, Kept};
-pub use objects::Objects;
+pub use objects::{Common, Objects};
 pub use words::{counted, mark, unit};
 
 /// Callers named per kind of stream.
@@ -41,6 +41,8 @@ pub enum Finding {
     OpenObjects { objects: Objects, caller: Caller },
     /// The same for further callers, too many to name.
     MoreObjects { objects: Objects, callers: u64 },
+    /// Objects that any process may keep open, and not many of them.
+    CommonObjects(Vec<Common>),
     /// Objects of a pair that the program left to the collector.
     ClosedByCleaner { objects: Objects, caller: Caller },
     /// What grows over the readings, with the figures that say so.
@@ -124,6 +126,7 @@ pub fn findings(capture: &Capture, sites: &[&Site]) -> Vec<Finding> {
     findings.extend(objects::findings(sites));
     findings.extend(growing(capture, sites));
     findings.extend(largest_site(capture, sites));
+    findings.extend(objects::common(sites));
     findings.extend(mapped_by(sites, Owner::Jvm).map(|bytes| Finding::JvmMemory { bytes }));
     findings
         .extend(mapped_by(sites, Owner::Allocator).map(|bytes| Finding::AllocatorMaps { bytes }));

@@ -19,6 +19,10 @@ use crate::trace::{Target, Trace};
 const DRAIN: Duration = Duration::from_millis(10);
 /// The same while records come: a JVM may replace the code that a stack tells of before it is walked.
 const BUSY_DRAIN: Duration = Duration::from_millis(3);
+/// After so many drains without a record the next record is to wake us.
+const QUIET: u32 = 5;
+/// Then the ring is still looked at so often: a record that was on its way when we asked for the wake-up does without.
+const ASLEEP: Duration = Duration::from_millis(100);
 /// A library is hooked within a second of being mapped.
 const REFRESH: Duration = Duration::from_millis(500);
 /// The cost is looked at so often; two readings above the budget have something done about it.
@@ -31,6 +35,8 @@ pub struct Session {
     pub trace: Trace,
     signals: Signals,
     drain: Interval,
+    /// Drains since the last record.
+    quiet: u32,
     refresh: Interval,
     govern: Interval,
     looks: Interval,
@@ -70,6 +76,7 @@ impl Session {
             trace,
             signals,
             drain: every(DRAIN),
+            quiet: 0,
             refresh: every(REFRESH),
             govern: every(GOVERN),
             looks: every(LOOK),
@@ -114,17 +121,33 @@ impl Session {
                 }
                 urgent = self.ring.readable() => {
                     urgent?.clear_ready();
-                    self.trace.drain()?;
+                    self.drain()?;
                 }
                 _ = self.drain.tick() => {
-                    let came = self.trace.drain()?;
-                    self.drain.reset_after(if came { BUSY_DRAIN } else { DRAIN });
+                    self.drain()?;
                     if self.trace.process.ended() {
                         return Ok(Wake::TargetEnded);
                     }
                 }
             }
         }
+    }
+
+    /// Books what waits, and says when to come again.
+    fn drain(&mut self) -> Result<()> {
+        self.quiet = match self.trace.drain()? {
+            true => 0,
+            false => self.quiet.saturating_add(1),
+        };
+        if self.quiet == QUIET {
+            self.trace.ask_to_be_woken()?;
+        }
+        self.drain.reset_after(match self.quiet {
+            0 => BUSY_DRAIN,
+            1..=QUIET => DRAIN,
+            _ => ASLEEP,
+        });
+        Ok(())
     }
 
     /// A threshold was passed, and no snapshot was taken for it yet.

@@ -221,7 +221,8 @@ impl Trace {
             let Some(module) = self.modules.get(module) else {
                 continue;
             };
-            let points = points_of(module, groups, &self.settings.pairs);
+            let mut points = points_of(module, groups, &self.settings.pairs);
+            points.retain(|point| !self.is_given_up(point));
             if points.is_empty() {
                 continue;
             }
@@ -240,6 +241,12 @@ impl Trace {
                 self.start.time = Timestamp::now();
             }
         }
+    }
+
+    /// Whether the point belongs to a preset that would cost too much.
+    fn is_given_up(&self, point: &Point) -> bool {
+        let pair = point.function.pair;
+        pair.is_some_and(|of| self.keeper.is_off(of.preset))
     }
 
     /// Attach points that have their probe.

@@ -1,6 +1,6 @@
 //! Keeps the cost of a running trace within its budget, and the record of what was done for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,10 +9,13 @@ use super::Trace;
 use crate::budget::{self, Budget, Governor, Reading, Spent, Step};
 use crate::capture::{self, TrapCost};
 use crate::functions::Group;
+use crate::functions::pairs::PairId;
 use crate::probes::{Counts, LinkKind, Point};
 use crate::report::units::{Bytes, Count};
 use crate::target::CpuClock;
 
+/// What may be called so often that it is only counted at first.
+const HELD_BACK: [Group; 2] = [Group::Malloc, Group::Pairs];
 /// How long calls are only counted before some are recorded.
 const PREFLIGHT: Duration = Duration::from_millis(50);
 /// Time between two looks at the ring before the event loop runs.
@@ -29,6 +32,8 @@ pub(super) struct Keeper {
     last: Sample,
     /// Groups that are recorded, with the seconds since the attach at which that began.
     watched: Vec<capture::Watched>,
+    /// Presets that were given up, by their first pair.
+    presets_off: BTreeSet<PairId>,
     steps: Vec<capture::BudgetStep>,
     program_seconds: f64,
     peak: f64,
@@ -69,6 +74,7 @@ impl Keeper {
             clock,
             last: Sample::at_start(),
             watched: watched.collect(),
+            presets_off: BTreeSet::new(),
             steps: Vec::new(),
             program_seconds: 0.0,
             peak: 0.0,
@@ -95,10 +101,18 @@ impl Keeper {
         });
     }
 
-    /// Malloc was only counted before `now`.
+    /// Whether the pairs of the preset whose first one this is are not recorded any more.
+    pub fn is_off(&self, preset: PairId) -> bool {
+        self.presets_off.contains(&preset)
+    }
+
+    /// These were only counted before `now`.
     fn held_back_until(&mut self, now: f64) {
         for watched in &mut self.watched {
-            if watched.group == Group::Malloc.as_str() {
+            if HELD_BACK
+                .iter()
+                .any(|group| watched.group == group.as_str())
+            {
                 watched.from_seconds = watched.until_seconds.unwrap_or(now);
             }
         }
@@ -122,12 +136,12 @@ impl Keeper {
 }
 
 impl Trace {
-    /// Where there is a budget, malloc is only counted at first; the others cost little and are recorded at once.
+    /// Where there is a budget, malloc and pairs are only counted at first; the others cost little and are recorded at once.
     pub(super) fn hold_back(&mut self) -> Result<()> {
         match self.keeper.governor {
             Some(_) => {
                 let mut groups = self.keeper.active();
-                groups.retain(|group| *group != Group::Malloc);
+                groups.retain(|group| !HELD_BACK.contains(group));
                 self.probes.record(&groups)
             }
             None => Ok(()),
@@ -151,17 +165,25 @@ impl Trace {
             .news
             .push(projection(&counted, governor.percent(), &active));
         let dear = budget::too_dear(governor.percent(), &counted, &active);
-        for &group in &dear {
-            let why = format!(
-                "{} calls/s would cost ~{:.1} % of a CPU, the budget is {:.1} %",
-                Count(rate(&counted, group)),
-                counted.cost_of(group) * 100.0,
-                counted.allowed(governor.percent()) * 100.0
-            );
-            self.give_up(
-                group,
-                format!("{group} is left off: {why}; --max-overhead none forces it"),
-            )?;
+        let allowed = counted.allowed(governor.percent());
+        let why = |calls, cost: f64| {
+            format!(
+                "is left off: {} calls/s would cost ~{:.1} % of a CPU, the budget is {:.1} %; --max-overhead none forces it",
+                Count(per_second(calls, &counted)),
+                cost * 100.0,
+                allowed * 100.0
+            )
+        };
+        // First: where growth stands in for malloc, the pairs that are left begin to be recorded.
+        if dear.contains(&Group::Pairs) {
+            for preset in budget::dear_presets(governor.percent(), &counted, &dear) {
+                let calls = counted.presets.get(&preset).copied().unwrap_or(0);
+                self.give_up_preset(preset, &why(calls, counted.cost_of_preset(preset)))?;
+            }
+        }
+        for &group in dear.iter().filter(|group| **group != Group::Pairs) {
+            let why = why(counted.calls_of(group), counted.cost_of(group));
+            self.give_up(group, format!("{group} {why}"))?;
         }
         self.probes.record(&self.keeper.active())?;
         let now = self.seconds();
@@ -206,6 +228,12 @@ impl Trace {
         match step {
             None => Ok(()),
             Some(Step::Widen(wider)) => self.widen(wider, &why),
+            Some(Step::GiveUp(Group::Pairs)) => {
+                for preset in budget::dear_presets(percent, &reading, &[Group::Pairs]) {
+                    self.give_up_preset(preset, &format!("is given up: {why}"))?;
+                }
+                Ok(())
+            }
             Some(Step::GiveUp(group)) => self.give_up(group, format!("{group} is given up: {why}")),
         }
     }
@@ -233,6 +261,32 @@ impl Trace {
             Group::Malloc => self.fall_back_to_growth(),
             Group::Zlib | Group::Mmap | Group::Pairs | Group::Growth => Ok(()),
         }
+    }
+
+    /// Gives up the pairs of one preset, whose first one is named; the other pairs go on.
+    fn give_up_preset(&mut self, first: PairId, why: &str) -> Result<()> {
+        // Its links take a while to close, and its calls are counted meanwhile.
+        if !self.keeper.presets_off.insert(first) {
+            return Ok(());
+        }
+        let pairs = &self.settings.pairs;
+        let title = pairs.get(first).map(|pair| pair.title());
+        self.probes.give_up_preset(first, &pairs.of_preset(first))?;
+        let (title, now) = (title.unwrap_or_default(), self.seconds());
+        // What was held back until now was not recorded at all.
+        let of_group = |watched: &&capture::Watched| watched.group == Group::Pairs.as_str();
+        let from = self.keeper.watched.iter().find(of_group);
+        let from_seconds = match self.start.all_probes_ms {
+            0.0 => now,
+            _ => from.map_or(0.0, |watched| watched.from_seconds),
+        };
+        self.keeper.watched.push(capture::Watched {
+            group: title.clone(),
+            from_seconds,
+            until_seconds: Some(now),
+        });
+        self.note_step(format!("{title} {why}"));
+        Ok(())
     }
 
     fn note_step(&mut self, what: String) {
@@ -284,10 +338,14 @@ impl Trace {
         let now = &self.keeper.last;
         let links = self.probes.link_kind();
         let mut spent: BTreeMap<Group, Spent> = BTreeMap::new();
+        let mut presets: BTreeMap<PairId, u64> = BTreeMap::new();
         for (index, (point, counts)) in self.probes.points.iter().zip(&now.counts).enumerate() {
             let before = before.counts.get(index).copied().unwrap_or_default();
             let of_group = spent.entry(point.function.group).or_default();
-            add_traps(of_group, point, counts, &before, links, self.cost.trap);
+            let calls = add_traps(of_group, point, counts, &before, links, self.cost.trap);
+            if let Some(of) = point.function.pair {
+                *presets.entry(of.preset).or_default() += calls;
+            }
         }
         for (group, seconds) in &now.run_time {
             let before = before.run_time.get(group).copied().unwrap_or(*seconds);
@@ -301,6 +359,7 @@ impl Trace {
             seconds: now.taken.duration_since(before.taken).as_secs_f64(),
             cpu: cpu.unwrap_or_default().as_secs_f64(),
             spent,
+            presets,
         };
         let programs = reading.spent.values().map(|spent| spent.programs);
         self.keeper.program_seconds += programs.sum::<f64>();
@@ -308,6 +367,7 @@ impl Trace {
     }
 }
 
+/// Gives the calls.
 fn add_traps(
     spent: &mut Spent,
     point: &Point,
@@ -315,7 +375,7 @@ fn add_traps(
     before: &Counts,
     links: LinkKind,
     trap: Option<TrapCost>,
-) {
+) -> u64 {
     let (now, before) = (point.traps(now, links), point.traps(before, links));
     let (entries, returns) = (
         now.entries.saturating_sub(before.entries),
@@ -329,12 +389,16 @@ fn add_traps(
     };
     spent.calls += entries;
     spent.traps += (entries as f64 * entry + returns as f64 * trap.at_return) / 1e9;
+    entries
 }
 
 fn projection(counted: &Reading, percent: f64, active: &[Group]) -> String {
     let rates: Vec<String> = active
         .iter()
-        .map(|&group| format!("{} {group}", Count(rate(counted, group))))
+        .map(|&group| {
+            let calls = per_second(counted.calls_of(group), counted);
+            format!("{} {group}", Count(calls))
+        })
         .collect();
     format!(
         "preflight: {} calls/s would cost ~{:.1} % of a CPU; the budget is {:.1} %",
@@ -344,7 +408,6 @@ fn projection(counted: &Reading, percent: f64, active: &[Group]) -> String {
     )
 }
 
-fn rate(reading: &Reading, group: Group) -> u64 {
-    let calls = reading.spent.get(&group).map_or(0, |spent| spent.calls);
+fn per_second(calls: u64, reading: &Reading) -> u64 {
     (calls as f64 / reading.seconds.max(1e-9)) as u64
 }

@@ -180,6 +180,11 @@ impl Trace {
         relieved.context("cannot look after the ring: no thread or descriptor is left")
     }
 
+    /// The next record makes [`Trace::ring`] readable.
+    pub fn ask_to_be_woken(&mut self) -> Result<()> {
+        self.probes.ask_to_be_woken()
+    }
+
     /// Becomes readable when [`Trace::drain`] is urgent.
     pub fn ring(&self) -> Result<std::os::fd::OwnedFd> {
         self.probes.ring().context("cannot watch the ring")

@@ -72,9 +72,10 @@ impl Trace {
         Ok(self.doubts(&self.probes.counts()?))
     }
 
+    /// Those whose calls are recorded.
     fn declared(&self) -> Vec<(PairId, &Pair)> {
         let all = self.settings.pairs.iter();
-        all.filter(|(_, pair)| pair.origin == Origin::Declared)
+        all.filter(|(id, pair)| pair.origin == Origin::Declared && !self.keeper.is_off(*id))
             .collect()
     }
 

@@ -1,6 +1,8 @@
 //! The metrics of the whole process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracer_common::config::MAX_PAIRS;
 
 use super::Moment;
 use super::sheet::{Kind, Labels, Sheet, value};
@@ -15,6 +17,7 @@ const MAX_REASONS: usize = 32;
 pub fn write(moment: Moment<'_>, sheet: &mut Sheet) {
     memory(moment.capture, sheet);
     totals(moment.capture, sheet);
+    objects(moment.capture, sheet);
     losses(moment.capture, sheet);
     cost(moment, sheet);
     about(moment, sheet);
@@ -131,6 +134,56 @@ fn totals(capture: &Capture, sheet: &mut Sheet) {
         "offheap_freed_by_cleaner",
         "Of the freed, those that the JVM's cleaner or finalizer thread freed",
         by_kind(capture, any, |site| site.freed_by_cleaner),
+    );
+}
+
+/// The pairs that can be seen, so that a row is there before the first object.
+fn pairs(capture: &Capture) -> BTreeSet<&str> {
+    let functions = capture.functions.iter().filter(|f| f.error.is_none());
+    let hooked = functions.filter_map(|f| f.pair.as_deref());
+    let opened = capture.sites.iter().filter_map(|site| site.pair.as_deref());
+    hooked.chain(opened).collect()
+}
+
+fn by_pair<'a>(
+    capture: &'a Capture,
+    field: fn(&Site) -> u64,
+) -> impl Iterator<Item = (Labels, f64)> + 'a {
+    pairs(capture)
+        .into_iter()
+        .take(MAX_PAIRS as usize)
+        .map(move |pair| {
+            let sites = capture.sites.iter();
+            let sites = sites.filter(|site| site.pair.as_deref() == Some(pair));
+            let sum = sites.fold(0_u64, |sum, site| sum.saturating_add(field(site)));
+            (vec![("pair", value(pair))], sum as f64)
+        })
+}
+
+fn objects(capture: &Capture, sheet: &mut Sheet) {
+    sheet.family(
+        Kind::Gauge,
+        "offheap_open_objects",
+        "Objects of a pair of functions opened since the attach and not closed",
+        by_pair(capture, |site| site.outstanding_count),
+    );
+    sheet.family(
+        Kind::Gauge,
+        "offheap_open_objects_bytes",
+        "What opening these objects took of malloc and is still there; also part of malloc",
+        by_pair(capture, |site| site.outstanding_bytes),
+    );
+    sheet.family(
+        Kind::Counter,
+        "offheap_opened_objects",
+        "Objects of a pair of functions opened since the attach",
+        by_pair(capture, |site| site.allocated_count),
+    );
+    sheet.family(
+        Kind::Counter,
+        "offheap_closed_objects",
+        "Objects of a pair of functions opened since the attach and closed",
+        by_pair(capture, |site| site.freed_count),
     );
 }
 

@@ -101,6 +101,34 @@ fn formats_agree() {
     }
 }
 
+/// Each pair that is hooked has its rows, also before anything was opened; what its sites have open is summed up.
+#[test]
+fn pairs_have_their_rows() {
+    let mut capture = fixture::server();
+    let opened = |pair: &str, count| {
+        let mut site = fixture::site(crate::capture::SiteKind::Pair, 40, count, Vec::new());
+        site.pair = Some(pair.to_owned());
+        (site.allocated_count, site.freed_count) = (count + 5, 5);
+        site
+    };
+    capture.sites.extend([opened("conn", 7), opened("conn", 4)]);
+    let mut function = capture.functions[0].clone();
+    function.pair = Some("file stream".to_owned());
+    capture.functions.push(function);
+    let page = page(&capture, 3).plain;
+    let rows = rows(&page);
+    for (row, value) in [
+        ("offheap_open_objects{pair=\"conn\"}", 11.0),
+        ("offheap_open_objects_bytes{pair=\"conn\"}", 80.0),
+        ("offheap_opened_objects_total{pair=\"conn\"}", 21.0),
+        ("offheap_closed_objects_total{pair=\"conn\"}", 10.0),
+        ("offheap_open_objects{pair=\"file stream\"}", 0.0),
+    ] {
+        assert_eq!(rows.get(row), Some(&value), "{row}");
+    }
+    assert_eq!(of(&page, "offheap_open_objects").len(), 2);
+}
+
 /// However many sites there are, no more are rows than are asked for, and each has its three numbers and its information.
 #[test]
 fn sites_are_bounded() {

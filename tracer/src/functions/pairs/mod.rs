@@ -18,7 +18,7 @@ use tracer_common::cookie::{NO_ARGUMENT, pair as flag};
 
 use super::{Function, Group, ROW, Shape};
 
-pub use presets::{DEFAULT, PRESETS, Preset};
+pub use presets::{COMMON, DEFAULT, PRESETS, Preset};
 pub use syntax::parse;
 
 /// Number of a pair in a run, from 1 on.
@@ -40,7 +40,8 @@ pub struct Pair {
 /// Who wants a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    Preset,
+    /// Shipped, under this name.
+    Preset(&'static str),
     /// The user: what can't be right about it is said.
     Declared,
 }
@@ -60,6 +61,8 @@ pub struct Role {
     pub symbol: String,
     pub part: Part,
     pub object: Object,
+    /// Only in a file that also defines this: an older version has another function under the name.
+    pub beside: Option<&'static str>,
 }
 
 /// What a function does to an object.
@@ -111,6 +114,8 @@ pub enum Width {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Membership {
     pub pair: PairId,
+    /// The first pair of the same preset: they are given up together. A declared pair is on its own.
+    pub preset: PairId,
     /// Of [`tracer_common::cookie::pair`].
     pub flags: u32,
     pub leaving: Leaving,
@@ -196,6 +201,25 @@ impl Pairs {
         (1u8..=u8::MAX).map(PairId).zip(self.0.iter())
     }
 
+    /// The first pair of the preset that a pair is of; itself, where it was declared.
+    fn preset_of(&self, id: PairId) -> PairId {
+        let is_of =
+            |preset| move |(_, pair): &(PairId, &Pair)| pair.origin == Origin::Preset(preset);
+        match self.get(id).map(|pair| pair.origin) {
+            Some(Origin::Preset(preset)) => self
+                .iter()
+                .find(is_of(preset))
+                .map_or(id, |(first, _)| first),
+            Some(Origin::Declared) | None => id,
+        }
+    }
+
+    /// The pairs of a preset, by its first one.
+    pub fn of_preset(&self, first: PairId) -> Vec<PairId> {
+        let all = self.iter().map(|(id, _)| id);
+        all.filter(|id| self.preset_of(*id) == first).collect()
+    }
+
     /// What is to be looked for in the file that the target knows as `path`.
     pub fn in_file(&self, path: &str) -> Wanted<'_> {
         let mut wanted = Wanted::default();
@@ -203,9 +227,13 @@ impl Pairs {
             if !pair.library.as_ref().is_none_or(|l| l.is_match(path)) {
                 continue;
             }
+            let preset = self.preset_of(id);
             for role in &pair.roles {
-                let of_symbol = wanted.0.entry(&role.symbol).or_default();
-                of_symbol.push(role.function(id, pair.reopening));
+                if let Some(mark) = role.beside {
+                    wanted.marks.insert(&role.symbol, mark);
+                }
+                let of_symbol = wanted.functions.entry(&role.symbol).or_default();
+                of_symbol.push(role.function(id, preset, pair.reopening));
             }
         }
         wanted
@@ -214,7 +242,11 @@ impl Pairs {
 
 /// Functions of pairs by their symbols.
 #[derive(Default)]
-pub struct Wanted<'a>(HashMap<&'a str, Vec<Function>>);
+pub struct Wanted<'a> {
+    functions: HashMap<&'a str, Vec<Function>>,
+    /// What has to be in the same file.
+    marks: HashMap<&'a str, &'static str>,
+}
 
 impl Wanted<'_> {
     /// The functions that `symbol` is. A JNI function's name also stands for its overloads, which have their signature
@@ -224,18 +256,28 @@ impl Wanted<'_> {
             let (name, _) = symbol
                 .starts_with("Java_")
                 .then(|| symbol.split_once("__"))??;
-            self.0.get(name)
+            self.functions.get(name)
         };
-        self.0
+        self.functions
             .get(symbol)
             .or_else(overloaded)
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether other symbols depend on this one being there.
+    pub fn is_mark(&self, symbol: &str) -> bool {
+        self.marks.values().any(|mark| *mark == symbol)
+    }
+
+    /// Whether `symbol` is what it is taken for in a file with these.
+    pub fn applies(&self, symbol: &str, defined: impl Fn(&str) -> bool) -> bool {
+        self.marks.get(symbol).is_none_or(|mark| defined(mark))
     }
 }
 
 impl Role {
     /// The row of the table that it is.
-    fn function(&self, pair: PairId, reopening: Reopening) -> Function {
+    fn function(&self, pair: PairId, preset: PairId, reopening: Reopening) -> Function {
         let (key, indirect) = match self.object.place {
             Place::Result => (NO_ARGUMENT, 0),
             Place::Argument(n) => (n, 0),
@@ -264,6 +306,7 @@ impl Role {
             key,
             pair: Some(Membership {
                 pair,
+                preset,
                 flags: indirect | success | narrow | counted,
                 leaving,
             }),
@@ -282,6 +325,14 @@ impl Role {
 }
 
 impl Pair {
+    /// What is given up with it, for people.
+    pub fn title(&self) -> String {
+        match self.origin {
+            Origin::Preset(name) => format!("preset `{name}`"),
+            Origin::Declared => format!("pair `{}`", self.name),
+        }
+    }
+
     /// The symbols of the functions that do one thing, for people.
     pub fn symbols(&self, part: impl Fn(Part) -> bool) -> String {
         let roles = self.roles.iter().filter(|role| part(role.part));

@@ -9,8 +9,19 @@ pub struct Preset {
     pub declarations: fn() -> Vec<String>,
 }
 
-/// Those of which few calls are expected for each object, and which hold memory.
-pub const DEFAULT: [&str; 3] = ["rocksdb", "zstd", "ssl"];
+/// Those that are active where nothing else is asked for: all, each where its library is mapped.
+pub const DEFAULT: [&str; 7] = ["rocksdb", "zstd", "ssl", "bio", "evp", "dlopen", "file"];
+
+/// Objects of presets of which any process may keep some open, without a leak.
+pub const COMMON: [&str; 7] = [
+    "SSL connection",
+    "SSL context",
+    "BIO object",
+    "EVP cipher context",
+    "EVP digest context",
+    "library handle",
+    "file stream",
+];
 
 pub const PRESETS: [Preset; 7] = [
     Preset {
@@ -49,9 +60,12 @@ impl Preset {
         // That each can be read is tested.
         let pairs = declarations.iter().filter_map(|text| parse(text).ok());
         pairs
-            .map(|pair| Pair {
-                origin: Origin::Preset,
-                ..pair
+            .map(|mut pair| {
+                for role in &mut pair.roles {
+                    role.beside = beside(&role.symbol);
+                }
+                pair.origin = Origin::Preset(self.name);
+                pair
             })
             .collect()
     }
@@ -61,8 +75,7 @@ impl Preset {
 pub fn named(word: &str) -> Option<Vec<&'static str>> {
     match word {
         "none" => Some(Vec::new()),
-        "default" => Some(DEFAULT.to_vec()),
-        "all" => Some(PRESETS.iter().map(|preset| preset.name).collect()),
+        "all" | "default" => Some(DEFAULT.to_vec()),
         name => {
             let preset = PRESETS.iter().find(|preset| preset.name == name)?;
             Some(vec![preset.name])
@@ -73,9 +86,20 @@ pub fn named(word: &str) -> Option<Vec<&'static str>> {
 pub fn unknown(word: &str) -> String {
     let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
     format!(
-        "--pairs `{word}`: presets are {}; besides `none`, `default`, `all`, and files, which have a `/` or end with .toml",
+        "--pairs `{word}`: presets are {}; besides `none`, `all`, and files, which have a `/` or end with .toml",
         names.join(", ")
     )
+}
+
+/// Until zstd-jni 1.5.2 these were methods of an object, which took the context into a field and returned nothing. A library
+/// that has the mark is newer (seen in 1.5.5-4).
+fn beside(symbol: &str) -> Option<&'static str> {
+    let context = symbol.strip_prefix("Java_com_github_luben_zstd_Zstd")?;
+    let method = context
+        .strip_prefix("CompressCtx_")
+        .or_else(|| context.strip_prefix("DecompressCtx_"))?;
+    let renamed = "Java_com_github_luben_zstd_ZstdCompressCtx_getFrameProgression0";
+    matches!(method, "init" | "free").then_some(renamed)
 }
 
 /// One group of a declaration: functions of a Java class, and where their object is.

@@ -162,6 +162,7 @@ fn side(
                 symbol,
                 part,
                 object,
+                beside: None,
             });
         }
         let after = after.trim_start();

@@ -160,7 +160,7 @@ fn wrong_selections_are_explained() {
     let one = "x=open(ret)/close(arg0)";
     assert!(select(&[], &[one, one]).unwrap_err().contains("`x`"));
     assert!(
-        select(&[], &["BIO object=a(ret)/b(arg0)"]).is_ok(),
+        select(&["zstd"], &["BIO object=a(ret)/b(arg0)"]).is_ok(),
         "that preset is not chosen"
     );
     assert!(select(&["bio"], &["BIO object=a(ret)/b(arg0)"]).is_err());
@@ -173,7 +173,7 @@ fn wrong_selections_are_explained() {
     assert!(
         defaults
             .iter()
-            .all(|(_, pair)| pair.origin == Origin::Preset)
+            .all(|(_, pair)| matches!(pair.origin, Origin::Preset(_)))
     );
 }
 
@@ -189,6 +189,14 @@ fn presets_are_sound() {
     assert!(DEFAULT.iter().all(|name| presets::named(name).is_some()));
     let all = Pairs::select(&["all".to_owned()], &[], &[]).unwrap();
     assert!(all.iter().count() > 12);
+    let names: Vec<&str> = all.iter().map(|(_, pair)| pair.name.as_str()).collect();
+    assert!(
+        COMMON.iter().all(|common| names.contains(common)),
+        "{names:?}"
+    );
+    let (first, rocksdb) = all.iter().next().unwrap();
+    assert_eq!(rocksdb.title(), "preset `rocksdb`");
+    assert_eq!(all.of_preset(first).len(), 5, "they are given up together");
 }
 
 /// The functions of the RocksDB preset are those that RocksDB's JNI libraries of the two spellings export, and no handle

@@ -255,6 +255,37 @@ fn opened(noun: &str, count: u64, frames: Vec<Arc<Frame>>) -> Site {
     site
 }
 
+/// Proves that what any process may keep open is told in one sentence, last, unless there are very many of it or it grows.
+#[test]
+fn common_objects_are_no_headline() {
+    let by = |name: &str| vec![frame(name, FrameKind::Native, Some("app"), None)];
+    let sites = || {
+        vec![
+            opened("library handle", 14, by("load")),
+            opened("file stream", 6, by("read_config")),
+            opened("file stream", 2, by("log_to")),
+            opened("cursor", 3, by("query")),
+        ]
+    };
+    let told = sentences(&with(sites()));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("3 cursors opened by query (app) and not closed"));
+    assert_eq!(
+        told[1],
+        "Open: 14 library handles by load (app), 8 file streams (6 by read_config (app))"
+    );
+    let mut many = sites();
+    many[1].outstanding_count = 1_012;
+    many[0].trend = Some(Trend {
+        class: Some(TrendClass::Growing),
+        ..Trend::default()
+    });
+    let told = sentences(&with(many));
+    assert!(told[0].starts_with("1,012 file streams opened by read_config (app) and not closed"));
+    assert!(told[1].starts_with("14 library handles opened by load (app)"));
+    assert_eq!(told.last().unwrap(), "Open: 2 file streams by log_to (app)");
+}
+
 /// The stack of a RocksDB iterator that `com.acme.Store.scan` opens.
 fn iterator_stack() -> Vec<Arc<Frame>> {
     let library = Some("librocksdbjni.so");
@@ -327,12 +358,12 @@ fn objects_of_native_callers() {
         ]
     };
     let sites = vec![
-        opened("BIO object", 3, frames(Some("server"))),
+        opened("cipher", 3, frames(Some("server"))),
         opened("inner", 2, frames(Some("libcrypto.so.3"))),
     ];
     let lines = sentences(&with(sites));
     assert!(
-        lines[0].starts_with("3 BIO objects opened by serve (server) and"),
+        lines[0].starts_with("3 ciphers opened by serve (server) and"),
         "{lines:?}"
     );
     assert!(

@@ -6,7 +6,8 @@ use std::fmt;
 
 use super::words::{YOUNG_SECONDS, counted, mark};
 use super::{Finding, NAMED_CALLERS};
-use crate::capture::{Site, SiteKind};
+use crate::capture::{Site, SiteKind, TrendClass};
+use crate::functions::pairs::COMMON;
 use crate::report::caller::{self, Caller};
 use crate::report::clean;
 use crate::report::units::{Bytes, Count, Seconds};
@@ -25,6 +26,27 @@ pub struct Objects {
     pub closed: u64,
     pub closed_by_cleaner: u64,
     pub oldest_seconds: f64,
+    /// Some of them are of a site that grows.
+    pub growing: bool,
+}
+
+/// So many of what any process keeps open are worth a sentence: a process has 1,024 descriptors where nobody asks for more.
+const MANY: u64 = 1000;
+
+/// Objects of a pair that are open and say nothing by themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Common {
+    pub noun: String,
+    pub open: u64,
+    /// Who opened most of them, and how many.
+    pub caller: Caller,
+    pub by_caller: u64,
+}
+
+impl Objects {
+    fn is_common(&self) -> bool {
+        COMMON.contains(&self.noun.as_str()) && self.open < MANY && !self.growing
+    }
 }
 
 type Groups = BTreeMap<String, Vec<(Caller, Objects)>>;
@@ -44,6 +66,29 @@ pub(super) fn findings(sites: &[&Site]) -> Vec<Finding> {
     findings
 }
 
+/// What is open as it may well be, in one sentence.
+pub(super) fn common(sites: &[&Site]) -> Option<Finding> {
+    let of_pair = |(noun, callers): (String, Vec<(Caller, Objects)>)| {
+        let common = callers
+            .into_iter()
+            .filter(|(_, o)| o.open > 0 && o.is_common());
+        let common: Vec<_> = common.collect();
+        let open = common
+            .iter()
+            .fold(0u64, |sum, (_, o)| sum.saturating_add(o.open));
+        let (caller, objects) = common.into_iter().next()?;
+        Some(Common {
+            noun,
+            open,
+            caller,
+            by_caller: objects.open,
+        })
+    };
+    let mut pairs: Vec<Common> = groups(sites).into_iter().filter_map(of_pair).collect();
+    pairs.sort_by_key(|common| Reverse(common.open));
+    (!pairs.is_empty()).then_some(Finding::CommonObjects(pairs))
+}
+
 fn groups(sites: &[&Site]) -> Groups {
     let mut sums: BTreeMap<(String, Caller), Objects> = BTreeMap::new();
     for site in sites.iter().filter(|site| site.kind == SiteKind::Pair) {
@@ -59,6 +104,8 @@ fn groups(sites: &[&Site]) -> Groups {
         sum.closed = sum.closed.saturating_add(closed);
         sum.closed_by_cleaner = sum.closed_by_cleaner.saturating_add(site.freed_by_cleaner);
         sum.oldest_seconds = sum.oldest_seconds.max(site.oldest_seconds);
+        let class = site.trend.as_ref().and_then(|trend| trend.class);
+        sum.growing |= class == Some(TrendClass::Growing);
     }
     let mut groups = Groups::new();
     for ((noun, caller), objects) in sums {
@@ -71,7 +118,8 @@ fn groups(sites: &[&Site]) -> Groups {
 }
 
 fn open_ones(callers: &[(Caller, Objects)]) -> Vec<Finding> {
-    let open: Vec<_> = callers.iter().filter(|(_, o)| o.open > 0).collect();
+    let open = callers.iter().filter(|(_, o)| o.open > 0 && !o.is_common());
+    let open: Vec<_> = open.collect();
     let (named, more) = open.split_at(open.len().min(NAMED_CALLERS));
     let finding = |(caller, objects): &&(Caller, Objects)| Finding::OpenObjects {
         objects: objects.clone(),
@@ -128,6 +176,19 @@ pub(super) fn open(
         Count(objects.opened),
         Seconds(objects.oldest_seconds)
     )
+}
+
+pub(super) fn open_as_usual(out: &mut fmt::Formatter<'_>, pairs: &[Common]) -> fmt::Result {
+    out.write_str("Open: ")?;
+    for (index, common) in pairs.iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        let (open, caller) = (counted(common.open, &common.noun), &common.caller);
+        match common.by_caller {
+            all if all == common.open => write!(out, "{comma}{open} by {caller}")?,
+            most => write!(out, "{comma}{open} ({} by {caller})", Count(most))?,
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn more(out: &mut fmt::Formatter<'_>, objects: &Objects, callers: u64) -> fmt::Result {

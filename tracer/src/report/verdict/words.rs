@@ -52,6 +52,7 @@ impl fmt::Display for Finding {
                 )
             }
             Finding::OpenObjects { objects, caller } => objects::open(out, objects, caller),
+            Finding::CommonObjects(pairs) => objects::open_as_usual(out, pairs),
             Finding::MoreObjects { objects, callers } => objects::more(out, objects, *callers),
             Finding::ClosedByCleaner { objects, caller } => {
                 objects::closed_by_cleaner(out, objects, caller)
