@@ -10,7 +10,7 @@ use std::time::Duration;
 use offheap::capture::{Capture, EndPlace, Site, SiteKind};
 use offheap_tests::checks::{describe, stack};
 use offheap_tests::jdk::Jdk;
-use offheap_tests::session::{is_full, lacks_program};
+use offheap_tests::session::{is_full, lacks_program, skip};
 use offheap_tests::sources::{jni_includes, musl_specs};
 use offheap_tests::{
     CFlags, Target, Tool, assert_conserved, assert_exact, assert_frames_in_order, assert_rooted,
