@@ -51,7 +51,7 @@ pub fn init() -> String {
         ln -s /proc/self/fd /root/dev/fd\n\
         ip link set lo up\n\
         cp /tests /root/run/tests\n\
-        chroot /root /bin/sh /run/tests < /dev/null > /root/dev/ttyS1 2>&1\n\
+        chroot /root /bin/sh /run/tests < /root/dev/null > /root/dev/ttyS1 2>&1\n\
         poweroff -f\n"
 }
 
