@@ -73,7 +73,7 @@ pub fn script(runs: &[Run<'_>], environment: &[(&'static str, String)]) -> Strin
         let program = path(&program.path);
         let _ = writeln!(
             text,
-            "{program} --test-threads=1 --show-output {filters}; echo \"{ENDS}$?\""
+            "{program} --test-threads=1 --show-output --color=never {filters}; echo \"{ENDS}$?\""
         );
     }
     let _ = writeln!(text, "echo '{DONE}'");
