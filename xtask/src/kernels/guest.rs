@@ -51,7 +51,7 @@ pub fn init() -> String {
         ln -s /proc/self/fd /root/dev/fd\n\
         ip link set lo up\n\
         cp /tests /root/run/tests\n\
-        chroot /root /bin/sh /run/tests < /dev/null > /root/dev/ttyS1 2>&1\n\
+        chroot /root /bin/sh /run/tests < /root/dev/null > /root/dev/ttyS1 2>&1\n\
         poweroff -f\n"
 }
 
@@ -73,7 +73,7 @@ pub fn script(runs: &[Run<'_>], environment: &[(&'static str, String)]) -> Strin
         let program = path(&program.path);
         let _ = writeln!(
             text,
-            "{program} --test-threads=1 --show-output {filters}; echo \"{ENDS}$?\""
+            "{program} --test-threads=1 --show-output --color=never {filters}; echo \"{ENDS}$?\""
         );
     }
     let _ = writeln!(text, "echo '{DONE}'");
