@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<()> {
             unit.add(execute(&mut Command::new(&program.path), program, args)?);
         }
     }
-    if args.filter.is_none() {
+    if args.kernels || args.full && args.filter.is_none() {
         let extent = match args.full {
             true => Extent::Full,
             false => Extent::Short,

@@ -126,8 +126,8 @@ fn on(
     let host = machine::Host::find()?;
     let image = Image::ensure(kernel.suite)?;
     let (wanted, limit) = match extent {
-        Extent::Short => (kernel.short, Duration::from_mins(10)),
-        Extent::Full => (kernel.full, Duration::from_mins(40)),
+        Extent::Short => (kernel.short, Duration::from_secs(10 * 60)),
+        Extent::Full => (kernel.full, Duration::from_secs(40 * 60)),
     };
     let script = guest::script(&runs(wanted, programs)?, environment);
     let initramfs = image.initramfs(&script)?;

@@ -258,7 +258,8 @@ fn opened(noun: &str, count: u64, frames: Vec<Arc<Frame>>) -> Site {
 /// Proves that what any process may keep open is told in one sentence, last, unless there are very many of it or it grows.
 #[test]
 fn common_objects_are_no_headline() {
-    let by = |name: &str| vec![frame(name, FrameKind::Native, Some("app"), None)];
+    let native = |name, module| frame(name, FrameKind::Native, Some(module), None);
+    let by = |name| vec![native("open_it", "libany.so"), native(name, "app")];
     let sites = || {
         vec![
             opened("library handle", 14, by("load")),
@@ -269,7 +270,10 @@ fn common_objects_are_no_headline() {
     };
     let told = sentences(&with(sites()));
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].starts_with("3 cursors opened by query (app) and not closed"));
+    assert!(
+        told[0].starts_with("3 cursors opened by query (app) and not closed"),
+        "{told:?}"
+    );
     assert_eq!(
         told[1],
         "Open: 14 library handles by load (app), 8 file streams (6 by read_config (app))"
