@@ -13,7 +13,7 @@ use offheap_tests::{
 };
 
 const BY_THREAD: [&str; 5] = ["--hooks", "malloc", "--sample-bytes", "0", "--threads"];
-/// The tool looks at what came in every 10 ms; a thread that lives for so long has been looked at.
+/// The tool looks at what came in within 100 ms; a thread that lives for so long has been looked at.
 const LOOKED_AT: Duration = Duration::from_millis(500);
 
 const HEAPS: [&[&str]; 8] = [

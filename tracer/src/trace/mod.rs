@@ -146,6 +146,7 @@ impl Trace {
         } else {
             0
         };
+        self.look_again_at_threads();
         self.note_fill("EVENTS", in_ring.max(fullest).min(capacity), capacity);
         if most.used > 0 {
             self.note_fill("BACKLOG", most.used, most.capacity);
@@ -233,6 +234,13 @@ impl Trace {
         let java = || unwinder.thread_name(inner_tid(process, tid)?);
         let now = Instant::now();
         Some(self.threads.seen(process, tid, &made.comm, now, java))
+    }
+
+    /// Names of threads that have just begun.
+    fn look_again_at_threads(&mut self) {
+        let (process, unwinder) = (&self.process, &mut self.accounts.unwinder);
+        let java = |tid| unwinder.thread_name(inner_tid(process, tid)?);
+        self.threads.look_again(process, Instant::now(), java);
     }
 
     /// Names as they are now, of all threads that are still there.

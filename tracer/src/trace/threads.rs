@@ -1,7 +1,7 @@
 //! Who allocated: the threads of the target by name, where sites are split by thread.
 //!
-//! A thread has the name that it had when it was last looked at: when it was first seen in a stack, then at most once a
-//! second while it allocates, and at each snapshot. One that has ended keeps its name, and one that had ended before it
+//! A thread has the name that it had when it was last looked at: when it was first seen in a stack, again in its first second
+//! until the name is certain, then at most once a second while it allocates, and at each snapshot. One that has ended keeps its name, and one that had ended before it
 //! was looked at has the kernel's, which comes with the event; one that was renamed has the new name, by which it is found
 //! in a thread dump. An id that is used again is another thread.
 
@@ -19,6 +19,8 @@ const KNOWN: Duration = Duration::from_secs(1);
 /// A thread that is not known for sure yet is looked at again after this, for as long as it is young: a new thread has
 /// its creator's name, and gets its own in its first moments.
 const UNSURE: Duration = Duration::from_millis(10);
+/// So many of those are looked at again by themselves; more only when they allocate.
+const MAX_UNSURE: usize = 64;
 /// Bytes of `stat` that are read: its fields have about 350.
 const MAX_STAT: u64 = 4096;
 /// The kernel's name of a thread has at most so many bytes (TASK_COMM_LEN without its NUL).
@@ -31,6 +33,8 @@ pub(super) struct Threads {
     /// Ids are not given twice.
     next: u32,
     by_tid: HashMap<u32, ThreadId>,
+    /// Young ones without a certain name: they may never allocate again, and end before a snapshot.
+    unsure: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -100,8 +104,29 @@ impl Threads {
                 // It has ended, and this is all that is left of it.
                 None => thread.learn_late(comm),
             }
+            let waits = self.unsure.contains(&tid) || self.unsure.len() >= MAX_UNSURE;
+            if thread.is_unsure(now) && !waits {
+                self.unsure.push(tid);
+            }
         }
         id
+    }
+
+    /// Looks again at young threads whose names are not certain yet.
+    pub fn look_again(
+        &mut self,
+        process: &Process,
+        now: Instant,
+        mut java: impl FnMut(u32) -> Option<JavaThreadName>,
+    ) {
+        for tid in self.unsure.clone() {
+            if self.of_tid(tid).is_some_and(|thread| thread.is_due(now)) {
+                self.look_at(process, tid, &[], now, || java(tid));
+            }
+        }
+        let mut unsure = std::mem::take(&mut self.unsure);
+        unsure.retain(|&tid| self.of_tid(tid).is_some_and(|thread| thread.is_unsure(now)));
+        self.unsure = unsure;
     }
 
     /// Looks again at all threads that may still be there.
@@ -136,6 +161,10 @@ impl Threads {
 
     fn thread(&self, id: ThreadId) -> Option<&Thread> {
         self.known.get(&id)
+    }
+
+    fn of_tid(&self, tid: u32) -> Option<&Thread> {
+        self.thread(*self.by_tid.get(&tid)?)
     }
 
     fn add(&mut self, tid: u32, start: Option<u64>, now: Instant) -> ThreadId {
@@ -178,10 +207,14 @@ impl Thread {
     }
 
     fn is_due(&self, now: Instant) -> bool {
+        let wait = if self.is_unsure(now) { UNSURE } else { KNOWN };
+        now.duration_since(self.looked) >= wait
+    }
+
+    fn is_unsure(&self, now: Instant) -> bool {
         let is_young = now.duration_since(self.first) < KNOWN;
         let is_sure = self.name.as_ref().is_some_and(|name| name.is_sure);
-        let wait = if is_young && !is_sure { UNSURE } else { KNOWN };
-        now.duration_since(self.looked) >= wait
+        is_young && !is_sure
     }
 }
 
@@ -243,6 +276,7 @@ impl Stat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Pid;
 
     fn java(text: &str, is_sure: bool) -> Option<JavaThreadName> {
         Some(JavaThreadName {
@@ -275,6 +309,20 @@ mod tests {
         assert_eq!(name(b"worker", java("worker", false)), "worker");
         assert_eq!(name(b"a\x1b[2J", None), "a\u{fffd}[2J");
         assert!(!Name::of(b"java", None).is_sure);
+    }
+
+    /// A new thread that never allocates again has its name all the same, and is let be when it is certain.
+    #[test]
+    fn unsure_names_are_looked_at_again() {
+        let tid = std::process::id();
+        let process = Process::open(Pid(tid)).unwrap();
+        let (mut threads, start) = (Threads::default(), Instant::now());
+        let id = threads.seen(&process, tid, b"", start, || None);
+        assert!(!threads.label(id).starts_with("main ("));
+        threads.look_again(&process, start, |_| panic!("not yet"));
+        threads.look_again(&process, start + UNSURE, |_| java("main", true));
+        assert!(threads.label(id).starts_with("main ("));
+        threads.look_again(&process, start + KNOWN, |_| panic!("no more"));
     }
 
     /// A name with parentheses, spaces and bytes that are no text does not confuse the fields behind it.
